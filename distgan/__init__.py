@@ -1,0 +1,33 @@
+"""Train a GAN on one device or on many, and get the same training run."""
+
+from typing import TYPE_CHECKING, Any
+
+from distgan.config import Config
+from distgan.errors import UserError
+
+if TYPE_CHECKING:
+    from distgan.run import Run
+
+__all__ = ["Config", "Run", "UserError", "load", "train"]
+
+
+def train(config: Config) -> "Run":
+    """Train as `config` says, in this process and those it was started with; see `distgan.run.train`."""
+    from distgan import run  # TensorFlow is imported when it is needed, not for --help
+
+    return run.train(config)
+
+
+def load(run_dir: str) -> "Run":
+    """The run in a directory, at its newest sound checkpoint; see `distgan.run.load`."""
+    from distgan import run
+
+    return run.load(run_dir)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Run":
+        from distgan.run import Run
+
+        return Run
+    raise AttributeError(f"module 'distgan' has no attribute {name!r}")

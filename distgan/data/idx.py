@@ -1,0 +1,83 @@
+"""The IDX file format: one array of numbers in one file, as MNIST and its kin are published.
+
+Two zero bytes, a type code, the rank; then the rank's dimensions as big-endian uint32; then the
+values, big-endian, last dimension fastest (http://yann.lecun.com/exdb/mnist/).
+"""
+
+import gzip
+import math
+import struct
+import sys
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from distgan.errors import UserError
+
+DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+MAX_RANK = 32
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+def read_idx(path: str | Path) -> np.ndarray:
+    """Reads an IDX file, gzipped or not (told by its first bytes, not by its name).
+
+    Returns an array of the header's shape and type in the machine's byte order, perhaps read-only.
+
+    Raises:
+      UserError: the file is missing, unreadable, empty, a broken gzip file, not IDX, or shorter or
+        longer than its header says. The sentence contains `path`.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            is_gzip = file.read(2) == GZIP_MAGIC
+            file.seek(0)
+            if not is_gzip:
+                return _read_array(file, path)
+            with gzip.GzipFile(fileobj=file) as unpacked:
+                return _read_array(unpacked, path)
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise UserError(f"{path} is a broken gzip file ({error}); fetch it again.") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
+
+
+def _read_array(stream: BinaryIO | gzip.GzipFile, path: Path) -> np.ndarray:
+    dtype, shape = _read_header(stream, path)
+    # Nothing is allocated on the header's word: what the file holds is read, then compared.
+    values = stream.read()
+    expected_bytes = math.prod(shape) * dtype.itemsize
+    if len(values) != expected_bytes:
+        wrong = "truncated" if len(values) < expected_bytes else "too long"
+        raise UserError(
+            f"{path} is {wrong}: its header calls for {expected_bytes} bytes of values "
+            f"({dtype.name} {list(shape)}), and {len(values)} follow it."
+        )
+    array = np.frombuffer(values, dtype).reshape(shape)
+    return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _read_header(stream: BinaryIO | gzip.GzipFile, path: Path) -> tuple[np.dtype, tuple[int, ...]]:
+    magic = stream.read(4)
+    if not magic:
+        raise UserError(f"{path} is empty.")
+    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in DTYPES or magic[3] > MAX_RANK:
+        raise UserError(
+            f"{path} is not an IDX file: it begins with the bytes {magic.hex(' ')}, where 00 00, "
+            f"a type code ({', '.join(f'{code:02x}' for code in DTYPES)}) and the rank belong."
+        )
+    rank = magic[3]
+    dimensions = stream.read(4 * rank)
+    if len(dimensions) < 4 * rank:
+        raise UserError(
+            f"{path} is truncated: its header takes {4 + 4 * rank} bytes, and the file has {4 + len(dimensions)}."
+        )
+    shape = struct.unpack(f">{rank}I", dimensions)
+    dtype = np.dtype(DTYPES[magic[2]])
+    # NumPy counts zeros as ones here, and so refuses some shapes of no values at all.
+    if math.prod(dimension or 1 for dimension in shape) * dtype.itemsize > sys.maxsize:
+        raise UserError(f"{path} has an absurd header: no memory holds {dtype.name} {list(shape)}.")
+    return dtype, shape

@@ -1,0 +1,85 @@
+"""Which example stands at a position, and which random numbers: pure arithmetic, the same on any number of replicas."""
+
+import hashlib
+import math
+from typing import Any, Self
+
+import tensorflow as tf
+
+PHILOX = 1  # the value of tf.random.Algorithm that StatelessRandom*V2 take for Philox
+NUMBERS_PER_COUNT = 4  # 32-bit numbers that one value of Philox's counter gives
+
+
+def share(total: Any, parts: int, part: Any) -> tuple[Any, Any]:
+    """The first element and the number of elements of one of `parts` fair shares of `range(total)`.
+
+    Shares differ by one at most, the larger ones first: 256 in 3 is 86 + 85 + 85. Takes numbers or tensors.
+    """
+    small, larger = total // parts, total % parts
+    minimum = tf.minimum if tf.is_tensor(total) else min
+    first = part * small + minimum(part, larger)
+    return first, (part + 1) * small + minimum(part + 1, larger) - first
+
+
+def examples_at(positions: tf.Tensor, num_examples: int, seed: int) -> tf.Tensor:
+    """The examples, int64 `[n]`, at endless positions, int64 `[n]`: a new permutation each epoch.
+
+    Epoch `e` shows the examples in the order of a stateless permutation keyed by `(seed, e)`, so a batch may cross an
+    epoch and a run may start anywhere.
+    """
+    epochs = positions // num_examples
+    key = _hash64("order", str(seed))
+    halves = tf.constant([key >> 32, key & 0xFFFFFFFF], tf.uint32)
+    seeds = tf.concat([tf.tile(halves[None], [tf.size(positions), 1]), tf.cast(epochs, tf.uint32)[:, None]], axis=1)
+    return tf.raw_ops.RandomIndexShuffle(
+        index=positions % num_examples, seed=seeds, max_index=tf.constant(num_examples - 1, tf.int64), rounds=4
+    )
+
+
+class Draws:
+    """One replica's rows of the random numbers of a step.
+
+    The numbers of the whole global batch are one Philox stream: its key names the use (seed, phase, layer, call), its
+    counter is (step, element). A replica computes just its rows by starting the counter at its first element
+    (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
+    """
+
+    def __init__(self, name: str, step: Any, first: Any, count: Any) -> None:
+        """Take rows `first` to `first + count` of the streams of `step` (scalars, int64) below `name`."""
+        self.name, self.step, self.first, self.count = name, step, first, count
+
+    def of(self, name: str) -> Self:
+        """The same rows of another stream, for a use of its own."""
+        return type(self)(f"{self.name}/{name}", self.step, self.first, self.count)
+
+    def normal(self, shape: tuple[int, ...]) -> tf.Tensor:
+        """Standard normal numbers, float32 `[count, *shape]`."""
+        return self._rows(tf.raw_ops.StatelessRandomNormalV2, shape, dtype=tf.float32)
+
+    def uniform(self, shape: tuple[int, ...]) -> tf.Tensor:
+        """Numbers uniform in [0, 1), float32 `[count, *shape]`."""
+        return self._rows(tf.raw_ops.StatelessRandomUniformV2, shape, dtype=tf.float32)
+
+    def words(self, shape: tuple[int, ...]) -> tf.Tensor:
+        """Random words, uint16 `[count, *shape]`: half the cost of `uniform`, for masks."""
+        size = math.prod(shape)
+        pairs = self._rows(tf.raw_ops.StatelessRandomUniformFullIntV2, (-(-size // 2),), dtype=tf.uint32)
+        words = tf.reshape(tf.bitcast(pairs, tf.uint16), [-1, 2 * pairs.shape[1]])
+        return tf.reshape(words[:, :size], [-1, *shape])
+
+    def _rows(self, stateless: Any, shape: tuple[int, ...], dtype: tf.DType) -> tf.Tensor:
+        size = math.prod(shape)
+        width = -(-size // NUMBERS_PER_COUNT) * NUMBERS_PER_COUNT  # a row must start at a counter value
+        first_count = tf.cast(self.first, tf.int64) * (width // NUMBERS_PER_COUNT)
+        numbers = stateless(
+            shape=tf.stack([tf.cast(self.count, tf.int32), width]),
+            key=tf.constant([_hash64(self.name)], tf.uint64),
+            counter=tf.cast(tf.stack([first_count, tf.cast(self.step, tf.int64)]), tf.uint64),
+            alg=PHILOX,
+            dtype=dtype,
+        )
+        return tf.reshape(tf.ensure_shape(numbers, [None, width])[:, :size], [-1, *shape])
+
+
+def _hash64(*words: str) -> int:
+    return int.from_bytes(hashlib.blake2b("/".join(words).encode(), digest_size=8).digest(), "little")

@@ -1,0 +1,80 @@
+"""What every program of the package does at its edge: read flags, answer the user's mistakes, import quietly."""
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Never
+
+from absl import app, flags
+
+from distgan.errors import UserError
+from distgan.replicas import launcher
+
+WRONG_INPUT = 2  # exit status
+CHIEF_SPEAKS_SECONDS = 5.0
+
+
+def run(main: Callable[[], int]) -> Never:
+    """Parse absl's flags, run `main`, and exit with what it returns; with status 2 and one sentence on a `UserError`."""
+    app.run(lambda _: _exit_with(main), flags_parser=_parse)
+    raise AssertionError("app.run does not return")
+
+
+def _parse(arguments: list[str]) -> None:
+    try:
+        rest = flags.FLAGS(arguments)[1:]
+        if rest:
+            raise UserError(f"{' '.join(rest)} is not a flag: flags are written as --name=value.")
+    except flags.Error as error:
+        _refuse(_sentence(str(error)), all_ranks_know=True)
+    except UserError as error:
+        _refuse(str(error), all_ranks_know=True)
+
+
+def _sentence(error: str) -> str:
+    """An error of absl's as a sentence: `flag --x=1: it must be 2` becomes `--x=1 is refused: it must be 2.`"""
+    words = error.removeprefix("flag ").rstrip(" .?")
+    return (words.replace(": it must be", " is refused: it must be", 1) if error.startswith("flag ") else words) + "."
+
+
+def _exit_with(main: Callable[[], int]) -> None:
+    try:
+        sys.exit(main())
+    except UserError as error:
+        _refuse(str(error), all_ranks_know=False)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+def _refuse(message: str, all_ranks_know: bool) -> Never:
+    """Say once what is wrong, and exit. Launchers end all processes when one has failed, so the chief speaks first."""
+    if launcher.launched_rank() > 0:
+        time.sleep(CHIEF_SPEAKS_SECONDS)
+    if launcher.launched_rank() == 0 or not all_ranks_know:
+        print(f"distgan: {message}", file=sys.stderr, flush=True)
+    sys.exit(WRONG_INPUT)
+
+
+@contextlib.contextmanager
+def quiet_imports() -> Iterator[None]:
+    """Hide what TensorFlow and its libraries write to standard error while they are loaded, unless loading fails."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # tf.distribute reports every collective it traces
+    with tempfile.TemporaryFile() as hidden:
+        sys.stderr.flush()
+        before = os.dup(2)
+        os.dup2(hidden.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            hidden.seek(0)
+            os.write(before, hidden.read())
+            raise
+        finally:
+            os.dup2(before, 2)
+            os.close(before)

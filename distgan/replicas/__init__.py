@@ -1,0 +1,1 @@
+"""All communication, and who started us; `connect.connect` joins the other processes of a run."""

@@ -1,0 +1,148 @@
+"""The interface to communication, which is also its simplest case: the one replica, that talks to nobody."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from distgan.errors import UserError
+
+
+class Shard(NamedTuple):
+    """Which replicas a process feeds: `count` of `total`, from number `first`."""
+
+    first: int
+    count: int
+    total: int
+
+
+class Move(NamedTuple):
+    """What an optimizer is to apply: gradients, summed over this replica's examples only, and their variables."""
+
+    optimizer: keras.optimizers.Optimizer
+    gradients: list[tf.Tensor]
+    variables: list[keras.Variable]
+
+
+class Replicas:
+    """All copies of the model that train together, seen from one process. This class is the single replica.
+
+    A backend overrides `sum_in_step` and `sum`, which communicate, and what its library wants done around a step;
+    everything else is made of these two.
+    """
+
+    backend = "single"
+    rank = 0  # of this process
+    size = 1  # how many processes
+    num_replicas = 1  # over all processes
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.rank == 0
+
+    # ---- around a step
+
+    def scope(self) -> contextlib.AbstractContextManager[Any]:
+        """The scope in which variables are made."""
+        return contextlib.nullcontext()
+
+    def batches(self, make: Callable[[Shard], tf.data.Dataset]) -> Iterator[Any]:
+        """Iterate over what `make` gives for the replicas of this process, one element a replica and step."""
+        return iter(make(Shard(self.rank, 1, self.num_replicas)))
+
+    def place(self, array: np.ndarray) -> Any:
+        """A copy of an array on each device of this process, to be handed to a compiled step."""
+        return tf.constant(array)
+
+    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Compile a function of one replica into one that runs it on all replicas of this process at once.
+
+        Its results must be the same on all replicas; they come back once.
+        """
+        return tf.function(step)
+
+    def copies(self, variable: tf.Variable) -> list[np.ndarray]:
+        """The values of a variable on the devices of this process; they ought to be equal."""
+        return [variable.numpy()]
+
+    def start_timeline(self, path: Path) -> None:
+        """Record what the backend does into a file, where it can."""
+
+    def stop_timeline(self) -> None:
+        """Close what `start_timeline` opened."""
+
+    # ---- inside a step
+
+    def sum_in_step(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Sum tensors over all replicas, in one go; differentiable."""
+        return tensors
+
+    def update(self, moves: list[Move], scalars: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Sum all moves' gradients and the scalars over the replicas in one all-reduce, then apply each move.
+
+        Returns the summed scalars and, as `gradient_norm/<optimizer>`, the norm of each move's summed gradients.
+        """
+        gradients = [gradient for move in moves for gradient in move.gradients]
+        summed = self.sum_in_step([*gradients, *scalars.values()])
+        results = dict(zip(scalars, summed[len(gradients) :], strict=True))
+        remaining = iter(summed)
+        for move in moves:
+            own = [next(remaining) for _ in move.gradients]
+            results[f"gradient_norm/{move.optimizer.name}"] = tf.linalg.global_norm(own)
+            self.apply(move.optimizer, own, move.variables)
+        return results
+
+    def apply(self, optimizer: Any, gradients: list[tf.Tensor], variables: list[keras.Variable]) -> None:
+        """Apply gradients that are already summed."""
+        optimizer.apply(gradients, variables)
+
+    # ---- between steps
+
+    def sum(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """Sum arrays over all processes; waits for all of them."""
+        return arrays
+
+    def broadcast(self, variables: list[tf.Variable]) -> None:
+        """Give all processes the chief's values, bit for bit."""
+        if self.size == 1:
+            return
+        values = [variable.numpy() for variable in variables]
+        # Summed as integers: 0.0 + -0.0 would lose a sign.
+        bits = [np.frombuffer(value.tobytes(), np.uint8).astype(np.int32) * self.is_chief for value in values]
+        for variable, value, summed in zip(variables, values, self.sum(bits), strict=True):
+            chiefs = np.frombuffer(summed.astype(np.uint8).tobytes(), value.dtype).reshape(value.shape)
+            variable.assign(chiefs)
+
+    def agree(self, value: Any) -> Any:
+        """The chief's value, which JSON must be able to hold, on all processes."""
+        if self.size == 1:
+            return value
+        text = json.dumps(value).encode() if self.is_chief else b""
+        length = int(self.sum([np.array([len(text)], np.int32)])[0][0])
+        padded = np.frombuffer(text.ljust(length, b" ") if self.is_chief else bytes(length), np.uint8)
+        return json.loads(self.sum([padded.astype(np.int32)])[0].astype(np.uint8).tobytes())
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        self.sum([np.zeros(1, np.int32)])
+
+    def on_chief(self, function: Callable[[], Any]) -> Any:
+        """What `function` gives on the chief, on all processes. Raises `UserError` everywhere if it fails there."""
+        result, failure = None, None
+        if self.is_chief:
+            try:
+                result = function()
+            except UserError as error:
+                failure = str(error)
+            except OSError as error:
+                failure = f"{error.filename or 'A file'}: {error.strerror or error}."
+        result, failure = self.agree([result, failure])
+        if failure is not None:
+            raise UserError(failure)
+        return result

@@ -1,0 +1,68 @@
+"""The devices and threads that belong to this process."""
+
+import os
+from pathlib import Path
+
+import tensorflow as tf
+
+from distgan.errors import UserError
+
+
+def set_up(local_rank: int, local_size: int, virtual_devices: int, deterministic: bool) -> None:
+    """Take this process's fair share of the machine; must run before TensorFlow looks at a device.
+
+    One GPU by local rank where several processes share a machine, memory as it is needed, threads by the number of
+    processes, and logical devices where they were asked for.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus and local_size > 1:
+        # srun may show each process only its own GPU: so modulo the visible ones.
+        gpus = [gpus[local_rank % len(gpus)]]
+        tf.config.set_visible_devices(gpus, "GPU")
+    for gpu in gpus:
+        if not virtual_devices:
+            tf.config.experimental.set_memory_growth(gpu, True)
+    _share_threads(local_size)
+    if virtual_devices:
+        _split_devices(gpus, virtual_devices)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
+def _share_threads(local_size: int) -> None:
+    threads = max(1, available_cores() // local_size)
+    if "TF_NUM_INTRAOP_THREADS" not in os.environ:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+    if "TF_NUM_INTEROP_THREADS" not in os.environ:
+        tf.config.threading.set_inter_op_parallelism_threads(max(2, threads))  # 1 is slow where cores are shared
+
+
+def _split_devices(gpus: list[tf.config.PhysicalDevice], parts: int) -> None:
+    for device in gpus or tf.config.list_physical_devices("CPU"):
+        memory = None
+        if gpus:
+            details = tf.config.experimental.get_device_details(device)
+            memory = int(details.get("memory_limit_mb", 8192) // parts)
+        logical = [tf.config.LogicalDeviceConfiguration(memory_limit=memory) for _ in range(parts)]
+        try:
+            tf.config.set_logical_device_configuration(device, logical)
+        except RuntimeError:
+            raise UserError(f"--virtual_devices={parts} comes too late: TensorFlow has used its devices.") from None
+
+
+def available_cores() -> int:
+    """Cores this process may use: those of its affinity mask, or fewer by its cgroup's quota."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, int(_cgroup_cores(Path("/sys/fs/cgroup")))))
+
+
+def _cgroup_cores(root: Path) -> float:
+    version_2, version_1 = root / "cpu.max", root / "cpu"
+    if version_2.exists():
+        quota, period = version_2.read_text().split()[:2]
+    elif (version_1 / "cpu.cfs_quota_us").exists():
+        quota, period = ((version_1 / f"cpu.cfs_{what}_us").read_text().strip() for what in ("quota", "period"))
+    else:
+        return 1e9  # no limit
+    return int(quota) / int(period) if quota.isdecimal() and int(quota) > 0 else 1e9

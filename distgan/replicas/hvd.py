@@ -1,0 +1,102 @@
+"""Replicas over Horovod: one process a replica."""
+
+import itertools
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from distgan.errors import UserError
+from distgan.replicas import launcher
+from distgan.replicas.base import Replicas
+
+BUCKET_BYTES = 32 * 2**20  # one all-reduce up to here; above it, buckets that overlap with the backward pass
+
+
+class HorovodReplicas(Replicas):
+    """One replica in each process that `horovodrun`, `mpirun` or `srun` started."""
+
+    backend = "horovod"
+
+    def __init__(self) -> None:
+        """Join the other processes. Raises `UserError` where Horovod is missing or sees another number of them."""
+        # With three or more ranks, fusion by timing changes the order of sums, and so their last bits.
+        os.environ.setdefault("HOROVOD_DISABLE_GROUP_FUSION", "1")
+        if tf.config.list_physical_devices("GPU"):
+            os.environ.setdefault("HOROVOD_CYCLE_TIME", "0.1")  # ms; a step of small networks is as short as a cycle
+        try:
+            import horovod.tensorflow as hvd
+        except ImportError as error:
+            raise UserError(
+                f"--backend=horovod needs Horovod, which is not installed here ({error}): run `make setup`, which "
+                "builds it, or choose another --backend."
+            ) from None
+        hvd.init()
+        self._hvd = hvd
+        self.rank, self.size = hvd.rank(), hvd.size()
+        self.num_replicas = self.size
+        self.local_rank, self.local_size = hvd.local_rank(), hvd.local_size()
+        self._names = itertools.count()
+        started = launcher.launched_size()
+        if started > 1 and self.size == 1:
+            raise UserError(
+                f"The launcher started {started} processes but Horovod sees 1, as it is built without MPI: start them "
+                "with horovodrun, or run `make setup` with an MPI installed."
+            )
+
+    def sum_in_step(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Sum tensors over all ranks by one grouped all-reduce a data type and bucket; differentiable."""
+        summed: list[Any] = list(tensors)
+        for bucket in _buckets(tensors):
+            results = self._summed(f"sum.{next(self._names)}", [tensors[number] for number in bucket])
+            for number, result in zip(bucket, results, strict=True):
+                summed[number] = result
+        return summed
+
+    def _summed(self, name: str, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        def reduce(name: str, tensors: Any) -> list[tf.Tensor]:
+            return self._hvd.grouped_allreduce(list(tensors), op=self._hvd.Sum, name=name)
+
+        @tf.custom_gradient
+        def with_gradient(*inputs: tf.Tensor) -> Any:
+            return reduce(name, inputs), lambda *upstream: reduce(f"{name}.gradient", upstream)
+
+        return with_gradient(*tensors)
+
+    def sum(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """Sum arrays over all ranks, each by an all-reduce of its own."""
+        return [
+            self._hvd.allreduce(tf.constant(array), op=self._hvd.Sum, name=f"host.{number}").numpy()
+            for number, array in enumerate(arrays)
+        ]
+
+    def start_timeline(self, path: Path) -> None:
+        """Record every collective into a file for chrome://tracing."""
+        self._hvd.start_timeline(str(path), mark_cycles=True)
+
+    def stop_timeline(self) -> None:
+        """Close the timeline's file."""
+        self._hvd.stop_timeline()
+
+
+def _buckets(tensors: list[tf.Tensor]) -> list[list[int]]:
+    """Numbers of the tensors to reduce together: of one data type, from the last tensor to the first above the limit."""
+    total = sum(_bytes(tensor) for tensor in tensors)
+    order = range(len(tensors)) if total <= BUCKET_BYTES else reversed(range(len(tensors)))
+    buckets: list[list[int]] = []
+    open_bucket: dict[tf.DType, tuple[list[int], int]] = {}
+    for number in order:
+        dtype, size = tensors[number].dtype, _bytes(tensors[number])
+        bucket, held = open_bucket.get(dtype, (None, 0))
+        if bucket is None or held + size > BUCKET_BYTES:
+            bucket, held = [], 0
+            buckets.append(bucket)
+        bucket.append(number)
+        open_bucket[dtype] = (bucket, held + size)
+    return buckets
+
+
+def _bytes(tensor: tf.Tensor) -> int:
+    return (tensor.shape.num_elements() or 0) * tensor.dtype.size

@@ -1,0 +1,51 @@
+"""Who started this process, as its environment tells; needs no TensorFlow."""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from distgan.errors import UserError
+
+# Of each launcher: how many processes it started, and which of them this is. sbatch alone sets SLURM_PROCID too, but
+# only a step of srun with several tasks is a launch.
+_LAUNCHERS = (
+    ("HOROVOD_SIZE", "HOROVOD_RANK"),
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+    ("PMI_SIZE", "PMI_RANK"),
+    ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
+)
+
+
+def launched_size(environment: Mapping[str, str] = os.environ) -> int:
+    """How many processes a launcher started together with this one; 0 where none did."""
+    return next((int(environment[size]) for size, _ in _started_by(environment)), 0)
+
+
+def launched_rank(environment: Mapping[str, str] = os.environ) -> int:
+    """Which of the launched processes this is; 0 where there was no launcher."""
+    return next((int(environment[rank]) for _, rank in _started_by(environment)), 0)
+
+
+def _started_by(environment: Mapping[str, str]) -> list[tuple[str, str]]:
+    found = [(size, rank) for size, rank in _LAUNCHERS if size in environment and rank in environment]
+    return [(size, rank) for size, rank in found if not size.startswith("SLURM") or int(environment[size]) > 1]
+
+
+def cluster(environment: Mapping[str, str] = os.environ) -> dict[str, Any] | None:
+    """What `TF_CONFIG` says, or None where it is not set. Raises `UserError` where it is not what TensorFlow reads."""
+    text = environment.get("TF_CONFIG", "")
+    if not text:
+        return None
+    try:
+        config = json.loads(text)
+        workers = config["cluster"]["worker"]
+        kind, index = config["task"]["type"], int(config["task"]["index"])
+        own_address = config["cluster"][kind][index]
+    except (ValueError, KeyError, TypeError, IndexError):
+        raise UserError(
+            'TF_CONFIG must be JSON like {"cluster": {"worker": ["host1:port", "host2:port"]}, '
+            '"task": {"type": "worker", "index": 0}}, with an index that the cluster has.'
+        ) from None
+    hosts = [address.rpartition(":")[0] for address in [*config["cluster"].get("chief", []), *workers]]
+    return {"size": len(hosts), "local_size": hosts.count(own_address.rpartition(":")[0])}

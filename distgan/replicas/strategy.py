@@ -1,0 +1,106 @@
+"""Replicas over tf.distribute: several devices in one process (mirrored), or in several (multiworker)."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from distgan.replicas.base import Replicas, Shard
+
+
+class StrategyReplicas(Replicas):
+    """The replicas of a `tf.distribute.MirroredStrategy` or `MultiWorkerMirroredStrategy`."""
+
+    def __init__(self, backend: str, strategy: tf.distribute.Strategy) -> None:
+        """Take a strategy that was made before any other TensorFlow op ran."""
+        self.backend = backend
+        self.strategy = strategy
+        resolver = strategy.cluster_resolver
+        spec = resolver.cluster_spec().as_dict() if resolver else {}
+        self.size = max(1, sum(len(tasks) for tasks in spec.values()))
+        is_first_kind = not resolver or resolver.task_type in (None, "chief") or "chief" not in spec
+        self.rank = ((resolver.task_id or 0) + (not is_first_kind)) if resolver else 0
+        self.num_replicas = strategy.num_replicas_in_sync
+        self._sum_on_devices = tf.function(self._sum_of_processes)
+
+    def scope(self) -> contextlib.AbstractContextManager[Any]:
+        """The strategy's scope."""
+        return self.strategy.scope()
+
+    def batches(self, make: Callable[[Shard], tf.data.Dataset]) -> Iterator[Any]:
+        """Deal the elements of this process's data set to its replicas in turn."""
+        local = self.num_replicas // self.size
+
+        def dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            return make(Shard(context.input_pipeline_id * local, local, self.num_replicas))
+
+        return iter(self.strategy.distribute_datasets_from_function(dataset))
+
+    def place(self, array: np.ndarray) -> Any:
+        """A copy on the device of each local replica."""
+        devices = self.strategy.extended.worker_devices
+
+        def copy(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
+            with tf.device(devices[context.replica_id_in_sync_group % len(devices)]):
+                return tf.constant(array)
+
+        return self.strategy.experimental_distribute_values_from_function(copy)
+
+    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Run the step on each local replica; the results of the first come back."""
+
+        def run(*arguments: Any) -> Any:
+            results = self.strategy.run(step, arguments)
+            return tf.nest.map_structure(lambda value: self.strategy.experimental_local_results(value)[0], results)
+
+        return tf.function(run)
+
+    def copies(self, variable: tf.Variable) -> list[np.ndarray]:
+        """The values on each local device."""
+        return [copy.numpy() for copy in self.strategy.experimental_local_results(variable)]
+
+    def sum_in_step(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Sum tensors over all replicas; differentiable."""
+        context = tf.distribute.get_replica_context()
+        if context is None or not tensors:  # None while Keras builds a layer
+            return tensors
+        placed = [tf.identity(tensor) for tensor in tensors]  # a function's bare argument has no device, and is refused
+        return list(context.all_reduce(tf.distribute.ReduceOp.SUM, placed))
+
+    def apply(self, optimizer: Any, gradients: list[tf.Tensor], variables: list[keras.Variable]) -> None:
+        """Apply summed gradients, by an optimizer that is kept from summing them again."""
+        getattr(optimizer, "inner_optimizer", optimizer)._all_reduce_sum_gradients = list
+        optimizer.apply(gradients, variables)
+
+    def sum(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """Sum arrays over all processes."""
+        if self.size == 1:
+            return arrays
+        return [total.numpy() for total in self._sum_on_devices([tf.constant(array) for array in arrays])]
+
+    def _sum_of_processes(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        local = self.num_replicas // self.size
+
+        def of_replica(*values: tf.Tensor) -> list[tf.Tensor]:
+            context = tf.distribute.get_replica_context()
+            is_first = context.replica_id_in_sync_group % local == 0
+            once = [value * tf.cast(is_first, value.dtype) for value in values]
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, once)
+
+        totals = self.strategy.run(of_replica, tuple(tensors))
+        return [self.strategy.experimental_local_results(total)[0] for total in totals]
+
+
+def mirrored() -> StrategyReplicas:
+    """All devices of this process: its GPUs, or its logical CPUs where there is none."""
+    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    devices = [device.name for device in tf.config.list_logical_devices(kind)]
+    return StrategyReplicas("mirrored", tf.distribute.MirroredStrategy(devices))
+
+
+def multiworker() -> StrategyReplicas:
+    """The devices of all processes that `TF_CONFIG` names."""
+    return StrategyReplicas("multiworker", tf.distribute.MultiWorkerMirroredStrategy())

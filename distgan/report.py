@@ -1,0 +1,293 @@
+"""Where a run is seen: TensorBoard, metrics.jsonl, the console, pictures.
+
+TensorBoard's files are written here, without TensorFlow and without a thread: a full disk is then
+an ordinary OSError. It is said once and the training goes on: a curve is not worth a run.
+"""
+
+import io
+import itertools
+import json
+import math
+import os
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from distgan import pictures
+
+REDRAW_SECONDS = 0.1
+PLAIN_LINE_SECONDS = 5.0
+HISTOGRAM_BINS = 30
+LIVE = {"loss/generator": "G", "loss/discriminator": "D", "accuracy/mean": "accuracy"}
+
+Steps = Iterator[tuple[int, int]]  # (step, end in bytes) of each whole record of a log
+
+
+class Reporter:
+    """Where a run is seen. Off the chief, `enabled=False`: no file, no output."""
+
+    def __init__(self, run_dir: Path, *, enabled: bool, first_step: int, console: TextIO = sys.stdout):
+        """Goes on after `first_step`, the checkpoint's step or 0 for a new run.
+
+        What a killed run logged past that step is cut off; its sample pictures stay.
+        """
+        self.enabled = enabled
+        self.metrics_path = run_dir / "metrics.jsonl"
+        self.samples_dir = run_dir / "samples"
+        self.tensorboard_dir = run_dir / "tensorboard"
+        self._run_dir = run_dir
+        self._console = _Console(console)
+        self._said: set[tuple[Path, int | None]] = set()
+        # Names must sort by time: TensorBoard reads one file of a directory after the other.
+        self._events_path = self.tensorboard_dir / (
+            f"events.out.tfevents.{time.time():017.6f}.{socket.gethostname()}.{os.getpid()}"
+        )
+        if enabled:
+            self._start(first_step + 1 if first_step else 0)
+
+    def scalars(self, step: int, images_shown: int, epoch: float, values: dict[str, float]) -> None:
+        """Logs values named `group/name`: TensorBoard scalars and one line of metrics.jsonl."""
+        if not self.enabled:
+            return
+        when = {"step": int(step), "images_shown": int(images_shown), "epoch": float(epoch)}
+        known = {name: float(v) if math.isfinite(v) else None for name, v in values.items()}
+        line = json.dumps({**when, "seconds": time.time(), **known})
+        with self._spared(self.metrics_path):
+            _append(self.metrics_path, line.encode() + b"\n")
+        self._summarize(step, *(Summary.Value(tag=t, simple_value=v) for t, v in values.items()))
+
+    def progress(
+        self,
+        *,
+        step: int,
+        total_steps: int,
+        epoch: float,
+        total_epochs: float,
+        images_per_second: float,
+        values: dict[str, float],
+        seconds_left: float,
+    ) -> None:
+        """Shows the live line, at most ten times a second, or every five seconds off a terminal.
+
+        `epoch` counts finished epochs with a fraction. The last step is always shown.
+        """
+        if not self.enabled:
+            return
+        parts = [
+            f"epoch {max(1, math.ceil(epoch))}/{max(1, math.ceil(total_epochs))}",
+            f"step {step}/{total_steps}",
+            f"{100 * step // max(total_steps, 1)}%",
+            f"{images_per_second:,.{0 if images_per_second >= 10 else 1}f} images/s",
+            *(f"{short} {values[name]:.3f}" for name, short in LIVE.items() if name in values),
+            f"{duration(seconds_left)} left",
+        ]
+        self._console.progress("  ".join(parts), last=step >= total_steps)
+
+    def say(self, text: str) -> None:
+        """Prints a line of its own, above the live line."""
+        if self.enabled:
+            self._console.say(text)
+
+    def samples(self, step: int, epoch: int, pixels: np.ndarray) -> None:
+        """Shows uint8 [number, height, width, channels] as a grid: a PNG and in TensorBoard."""
+        if not self.enabled:
+            return
+        picture = pictures.enlarge(pictures.grid(pixels))
+        png = pictures.encode_png(picture)
+        with self._spared(self.samples_dir):
+            pictures.write_whole(self.samples_dir / f"image_at_epoch_{epoch:04d}.png", png)
+        height, width, channels = picture.shape
+        image = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=png)
+        self._summarize(step, Summary.Value(tag="samples", image=image))
+
+    def histograms(self, step: int, arrays: dict[str, np.ndarray]) -> None:
+        """Logs how the numbers of each array are spread; NaN and infinities are left out."""
+        if not self.enabled:
+            return
+        found = {name: _histogram(array) for name, array in arrays.items()}
+        self._summarize(step, *(Summary.Value(tag=t, histo=h) for t, h in found.items() if h))
+
+    def finish(self) -> None:
+        """Closes a finished run: adds progress.gif and losses.png."""
+        self.close()
+        if not self.enabled:
+            return
+        film, curves = self._run_dir / "progress.gif", self._run_dir / "losses.png"
+        with self._spared(film):
+            pictures.progress_gif(self.samples_dir, film)
+        with self._spared(curves):
+            pictures.plot_losses(self.metrics_path, curves)
+
+    def close(self) -> None:
+        """Leaves the live line; every file is already whole on disk."""
+        if self.enabled:
+            self._console.leave_line()
+
+    def _start(self, first_new_step: int) -> None:
+        for directory in (self.samples_dir, self.tensorboard_dir):
+            with self._spared(directory):
+                directory.mkdir(parents=True, exist_ok=True)
+        with self._spared(self.metrics_path):
+            _cut(self.metrics_path, _steps_of_lines, first_new_step)
+        for events_path in self.tensorboard_dir.glob("events.out.tfevents.*"):
+            with self._spared(events_path):
+                _cut(events_path, _steps_of_events, first_new_step)
+        self._log(Event(file_version="brain.Event:2"))
+        # A TensorBoard that was open all the while forgets the steps from this START's up
+        # (with --load_fast=false; the fast loader forgets a tag's steps when they come again).
+        self._log(Event(step=first_new_step, session_log=SessionLog(status=SessionLog.START)))
+
+    def _summarize(self, step: int, *values: Summary.Value) -> None:
+        self._log(Event(step=step, summary=Summary(value=values)))
+
+    def _log(self, event: Event) -> None:
+        event.wall_time = time.time()
+        buffer = io.BytesIO()
+        RecordWriter(buffer).write(event.SerializeToString())
+        with self._spared(self._events_path):
+            _append(self._events_path, buffer.getvalue())
+
+    @contextmanager
+    def _spared(self, path: Path) -> Iterator[None]:
+        """Turns an OSError into one sentence, said once for a path and a reason."""
+        try:
+            yield
+        except OSError as error:
+            if (path, error.errno) not in self._said:
+                self._said.add((path, error.errno))
+                self.say(f"Cannot write {path}: {error.strerror or error}; the run goes on.")
+
+
+class _Console:
+    """A stream with at most one live line at its end."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+        self._is_terminal = stream.isatty()
+        self._line = ""
+        self._next_seconds = -math.inf
+
+    def progress(self, line: str, last: bool) -> None:
+        now = time.monotonic()
+        if now < self._next_seconds and not last:
+            return
+        self._next_seconds = now + (REDRAW_SECONDS if self._is_terminal else PLAIN_LINE_SECONDS)
+        if self._is_terminal:
+            self._draw(line)
+        else:
+            self._write(line + "\n")
+
+    def say(self, text: str) -> None:
+        line = self._line
+        if line:
+            self._draw("")
+        self._write(text + "\n")
+        if line:
+            self._draw(line)
+
+    def leave_line(self) -> None:
+        self._write("\n" if self._line else "")
+        self._line = ""
+
+    def _draw(self, line: str) -> None:
+        room = self._columns() - 1  # a full last column makes some terminals start a new line
+        self._write("\r" + line[:room].ljust(min(len(self._line), room)) + ("" if line else "\r"))
+        self._line = line[:room]
+
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or 80
+        except OSError:
+            return 80
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError):  # whoever read it has gone
+            self._stream.write(text)
+            self._stream.flush()
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 45s, 2m05s, 30h02m; ? for what is not known."""
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, seconds = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes:02d}m"
+    return f"{minutes}m{seconds:02d}s" if minutes else f"{seconds}s"
+
+
+def _histogram(array: np.ndarray) -> HistogramProto | None:
+    # float32 tells apart what is worth telling; float64 then has room for 30 bins between any two.
+    values = np.asarray(array, np.float32).ravel().astype(np.float64)
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return None
+    counts, edges = np.histogram(values, HISTOGRAM_BINS)
+    return HistogramProto(min=edges[0], max=edges[-1], num=values.size, bucket_limit=edges[1:], bucket=counts)
+
+
+def _append(path: Path, record: bytes) -> None:
+    """Adds the whole record or, where the disk is full, nothing of it."""
+    with open(path, "ab", buffering=0) as file:
+        end = file.tell()
+        try:
+            while record:
+                record = record[file.write(record) :]
+        except OSError:
+            with suppress(OSError):
+                file.truncate(end)
+            raise
+
+
+def _cut(path: Path, steps: Callable[[BinaryIO], Steps], first_new: int) -> None:
+    """Cuts a log at its first record of a step from `first_new` on, or at a half-written one.
+
+    One system call shortens the file, which asks for no space and is done or not done.
+    """
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        kept = itertools.takewhile(lambda record: record[0] < first_new, steps(file))
+        end = max((end for _, end in kept), default=0)
+    if end < path.stat().st_size:
+        os.truncate(path, end)
+
+
+def _steps_of_lines(file: BinaryIO) -> Steps:
+    for line in file:
+        if line.endswith(b"\n"):
+            yield _step_of_line(line), file.tell()
+
+
+def _step_of_line(line: bytes) -> int:
+    """The step of a line of metrics.jsonl; a line that says none is as old as can be."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):
+        return -1
+
+
+def _steps_of_events(file: BinaryIO) -> Steps:
+    """Reads the TFRecord format; it leaves the bodies' checksums to TensorBoard."""
+    while len(header := file.read(12)) == 12:
+        length, checksum = struct.unpack("<QI", header)
+        if checksum != masked_crc32c(header[:8]):
+            return
+        body = file.read(length + 4)
+        if len(body) < length + 4:
+            return
+        with suppress(DecodeError):
+            yield Event.FromString(body[:-4]).step, file.tell()

@@ -1,0 +1,49 @@
+"""Train a GAN: the same program on one device, on many, and under horovodrun.
+
+    python -m distgan.train
+    horovodrun -np 4 python -m distgan.train
+
+The same command goes on where it was stopped or killed. --helpfull explains every flag.
+"""
+
+import signal
+import sys
+
+from absl import flags
+
+from distgan import config as configs
+from distgan import program
+from distgan.data import sources
+from distgan.errors import UserError
+
+configs.define_flags()
+flags.adopt_module_key_flags(configs)
+
+
+def main() -> int:
+    """Train as the flags say; returns the exit status."""
+    config = configs.from_flags()
+    sources.check_name(config.data)
+    with program.quiet_imports():
+        import tensorflow as tf
+
+        from distgan.replicas.connect import connect
+        from distgan.training import loop
+
+        tf.config.list_physical_devices()  # its first call reports missing GPU drivers
+    replicas = connect(config.backend, virtual_devices=config.virtual_devices, deterministic=config.deterministic)
+    try:
+        outcome = loop.train(config, replicas)
+    except tf.errors.ResourceExhaustedError:
+        raise UserError("Memory is short: choose a smaller --batch_size or a larger --accumulate_steps.") from None
+    except tf.errors.OpError as error:
+        if replicas.size == 1:
+            raise
+        print(f"distgan: rank {replicas.rank} lost the others ({str(error).splitlines()[0][:200]}); the same command "
+              "goes on from the last checkpoint.", file=sys.stderr)  # fmt: skip
+        return 1
+    return 128 + signal.SIGINT if outcome.stopped_by == signal.SIGINT else 0
+
+
+if __name__ == "__main__":
+    program.run(main)

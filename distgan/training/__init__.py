@@ -1,0 +1,1 @@
+"""The run itself: its state, its step, its checkpoints and its loop."""

@@ -1,0 +1,107 @@
+"""Checkpoints that are whole or not there: a directory each, with a manifest that proves it."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distgan.errors import UserError
+
+STATE_FILE, MANIFEST_FILE = "state.npz", "manifest.json"
+
+
+def save(directory: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any], keep: int) -> Path:
+    """Write a checkpoint of `facts["step"]` into `directory`, atomically, and keep the `keep` newest up to it.
+
+    Raises `OSError`, with nothing lost, where it can't be written.
+    """
+    final = _path_of(directory, facts["step"])
+    scratch = directory / f".unfinished-{final.name}"
+    shutil.rmtree(scratch, ignore_errors=True)  # a killed run may have left one
+    scratch.mkdir(parents=True)
+    try:
+        with (scratch / STATE_FILE).open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+            _flush(file)
+        manifest = {**facts, "files": {STATE_FILE: _sha256(scratch / STATE_FILE)}}
+        with (scratch / MANIFEST_FILE).open("w") as text:
+            text.write(json.dumps(manifest, indent=2) + "\n")
+            _flush(text)
+        scratch.rename(final)
+    except OSError:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    _flush_directory(directory)
+    for old in [path for path in _checkpoints(directory) if path.name <= final.name][:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def load_newest(
+    directory: Path, on_damaged: Callable[[Path, Exception], None]
+) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+    """The arrays and the manifest of the newest sound checkpoint; None where there has never been one.
+
+    Calls `on_damaged` with each newer one that is damaged, and why. Raises `UserError` where all are.
+    """
+    paths = _checkpoints(directory)
+    for path in reversed(paths):
+        try:
+            return _load(path)
+        except (OSError, ValueError, KeyError) as error:
+            on_damaged(path, error)
+    if paths:
+        raise UserError(
+            f"No sound checkpoint is left in {directory}: choose another --run_dir, or remove it to start anew."
+        )
+    return None
+
+
+def put_aside(damaged: Path) -> Path:
+    """Rename a damaged checkpoint, so that it is not tried again; returns its new path."""
+    aside = damaged.with_name(f"damaged-{damaged.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    return damaged.rename(aside)
+
+
+def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    manifest = json.loads((path / MANIFEST_FILE).read_text())
+    for name, expected in manifest["files"].items():
+        if _sha256(path / name) != expected:
+            raise ValueError(f"{name} does not have the SHA-256 of its manifest")
+    with np.load(path / STATE_FILE, allow_pickle=False) as stored:
+        return dict(stored.items()), manifest
+
+
+def newest_path(directory: Path) -> Path | None:
+    """The newest checkpoint, unverified."""
+    return next(reversed(_checkpoints(directory)), None)
+
+
+def _path_of(directory: Path, step: int) -> Path:
+    return directory / f"step_{step:09d}"
+
+
+def _checkpoints(directory: Path) -> list[Path]:
+    return sorted(directory.glob("step_*"))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _flush_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)

@@ -1,0 +1,105 @@
+"""One run directory, one run: a lock that says who holds it, and that outlives no owner."""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from distgan.errors import UserError
+
+HEARTBEAT_SECONDS = 5.0
+DEAD_AFTER_SECONDS = 60.0  # of no heartbeat, for an owner on another machine, whom we can't ask
+
+
+class RunLock:
+    """The right to write into a run directory, held by one process."""
+
+    def __init__(self, directory: Path) -> None:
+        """Prepare to lock `directory`; nothing is written yet."""
+        self._directory = directory
+        self._path = directory / "lock.json"
+        self._owner: dict[str, Any] = {}
+        self._released = threading.Event()
+
+    def acquire(self) -> None:
+        """Take the lock, from a dead owner too. Raises `UserError` naming the owner that is alive."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        with self._mutex() as mutex:
+            owner = self._read()
+            if owner and _is_alive(owner, self._seconds_since_heartbeat(mutex)):
+                raise UserError(
+                    f"{self._directory} is in use by process {owner['pid']} on {owner['host']}: wait for it, stop it, "
+                    "or choose another --run_dir."
+                )
+            self._owner = _this_process()
+            self._path.write_text(json.dumps(self._owner))
+        threading.Thread(target=self._beat, name="lock heartbeat", daemon=True).start()
+
+    def check(self) -> None:
+        """Raise `UserError` if another run has taken the directory over, as it may from a process that was frozen."""
+        if self._read() != self._owner:
+            raise UserError(f"{self._directory} was taken over by another run; this one stops and writes nothing more.")
+
+    def release(self) -> None:
+        """Give the lock back, if it is still held."""
+        self._released.set()
+        if self._owner and self._read() == self._owner:
+            self._path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _mutex(self) -> Iterator[TextIO]:
+        with (self._directory / ".lock-mutex").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield file
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            owner = json.loads(self._path.read_text())
+            return owner if {"host", "pid", "started", "machine"} <= set(owner) else {}
+        except (OSError, ValueError, TypeError):
+            return {}  # nobody's, or half written by a process that was killed
+
+    def _seconds_since_heartbeat(self, mutex: TextIO) -> float:
+        os.utime(mutex.name)  # so that both times are the file server's
+        return os.stat(mutex.name).st_mtime - self._path.stat().st_mtime
+
+    def _beat(self) -> None:
+        while not self._released.wait(HEARTBEAT_SECONDS):
+            with contextlib.suppress(OSError):  # the next beat may get through
+                os.utime(self._path)
+
+
+def _this_process() -> dict[str, Any]:
+    return {
+        "host": socket.gethostname(),
+        "machine": _machine(),
+        "pid": os.getpid(),
+        "started": _started(os.getpid()),
+    }
+
+
+def _machine() -> str:
+    """What makes process numbers comparable: this boot, and this namespace of them."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return socket.gethostname()
+
+
+def _started(pid: int) -> str:
+    """When a process started, in clock ticks since boot; empty where there is none, or no way to know."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
+def _is_alive(owner: dict[str, Any], seconds_since_heartbeat: float) -> bool:
+    if owner["machine"] == _machine() and owner["started"]:
+        return _started(owner["pid"]) == owner["started"]
+    return seconds_since_heartbeat < DEAD_AFTER_SECONDS

@@ -1,0 +1,230 @@
+"""The training loop: from a config and the replicas to a trained GAN."""
+
+import contextlib
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple, TextIO
+
+import tensorflow as tf
+
+from distgan import pictures
+from distgan.config import Config
+from distgan.data import pipeline
+from distgan.data.sources import ArraySource, open_source
+from distgan.gans import GANS
+from distgan.gans.base import GAN
+from distgan.replicas.base import Replicas
+from distgan.report import Reporter
+from distgan.training import precision, profiler
+from distgan.training.clock import Clock
+from distgan.training.run_directory import RunDirectory
+from distgan.training.state import TrainState
+from distgan.training.step import make_step
+
+
+class Outcome(NamedTuple):
+    """How a run of the loop ended: the GAN as it is then, the last step made, and the signal that ended it early."""
+
+    gan: GAN
+    step: int
+    stopped_by: signal.Signals | None
+
+
+def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> Outcome:
+    """Train as `config` says, going on from the run directory's newest checkpoint if it has one. Raises `UserError`."""
+    source = open_source(config.data)
+    batch_size = config.global_batch_size(replicas.num_replicas)
+    with RunDirectory(config, replicas) as directory:
+        number_format = replicas.agree(precision.resolve(config.precision))
+        with replicas.scope(), precision.policy(number_format):
+            gan = GANS[config.preset](config, source.image_shape, replicas.sum_in_step)
+            state = TrainState(gan, config, number_format)
+            notes = directory.restore(state, source.fingerprint)
+        clock = Clock(
+            int(state.step.numpy()), int(state.images_shown.numpy()), steps=config.steps, epochs=config.epochs,
+            images_per_step=batch_size * sum(gan.image_phases), num_examples=source.num_examples,
+        )  # fmt: skip
+        reporter = Reporter(config.directory, enabled=replicas.is_chief, first_step=clock.step, console=console)
+        reporter.say(_description(config, replicas, source, batch_size, number_format, clock, notes))
+        if clock.is_over:
+            reporter.say(f"This run is finished; --{'steps' if config.steps else 'epochs'} above that goes on with it.")
+            return Outcome(gan, clock.step, None)
+        facts = {
+            "data": source.fingerprint,
+            "image_shape": source.image_shape,
+            "precision": number_format,
+            "backend": replicas.backend,
+            "num_replicas": replicas.num_replicas,
+        }
+        with contextlib.closing(reporter), _signals() as caught:
+            run = _Run(config, replicas, gan, state, clock, directory, reporter, facts)
+            return run.loop(source, batch_size, caught)
+
+
+class _Run(NamedTuple):
+    """The parts that the loop works with."""
+
+    config: Config
+    replicas: Replicas
+    gan: GAN
+    state: TrainState
+    clock: Clock
+    directory: RunDirectory
+    reporter: Reporter
+    facts: dict[str, Any]
+
+    def loop(self, source: ArraySource, batch_size: int, caught: list[int]) -> Outcome:
+        """Make step after step, and between them whatever is due, until the run is over or a signal was caught."""
+        config, clock = self.config, self.clock
+        train_step = make_step(
+            self.gan, self.state, self.replicas,
+            batch_size=batch_size, seed=config.seed, accumulate_steps=config.accumulate_steps,
+        )  # fmt: skip
+        pixels = self.replicas.place(source.pixels)
+        batches = self.replicas.batches(
+            lambda shard: pipeline.make_shares(
+                shard, batch_size=batch_size, num_examples=source.num_examples, seed=config.seed,
+                first_position=clock.images_shown, image_phases=sum(self.gan.image_phases),
+            )
+        )  # fmt: skip
+        profile = profiler.Profiler(config.profile_range(), self.directory.path, self.replicas)
+        speed = _Speed(clock.step, batch_size)
+        results: list[dict[str, tf.Tensor]] = []
+        values: dict[str, float] = {}
+        answer = tf.zeros(2)
+        stops = False
+
+        while not (clock.is_over or stops):
+            profile.before(clock.step + 1)
+            requests = tf.constant([bool(caught), self.directory.wants_to_save()], tf.float32)
+            results.append(train_step(pixels, next(batches), requests))
+            profile.after(clock.step + 1)
+            clock.tick()
+            # What was asked in the step before: that one is done on the device by now, so nobody waits for it.
+            (stops, saves), answer = answer.numpy() > 0, results[-1]["requests"]
+            if clock.due(steps=config.log_every_steps) or clock.is_over or stops:
+                values = _means(results) | self._settings() | {"speed/images_per_second": speed.now(clock.step)}
+                self.reporter.scalars(clock.step, clock.images_shown, clock.epochs, values)
+                results.clear()
+            self._progress(values, speed)
+            if clock.due(steps=config.sample_every_steps, epochs=config.sample_every_epochs):
+                self._show()
+            if saves or stops or clock.is_over or clock.due(
+                steps=config.checkpoint_every_steps, epochs=config.checkpoint_every_epochs
+            ):  # fmt: skip
+                self.directory.save(self.state, self.facts)
+
+        profile.close()
+        stopped_by = None if clock.is_over else signal.Signals(next(iter(caught), signal.SIGTERM))
+        self._say_goodbye(stopped_by)
+        return Outcome(self.gan, clock.step, stopped_by)
+
+    def _say_goodbye(self, stopped_by: signal.Signals | None) -> None:
+        path, say = self.directory.path, self.reporter.say
+        if stopped_by:
+            say(f"{stopped_by.name}: stopped at step {self.clock.step}, which is saved; the same command goes on.")
+        else:
+            self.reporter.finish()
+            say(f"finished at step {self.clock.step}")
+        say(f"samples      {path}/samples, {path}/progress.gif, {path}/losses.png")
+        say(f"tensorboard  tensorboard --logdir {path}/tensorboard")
+        say(f"checkpoint   {self.directory.newest_checkpoint()}")
+
+    def _settings(self) -> dict[str, float]:
+        """What may differ from step to step without being a mean: learning rates and loss scales."""
+        found = {}
+        for player, optimizer in self.state.optimizers.items():
+            found[f"learning_rate/{player}"] = float(optimizer.learning_rate.numpy())
+            if hasattr(optimizer, "dynamic_scale"):
+                found[f"loss_scale/{player}"] = float(optimizer.dynamic_scale.numpy())
+        return found
+
+    def _progress(self, values: dict[str, float], speed: "_Speed") -> None:
+        clock = self.clock
+        self.reporter.progress(
+            step=clock.step, total_steps=clock.total_steps, epoch=clock.epochs, total_epochs=clock.total_epochs,
+            images_per_second=values.get("speed/images_per_second", math.nan), values=values,
+            seconds_left=speed.seconds_for(clock.step, clock.total_steps),
+        )  # fmt: skip
+
+    def _show(self) -> None:
+        """Pictures and histograms, by the chief alone; it waits for no other process, and they only for it."""
+        if not self.reporter.enabled:
+            return
+        images = self.gan.generate(self.config.num_samples, self.config.seed)
+        self.reporter.samples(self.clock.step, int(self.clock.epochs), pictures.to_pixels(images.numpy()))
+        networks = {name: self.state.variables[name].numpy() for name in self.state.network_names}
+        self.reporter.histograms(self.clock.step, networks)
+
+
+class _Speed:
+    """Measures images a second between logs, and over the run what is left; the first step, which compiles, apart."""
+
+    def __init__(self, step: int, batch_size: int) -> None:
+        self._batch_size = batch_size
+        self._first_step = self._last_step = step + 1
+        self._first_seconds = self._last_seconds = math.nan
+
+    def now(self, step: int) -> float:
+        """Images a second since the call before."""
+        now, steps = time.perf_counter(), step - self._last_step
+        rate = steps * self._batch_size / (now - self._last_seconds) if steps else math.nan
+        self._last_step, self._last_seconds = step, now
+        return rate
+
+    def seconds_for(self, step: int, total_steps: int) -> float:
+        """Seconds left until `total_steps`; must be called after each step."""
+        now = time.perf_counter()
+        if step <= self._first_step:
+            self._first_seconds = self._last_seconds = now
+            return math.nan
+        return (now - self._first_seconds) / (step - self._first_step) * (total_steps - step)
+
+
+def _means(results: list[dict[str, tf.Tensor]]) -> dict[str, float]:
+    """Means over steps of what a step returned; waits for the device."""
+    names = [name for name in results[0] if name != "requests"]
+    return {name: sum(float(result[name].numpy()) for result in results) / len(results) for name in names}
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGINT in a list, for the loop to stop at the end of a step; a second SIGINT interrupts."""
+    caught: list[int] = []
+
+    def remember(number: int, frame: object) -> None:
+        if number == signal.SIGINT and signal.SIGINT in caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield caught  # only the main thread may have handlers
+        return
+    before = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _description(
+    config: Config, replicas: Replicas, source: ArraySource, batch_size: int, number_format: str, clock: Clock,
+    notes: list[str],
+) -> str:  # fmt: skip
+    """What is about to run, for the start of the log: the whole config, and what it means here."""
+    per_replica = batch_size / replicas.num_replicas
+    height, width, channels = source.image_shape
+    lines = [
+        f"preset {config.preset} on {source.name}: {source.num_examples:,} images of {height}x{width}x{channels}",
+        f"backend {replicas.backend}: {replicas.num_replicas} replicas in {replicas.size} processes, {number_format}",
+        f"batch {batch_size} over all replicas, {per_replica:g} on each; learning rates do not depend on their number",
+        f"step {clock.step} of {clock.total_steps}, epoch {clock.epochs:.2f} of {clock.total_epochs:g}",
+        f"run directory {config.directory}" + "".join(f"; {note}" for note in notes),
+        "config " + " ".join(f"{name}={value}" for name, value in vars(config).items() if value is not None),
+    ]
+    return "\n".join(lines)

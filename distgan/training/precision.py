@@ -1,0 +1,50 @@
+"""Number formats: which one is fast here, the Keras policy of it, and loss scaling."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+_OPTIMIZERS = {
+    "adam": lambda rate, beta_1, name: keras.optimizers.Adam(rate, beta_1=beta_1, name=name),
+    "rmsprop": lambda rate, _, name: keras.optimizers.RMSprop(rate, name=name),
+    "sgd": lambda rate, momentum, name: keras.optimizers.SGD(rate, momentum=momentum, name=name),
+}
+
+
+def resolve(precision: str) -> str:
+    """What `--precision=auto` means on this hardware: the fastest format that has units for it."""
+    if precision != "auto":
+        return precision
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        capability = min(tf.config.experimental.get_device_details(gpu)["compute_capability"] for gpu in gpus)
+        return "mixed_bfloat16" if capability >= (8, 0) else "mixed_float16" if capability >= (7, 0) else "float32"
+    return "mixed_bfloat16" if {"amx_bf16", "avx512_bf16"} & _cpu_flags() else "float32"
+
+
+def _cpu_flags() -> set[str]:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    return set(next((line for line in lines if line.startswith("flags")), "").split())
+
+
+@contextlib.contextmanager
+def policy(precision: str) -> Iterator[None]:
+    """Make Keras layers of a precision, for as long as this is open."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def make_optimizer(
+    kind: str, learning_rate: float, beta_1: float, *, name: str, precision: str
+) -> keras.optimizers.Optimizer:
+    """An optimizer called `name`; under float16 it scales the loss, and skips a step whose gradients overflowed."""
+    optimizer = _OPTIMIZERS[kind](learning_rate, beta_1, name)
+    return keras.optimizers.LossScaleOptimizer(optimizer, name=name) if precision == "mixed_float16" else optimizer

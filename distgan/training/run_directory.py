@@ -1,0 +1,161 @@
+"""What a run keeps on disk of itself, and who may write there."""
+
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from distgan import pictures
+from distgan.config import Config, changed_for_good, load_config
+from distgan.errors import UserError
+from distgan.replicas.base import Replicas
+from distgan.training import checkpoint
+from distgan.training.lock import RunLock
+from distgan.training.state import LOSS_SCALE, TrainState, assign, digests, state_digest
+
+
+class DivergedError(RuntimeError):
+    """Replicas that ought to be equal are not."""
+
+
+class RunDirectory:
+    """A run's directory: its config, its checkpoints, and the lock that is held while this context is open.
+
+    All processes call its methods; the chief alone reads and writes, and the others learn of its failures.
+    """
+
+    def __init__(self, config: Config, replicas: Replicas) -> None:
+        """Prepare to enter `config.directory`."""
+        self.path = config.directory
+        self._config, self._replicas = config, replicas
+        self._lock = RunLock(self.path)
+        self._saved_at_seconds = time.monotonic()
+        self._saved_step = -1
+
+    def __enter__(self) -> Self:
+        """Lock the directory and store the config. Raises `UserError` where another run holds it, or was in it."""
+        self._replicas.on_chief(self._lock.acquire)
+        try:
+            self._replicas.on_chief(self._store_config)
+        except UserError:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Unlock."""
+        self._lock.release()
+
+    def _store_config(self) -> None:
+        path = self.path / "config.json"
+        if path.exists() and checkpoint.newest_path(self._checkpoints):
+            changed = changed_for_good(load_config(path), self._config)
+            if changed:
+                raise UserError(
+                    f"{self.path} holds a run that can't go on with {' and '.join(changed)}: choose another --run_dir, "
+                    "where --init_from can start from its weights."
+                )
+        pictures.write_whole(path, self._config.to_json().encode())
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def restore(self, state: TrainState, fingerprint: str) -> list[str]:
+        """Bring `state` to the newest sound checkpoint, or to the weights of `--init_from`, on all processes.
+
+        Returns what to tell the user of it. Raises `UserError` where the run has seen data of another fingerprint.
+        """
+        notes = self._replicas.on_chief(lambda: self._restore_on_chief(state, fingerprint))
+        self._replicas.broadcast(list(state.variables.values()))
+        self._saved_step = int(state.step.numpy())
+        return notes
+
+    def _restore_on_chief(self, state: TrainState, fingerprint: str) -> list[str]:
+        notes: list[str] = []
+
+        def put_aside(damaged: Path, reason: Exception) -> None:
+            aside = checkpoint.put_aside(damaged)
+            notes.append(f"checkpoint {damaged.name} is damaged ({reason}) and was put aside as {aside.name}")
+
+        found = checkpoint.load_newest(self._checkpoints, put_aside)
+        if found:
+            arrays, manifest = found
+            if manifest["data"] != fingerprint:
+                raise UserError(f"--data={self._config.data} is other data than the run in {self.path} has seen.")
+            assign(state.variables, arrays, optional=[name for name in state.variables if LOSS_SCALE in name])
+            notes.append(f"goes on from step {manifest['step']}")
+        elif self._config.init_from:
+            arrays, _ = read_checkpoint(Path(self._config.init_from))
+            assign({name: state.variables[name] for name in state.network_names}, arrays)
+            notes.append(f"starts from the weights of {self._config.init_from}")
+        return notes
+
+    def wants_to_save(self) -> bool:
+        """Whether `--checkpoint_every_seconds` have passed; only the chief's clock counts."""
+        every = self._config.checkpoint_every_seconds
+        return self._replicas.is_chief and every is not None and time.monotonic() - self._saved_at_seconds >= every
+
+    def save(self, state: TrainState, facts: dict[str, Any]) -> None:
+        """Checkpoint the state, unless this step has been.
+
+        Raises `DivergedError` naming the variables in which replicas differ, `UserError` where it can't be written.
+        """
+        step = int(state.step.numpy())
+        if step == self._saved_step:
+            return
+        arrays = state.arrays()
+        of_variables = digests(arrays)
+        self._compare(state, of_variables)
+        facts = {
+            "step": step,
+            "images_shown": int(state.images_shown.numpy()),
+            "state_digest": state_digest(of_variables),
+            **facts,
+        }
+        self._replicas.on_chief(lambda: self._write(arrays, facts))
+        self._saved_step, self._saved_at_seconds = step, time.monotonic()
+
+    def _write(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
+        self._lock.check()
+        try:
+            checkpoint.save(self._checkpoints, arrays, facts, self._config.keep_checkpoints)
+        except OSError as error:
+            raise UserError(
+                f"The checkpoint of step {facts['step']} can't be written into {self._checkpoints} "
+                f"({error.strerror or error}): make room, and the same command goes on from the one before."
+            ) from None
+
+    def _compare(self, state: TrainState, of_variables: dict[str, str]) -> None:
+        chiefs = self._replicas.agree(of_variables)
+        differs = np.array([of_variables[name] != chiefs[name] for name in of_variables], np.int32)
+        for number, variable in enumerate(state.variables.values()):
+            first, *others = (copy.tobytes() for copy in self._replicas.copies(variable))
+            differs[number] |= any(copy != first for copy in others)
+        anywhere = self._replicas.sum([differs])[0]
+        if anywhere.any():
+            names = [name for name, count in zip(of_variables, anywhere, strict=True) if count]
+            raise DivergedError(f"Replicas differ in {', '.join(names)}; nothing was saved.")
+
+    def newest_checkpoint(self) -> Path | None:
+        """Where the newest checkpoint is."""
+        return checkpoint.newest_path(self._checkpoints)
+
+
+def read_checkpoint(run_dir: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays and the manifest of a run's newest sound checkpoint. Raises `UserError` where it has none."""
+
+    def warn(damaged: Path, reason: Exception) -> None:
+        print(f"Checkpoint {damaged} is damaged ({reason}); taking an older one.", file=sys.stderr)
+
+    found = checkpoint.load_newest(run_dir / "checkpoints", warn)
+    if not found:
+        raise UserError(
+            f"{run_dir} holds no checkpoint: it is not the directory of a run, or the run has saved none yet."
+        )
+    return found

@@ -1,0 +1,97 @@
+"""All that a run is at one moment: the one list of what is checkpointed, broadcast and compared."""
+
+import hashlib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from distgan.config import Config
+from distgan.errors import UserError
+from distgan.gans.base import GAN
+from distgan.training import precision as precisions
+
+LOSS_SCALE = "loss_scale/"  # part of the names of variables that only mixed_float16 has
+_FLAGS_OF = {"G": "generator", "D": "discriminator"}  # player: the prefix of its flags
+
+
+class TrainState:
+    """The step, the number of real images shown, the networks and the optimizers of a run.
+
+    Attributes:
+        variables: every variable of the state by its name, in a fixed order.
+        network_names: the names of those that belong to networks.
+    """
+
+    def __init__(self, gan: GAN, config: Config, precision: str) -> None:
+        """Make the optimizers of a GAN's players; in the scope of the replicas."""
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.images_shown = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.optimizers = {player: _optimizer_of(player, config, precision) for player in gan.players}
+        for player, optimizer in self.optimizers.items():
+            optimizer.build(gan.trainable(player))
+        self.variables: dict[str, tf.Variable] = {"step": self.step, "images_shown": self.images_shown}
+        self.network_names = list(network_variables(gan))
+        self.variables |= network_variables(gan)
+        for player, optimizer in self.optimizers.items():
+            self.variables |= _optimizer_variables(player, optimizer)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """A copy of all values; waits for the device."""
+        return {name: variable.numpy() for name, variable in self.variables.items()}
+
+
+def network_variables(gan: GAN) -> dict[str, tf.Variable]:
+    """The variables of a GAN's networks by name, in a fixed order."""
+    return {
+        f"{name}/{variable.path}": variable.value
+        for name, network in gan.networks.items()
+        for variable in network.variables
+    }
+
+
+def assign(
+    variables: Mapping[str, tf.Variable], arrays: Mapping[str, np.ndarray], optional: Collection[str] = ()
+) -> None:
+    """Give variables the values of the arrays of their names, converted to their data types.
+
+    Raises `UserError`, before anything is changed, where one that is not optional has no array of its shape.
+    """
+    for name, variable in variables.items():
+        held = list(arrays[name].shape) if name in arrays else "missing"
+        if held != list(variable.shape) and not (name in optional and name not in arrays):
+            raise UserError(f"The checkpoint does not fit: {name} is {held} there and {list(variable.shape)} here.")
+    for name, variable in variables.items():
+        if name in arrays:
+            variable.assign(arrays[name].astype(variable.dtype.as_numpy_dtype))
+
+
+def _optimizer_of(player: str, config: Config, precision: str) -> keras.optimizers.Optimizer:
+    kind, rate, beta_1 = (
+        getattr(config, f"{_FLAGS_OF[player]}_{what}") for what in ("optimizer", "learning_rate", "beta_1")
+    )
+    return precisions.make_optimizer(kind, rate, beta_1, name=player, precision=precision)
+
+
+def _optimizer_variables(player: str, optimizer: Any) -> dict[str, tf.Variable]:
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    named = {variable.path: variable.value for variable in inner.variables}
+    if inner is not optimizer:
+        scaling = (optimizer.dynamic_scale, optimizer.step_counter)
+        named |= {f"{player}/{LOSS_SCALE}{variable.name}": variable.value for variable in scaling}
+    return named
+
+
+def digests(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """SHA-256 of each variable's name, data type, shape and bytes."""
+    return {
+        name: hashlib.sha256(f"{name} {value.dtype} {value.shape} ".encode() + value.tobytes()).hexdigest()
+        for name, value in arrays.items()
+    }
+
+
+def state_digest(of_variables: Mapping[str, str]) -> str:
+    """One SHA-256 for the whole state, from those of its variables, in their order."""
+    return hashlib.sha256("\n".join(of_variables.values()).encode()).hexdigest()

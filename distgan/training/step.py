@@ -1,0 +1,57 @@
+"""One step of training, as one replica sees it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from distgan.data.pipeline import make_batch, part_of
+from distgan.gans.base import GAN
+from distgan.replicas.base import Move, Replicas
+from distgan.training.state import TrainState
+
+
+def make_step(
+    gan: GAN, state: TrainState, replicas: Replicas,
+    *, batch_size: int, seed: int, accumulate_steps: int,
+) -> Callable[[tf.Tensor, dict[str, tf.Tensor], tf.Tensor], dict[str, tf.Tensor]]:  # fmt: skip
+    """A function of the resident pixels, this replica's share of the global batch and its requests: makes one step.
+
+    It returns what is worth logging, averaged over the global batch, and `requests`, the sum over all replicas of a
+    vector by which any of them may ask the others for something.
+    """
+
+    def step(pixels: tf.Tensor, share: dict[str, tf.Tensor], requests: tf.Tensor) -> dict[str, tf.Tensor]:
+        values: dict[str, tf.Tensor] = {}
+        for number, phase in enumerate(gan.phases):
+            gradients, scalars = gradients_of_share(pixels, share, number)
+            moves = [Move(state.optimizers[player], gradients[player], gan.trainable(player)) for player in phase]
+            dtype = moves[0].gradients[0].dtype  # one data type: one all-reduce
+            values |= replicas.update(moves, scalars | {"requests": tf.cast(requests, dtype)})
+        state.step.assign_add(1)
+        state.images_shown.assign_add(batch_size * sum(gan.image_phases))
+        return values
+
+    def gradients_of_share(pixels: tf.Tensor, share: dict[str, tf.Tensor], number: int) -> Any:
+        """Gradients and scalars of a phase; in parts, one after the other, if memory is short."""
+        sums = gradients_of_batch(pixels, part_of(share, accumulate_steps, 0), number)
+        if accumulate_steps == 1:
+            return sums
+
+        def add_part(part: tf.Tensor, sums: Any) -> Any:
+            of_part = gradients_of_batch(pixels, part_of(share, accumulate_steps, part), number)
+            return part + 1, tf.nest.map_structure(tf.add, sums, of_part)
+
+        return tf.while_loop(lambda part, _: part < accumulate_steps, add_part, (1, sums), parallel_iterations=1)[1]
+
+    def gradients_of_batch(pixels: tf.Tensor, share: dict[str, tf.Tensor], number: int) -> Any:
+        phase = gan.phases[number]
+        image_phase = sum(gan.image_phases[:number]) if gan.image_phases[number] else None
+        batch = make_batch(share, image_phase, pixels, name=f"{seed}/{number}", step=state.step)
+        with tf.GradientTape(persistent=True) as tape:
+            sums, logged = gan.losses(batch, phase)
+            wanted = {player: state.optimizers[player].scale_loss(sums[player] / batch_size) for player in phase}
+        gradients = {player: tape.gradient(wanted[player], gan.trainable(player)) for player in phase}
+        return gradients, {name: value / batch_size for name, value in logged.items()}
+
+    return replicas.compile(step)
