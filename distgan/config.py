@@ -284,7 +284,7 @@ def allowed(name: str) -> str:
     return " ".join([words, " and ".join(limits)]).strip()
 
 
-class _OptionParser(flags.ArgumentParser):
+class _OptionParser(flags.ArgumentParser[Any]):
     """Parse a flag's text by the declaration of its option."""
 
     def __init__(self, name: str) -> None:
@@ -318,5 +318,5 @@ def define_flags() -> None:
 
 def from_flags(values: flags.FlagValues = flags.FLAGS) -> Config:
     """The config that the parsed flags describe. Raises `UserError`."""
-    given = {name: values[name].value for name in OPTIONS if values[name].value is not None}
+    given: dict[str, Any] = {name: values[name].value for name in OPTIONS if values[name].value is not None}
     return load_config(Path(values.config), **given) if values.config else Config(**given)

@@ -7,6 +7,7 @@ at all. What draws is imported only where it is used: most processes of a run ne
 
 import io
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -106,12 +107,12 @@ def save_gif(path: Path, frames: Iterable[np.ndarray], milliseconds: int) -> Non
 
 
 def progress_gif(samples_dir: Path, path: Path) -> None:
-    """The film of a run from its `image_at_epoch_*.png` in order of epochs.
+    """The film of a run from its `image_at_epoch_*.png`, or from those of steps where it has no others.
 
     A long run is thinned to 120 frames. Pictures of another size than the last (the number of
     samples was changed on the way) are left out. Without pictures nothing is written.
     """
-    frames = [_read_picture(file) for file in _thin(_by_epoch(samples_dir), MOST_FRAMES)]
+    frames = [_read_picture(file) for file in _thin(_in_order(samples_dir), MOST_FRAMES)]
     alike = [frame for frame in frames if frame.shape == frames[-1].shape]
     if alike:
         save_gif(path, alike, milliseconds=int(np.clip(FILM_MILLISECONDS / len(alike), 80, 500)))
@@ -182,13 +183,14 @@ def _read_picture(path: Path) -> np.ndarray:
     return picture[:, :, None] if picture.ndim == 2 else picture
 
 
-def _by_epoch(samples_dir: Path) -> list[Path]:
-    found = {
-        int(match[1]): file
-        for file in samples_dir.glob("image_at_epoch_*.png")
-        if (match := re.fullmatch(r"image_at_epoch_(\d+)\.png", file.name))
-    }
-    return [found[epoch] for epoch in sorted(found)]
+def _in_order(samples_dir: Path) -> list[Path]:
+    """The pictures of epochs, or of steps where there are none, by their numbers."""
+    kinds: dict[str, dict[int, Path]] = {"epoch": {}, "step": {}}
+    for file in samples_dir.glob("image_at_*.png"):
+        if match := re.fullmatch(r"image_at_(epoch|step)_(\d+)\.png", file.name):
+            kinds[match[1]][int(match[2])] = file
+    found = kinds["epoch"] or kinds["step"]
+    return [found[number] for number in sorted(found)]
 
 
 def _thin(files: Sequence[Path], most: int) -> list[Path]:
@@ -207,10 +209,12 @@ def _series(records: list[dict[str, Any]], clock: str, group: str) -> Series:
     return series
 
 
-def _usual(values: np.ndarray) -> tuple[float, float]:
-    """The range of all but stray values."""
-    low, high = np.percentile(values[np.isfinite(values)], [1, 99])
-    return low - 0.5 * (high - low), high + 0.5 * (high - low)
+def _usual(values: np.ndarray, reach: float) -> tuple[float, float]:
+    """Where all but stray values lie: the range of 98% of them, and `reach` ranges on each side."""
+    known = np.sort(values[np.isfinite(values)])
+    strays = math.ceil(len(known) / 100) if len(known) > 10 else 0
+    low, high = known[strays], known[-1 - strays]
+    return low - reach * (high - low), high + reach * (high - low)
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
@@ -222,7 +226,7 @@ def _smooth(values: np.ndarray) -> np.ndarray:
     reach = min(int(3 * sigma), (len(values) - 1) // 2)
     bell = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     known = np.isfinite(values)
-    usual = np.where(known, np.clip(np.nan_to_num(values), *_usual(values)), 0.0)
+    usual = np.where(known, np.clip(np.nan_to_num(values), *_usual(values, 0.5)), 0.0)
     sums, weights = (np.convolve(line, bell, mode="same") for line in (usual, known))
     return np.where(known, sums / np.maximum(weights, bell.min()), np.nan)
 
@@ -272,7 +276,7 @@ def _dress(axes: "Axes", title: str, series: Series) -> None:
 
 def _limits(values: np.ndarray) -> tuple[float, float]:
     """Limits that hold all but stray values, so that one spike does not flatten the rest."""
-    low, high = _usual(values)
+    low, high = _usual(values, 2.0)
     near = values[(values >= low) & (values <= high)]
     margin = 0.05 * (near.max() - near.min()) or 0.5
     return near.min() - margin, near.max() + margin

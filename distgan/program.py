@@ -1,13 +1,12 @@
 """What every program of the package does at its edge: read flags, answer the user's mistakes, import quietly."""
 
-import contextlib
 import logging
 import os
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Never
 
 from absl import app, flags
@@ -20,7 +19,7 @@ CHIEF_SPEAKS_SECONDS = 5.0
 
 
 def run(main: Callable[[], int]) -> Never:
-    """Parse absl's flags, run `main`, and exit with what it returns; with status 2 and one sentence on a `UserError`."""
+    """Parse absl's flags, run `main` and exit with what it returns; on a `UserError`, one sentence and status 2."""
     app.run(lambda _: _exit_with(main), flags_parser=_parse)
     raise AssertionError("app.run does not return")
 
@@ -60,9 +59,8 @@ def _refuse(message: str, all_ranks_know: bool) -> Never:
     sys.exit(WRONG_INPUT)
 
 
-@contextlib.contextmanager
-def quiet_imports() -> Iterator[None]:
-    """Hide what TensorFlow and its libraries write to standard error while they are loaded, unless loading fails."""
+def import_tensorflow() -> None:
+    """Load TensorFlow, hiding what its libraries write to standard error meanwhile, unless loading fails."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # tf.distribute reports every collective it traces
     with tempfile.TemporaryFile() as hidden:
@@ -70,7 +68,9 @@ def quiet_imports() -> Iterator[None]:
         before = os.dup(2)
         os.dup2(hidden.fileno(), 2)
         try:
-            yield
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()  # the first look reports missing GPU drivers
         except BaseException:
             hidden.seek(0)
             os.write(before, hidden.read())

@@ -100,14 +100,18 @@ class Reporter:
         if self.enabled:
             self._console.say(text)
 
-    def samples(self, step: int, epoch: int, pixels: np.ndarray) -> None:
-        """Shows uint8 [number, height, width, channels] as a grid: a PNG and in TensorBoard."""
+    def samples(self, step: int, epoch: int | None, pixels: np.ndarray) -> None:
+        """Shows uint8 [number, height, width, channels] as a grid: in TensorBoard, and as a PNG.
+
+        The PNG is named for the epoch that has ended, or for the step where that is None.
+        """
         if not self.enabled:
             return
         picture = pictures.enlarge(pictures.grid(pixels))
         png = pictures.encode_png(picture)
+        name = f"step_{step:06d}" if epoch is None else f"epoch_{epoch:04d}"
         with self._spared(self.samples_dir):
-            pictures.write_whole(self.samples_dir / f"image_at_epoch_{epoch:04d}.png", png)
+            pictures.write_whole(self.samples_dir / f"image_at_{name}.png", png)
         height, width, channels = picture.shape
         image = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=png)
         self._summarize(step, Summary.Value(tag="samples", image=image))

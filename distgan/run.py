@@ -45,7 +45,7 @@ class Run:
 def train(config: Config, console: TextIO = sys.stdout) -> Run:
     """Train in this process, together with the others if a launcher or `TF_CONFIG` names some.
 
-    Goes on from the newest checkpoint of the run directory. Raises `UserError` where config, data or directory are unfit.
+    Goes on from the run directory's newest checkpoint. Raises `UserError` where config, data or directory are unfit.
     """
     replicas = connect(config.backend, virtual_devices=config.virtual_devices, deterministic=config.deterministic)
     outcome = loop.train(config, replicas, console)

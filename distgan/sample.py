@@ -25,10 +25,10 @@ def main() -> int:
         raise UserError("--run_dir is missing: give the directory of a run, e.g. --run_dir=runs/mnist.")
     if _NUM_IMAGES.value < 1 or _SEED.value < 0:
         raise UserError("--num_images must be at least 1 and --seed at least 0.")
-    with program.quiet_imports():
-        from distgan.run import load
+    program.import_tensorflow()
+    from distgan.run import load
 
-        run = load(_RUN_DIR.value)
+    run = load(_RUN_DIR.value)
     output = Path(_OUTPUT.value)
     if output.suffix == ".gif":
         pictures.save_gif(output, list(run.walk(_NUM_IMAGES.value, _SEED.value)), GIF_MILLISECONDS)

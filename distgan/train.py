@@ -24,13 +24,12 @@ def main() -> int:
     """Train as the flags say; returns the exit status."""
     config = configs.from_flags()
     sources.check_name(config.data)
-    with program.quiet_imports():
-        import tensorflow as tf
+    program.import_tensorflow()
+    import tensorflow as tf
 
-        from distgan.replicas.connect import connect
-        from distgan.training import loop
+    from distgan.replicas.connect import connect
+    from distgan.training import loop
 
-        tf.config.list_physical_devices()  # its first call reports missing GPU drivers
     replicas = connect(config.backend, virtual_devices=config.virtual_devices, deterministic=config.deterministic)
     try:
         outcome = loop.train(config, replicas)

@@ -67,9 +67,9 @@ class Replicas:
         """
         return tf.function(step)
 
-    def copies(self, variable: tf.Variable) -> list[np.ndarray]:
-        """The values of a variable on the devices of this process; they ought to be equal."""
-        return [variable.numpy()]
+    def local_values(self, value: Any) -> list[Any]:
+        """What the replicas of this process hold of a value or a variable."""
+        return [value]
 
     def start_timeline(self, path: Path) -> None:
         """Record what the backend does into a file, where it can."""

@@ -1,5 +1,6 @@
 """The devices and threads that belong to this process."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -23,6 +24,8 @@ def set_up(local_rank: int, local_size: int, virtual_devices: int, deterministic
         if not virtual_devices:
             tf.config.experimental.set_memory_growth(gpu, True)
     _share_threads(local_size)
+    # This pass of TensorFlow 2.21's graph optimizer fails on leaky ReLUs, with an error in the log and to no effect.
+    tf.config.optimizer.set_experimental_options({"remapping": False})
     if virtual_devices:
         _split_devices(gpus, virtual_devices)
     if deterministic:
@@ -32,10 +35,12 @@ def set_up(local_rank: int, local_size: int, virtual_devices: int, deterministic
 
 def _share_threads(local_size: int) -> None:
     threads = max(1, available_cores() // local_size)
-    if "TF_NUM_INTRAOP_THREADS" not in os.environ:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-    if "TF_NUM_INTEROP_THREADS" not in os.environ:
-        tf.config.threading.set_inter_op_parallelism_threads(max(2, threads))  # 1 is slow where cores are shared
+    # TensorFlow may run already in a user's own program, which then keeps its threads.
+    with contextlib.suppress(RuntimeError):
+        if "TF_NUM_INTRAOP_THREADS" not in os.environ:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+        if "TF_NUM_INTEROP_THREADS" not in os.environ:
+            tf.config.threading.set_inter_op_parallelism_threads(max(2, threads))  # 1 is slow where cores are shared
 
 
 def _split_devices(gpus: list[tf.config.PhysicalDevice], parts: int) -> None:

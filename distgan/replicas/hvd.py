@@ -82,7 +82,7 @@ class HorovodReplicas(Replicas):
 
 
 def _buckets(tensors: list[tf.Tensor]) -> list[list[int]]:
-    """Numbers of the tensors to reduce together: of one data type, from the last tensor to the first above the limit."""
+    """Numbers of the tensors to reduce together: of one data type; above the limit, from the last tensor on."""
     total = sum(_bytes(tensor) for tensor in tensors)
     order = range(len(tensors)) if total <= BUCKET_BYTES else reversed(range(len(tensors)))
     buckets: list[list[int]] = []

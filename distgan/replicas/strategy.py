@@ -54,21 +54,26 @@ class StrategyReplicas(Replicas):
 
         def run(*arguments: Any) -> Any:
             results = self.strategy.run(step, arguments)
-            return tf.nest.map_structure(lambda value: self.strategy.experimental_local_results(value)[0], results)
+            return tf.nest.map_structure(lambda value: self.local_values(value)[0], results)
 
         return tf.function(run)
 
-    def copies(self, variable: tf.Variable) -> list[np.ndarray]:
-        """The values on each local device."""
-        return [copy.numpy() for copy in self.strategy.experimental_local_results(variable)]
+    def local_values(self, value: Any) -> list[Any]:
+        """What each local replica holds of a value or a variable."""
+        return list(self.strategy.experimental_local_results(value))
 
     def sum_in_step(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
-        """Sum tensors over all replicas; differentiable."""
+        """Sum tensors over all replicas, by one all-reduce a data type; differentiable."""
         context = tf.distribute.get_replica_context()
-        if context is None or not tensors:  # None while Keras builds a layer
+        if context is None:  # while Keras builds a layer
             return tensors
-        placed = [tf.identity(tensor) for tensor in tensors]  # a function's bare argument has no device, and is refused
-        return list(context.all_reduce(tf.distribute.ReduceOp.SUM, placed))
+        summed = list(tensors)
+        for dtype in {tensor.dtype: None for tensor in tensors}:
+            numbers = [number for number, tensor in enumerate(tensors) if tensor.dtype == dtype]
+            placed = [tf.identity(tensors[number]) for number in numbers]  # a bare argument has no device: refused
+            for number, total in zip(numbers, context.all_reduce(tf.distribute.ReduceOp.SUM, placed), strict=True):
+                summed[number] = total
+        return summed
 
     def apply(self, optimizer: Any, gradients: list[tf.Tensor], variables: list[keras.Variable]) -> None:
         """Apply summed gradients, by an optimizer that is kept from summing them again."""
@@ -88,10 +93,10 @@ class StrategyReplicas(Replicas):
             context = tf.distribute.get_replica_context()
             is_first = context.replica_id_in_sync_group % local == 0
             once = [value * tf.cast(is_first, value.dtype) for value in values]
-            return context.all_reduce(tf.distribute.ReduceOp.SUM, once)
+            return self.sum_in_step(once)
 
         totals = self.strategy.run(of_replica, tuple(tensors))
-        return [self.strategy.experimental_local_results(total)[0] for total in totals]
+        return [self.local_values(total)[0] for total in totals]
 
 
 def mirrored() -> StrategyReplicas:

@@ -156,7 +156,8 @@ class _Run(NamedTuple):
         if not self.reporter.enabled:
             return
         images = self.gan.generate(self.config.num_samples, self.config.seed)
-        self.reporter.samples(self.clock.step, int(self.clock.epochs), pictures.to_pixels(images.numpy()))
+        epoch = None if self.config.sample_every_steps else int(self.clock.epochs)
+        self.reporter.samples(self.clock.step, epoch, pictures.to_pixels(images.numpy()))
         networks = {name: self.state.variables[name].numpy() for name in self.state.network_names}
         self.reporter.histograms(self.clock.step, networks)
 

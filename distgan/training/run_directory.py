@@ -135,7 +135,7 @@ class RunDirectory:
         chiefs = self._replicas.agree(of_variables)
         differs = np.array([of_variables[name] != chiefs[name] for name in of_variables], np.int32)
         for number, variable in enumerate(state.variables.values()):
-            first, *others = (copy.tobytes() for copy in self._replicas.copies(variable))
+            first, *others = (copy.numpy().tobytes() for copy in self._replicas.local_values(variable))
             differs[number] |= any(copy != first for copy in others)
         anywhere = self._replicas.sum([differs])[0]
         if anywhere.any():

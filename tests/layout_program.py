@@ -1,0 +1,163 @@
+"""Runs on every process of a layout; makes there all the observations that test_same_run.py judges.
+
+Each process writes what it saw to `<output>/seen-<rank>.json`, and the chief the arrays of its runs.
+"""
+
+import argparse
+import io
+import json
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from distgan.config import Config
+from distgan.data import pipeline
+from distgan.errors import UserError
+from distgan.gans import GANS, noise_to_image
+from distgan.replicas.base import Replicas
+from distgan.replicas.connect import connect
+from distgan.training import loop, precision
+from distgan.training.run_directory import DivergedError, RunDirectory
+from distgan.training.state import TrainState
+
+RECIPE = {"batch_size": 64, "steps": 20, "checkpoint_every_steps": 20, "sample_every_epochs": 1000, "log_every_steps": 1}
+SMALL = RECIPE | {"filters": 4, "noise_size": 10, "batch_size": 16, "precision": "float32"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--backend", required=True)
+    parser.add_argument("--virtual_devices", type=int, default=0)
+    parser.add_argument("--output", type=Path, required=True)
+    given = parser.parse_args()
+    replicas = connect(given.backend, virtual_devices=given.virtual_devices)
+    seen: dict[str, Any] = {"rank": replicas.rank, "size": replicas.size, "num_replicas": replicas.num_replicas}
+    for look in (exact_run, float32_run, communication, failure_on_chief, noise_rows, divergence, overflow, jitter):
+        started = time.monotonic()
+        seen |= look(replicas, given.output)
+        seen[f"{look.__name__}_seconds"] = round(time.monotonic() - started, 1)
+    (given.output / f"seen-{replicas.rank}.json").write_text(json.dumps(seen, indent=1))
+
+
+def exact_run(replicas: Replicas, output: Path) -> dict[str, Any]:
+    """The recipe as it is, in float64."""
+    loop.train(Config(**RECIPE, precision="float64", run_dir=str(output / "float64")), replicas, io.StringIO())
+    return {}
+
+
+def float32_run(replicas: Replicas, output: Path) -> dict[str, Any]:
+    """The recipe as it is, in float32."""
+    loop.train(Config(**RECIPE, precision="float32", run_dir=str(output / "float32")), replicas, io.StringIO())
+    return {}
+
+
+def communication(replicas: Replicas, output: Path) -> dict[str, Any]:
+    """What each process gets of sums, agreements and broadcasts; a broadcast must keep even the sign of a zero."""
+    with replicas.scope():
+        variable = tf.Variable([-0.0, 1.0 + replicas.rank])
+    replicas.broadcast([variable])
+    value = replicas.local_values(variable)[0].numpy()
+    return {
+        "sum": [array.tolist() for array in replicas.sum([np.array([1, replicas.rank]), np.array([0.5])])],
+        "agreed": replicas.agree({"text": "é" * (replicas.rank + 1)}),
+        "broadcast": [float(np.copysign(1, value[0])), float(value[1])],
+    }
+
+
+def failure_on_chief(replicas: Replicas, output: Path) -> dict[str, Any]:
+    """What each process learns when the chief alone fails."""
+
+    def fail() -> None:
+        raise UserError("the chief's sentence")
+
+    try:
+        replicas.on_chief(fail)
+    except UserError as error:
+        return {"failure": str(error)}
+    return {"failure": None}
+
+
+def noise_rows(replicas: Replicas, output: Path) -> dict[str, Any]:
+    """The noise and the examples of this process's replicas in step 3 of a batch of 10."""
+
+    def make(shard: Any) -> tf.data.Dataset:
+        return pipeline.make_shares(
+            shard, batch_size=10, num_examples=97, seed=5, first_position=90, image_phases=1
+        ).map(lambda share: share | {"noise": pipeline.order.Draws("noise", 3, share["rows"][0], tf.size(share["rows"])).normal((7,))})
+
+    share = next(replicas.batches(make))
+    values = {name: tf.nest.flatten(replicas.local_values(share[name])) for name in ("rows", "examples", "noise")}
+    return {
+        "rows": np.concatenate([value.numpy() for value in values["rows"]]).tolist(),
+        "examples": np.concatenate([value.numpy()[0] for value in values["examples"]]).tolist(),
+        "noise": np.concatenate([value.numpy() for value in values["noise"]]).tolist(),
+    }
+
+
+def divergence(replicas: Replicas, output: Path) -> dict[str, Any]:
+    """What a save says when the last process's copy of one variable has gone astray."""
+    config = Config(**SMALL, run_dir=str(output / "diverged"))
+    with RunDirectory(config, replicas) as directory:
+        with replicas.scope(), precision.policy("float32"):
+            gan = GANS["mnist"](config, (28, 28, 1), replicas.sum_in_step)
+            state = TrainState(gan, config, "float32")
+            directory.restore(state, "")
+        state.step.assign(1)
+        astray = state.variables["discriminator/logit/bias"]
+        if replicas.rank == replicas.size - 1:
+            copies = getattr(astray, "values", [astray])
+            copies[-1].assign(copies[-1] + 1)
+        try:
+            directory.save(state, {})
+        except DivergedError as error:
+            return {"divergence": str(error)}
+    return {"divergence": None}
+
+
+class OverflowsOnce(noise_to_image.NoiseToImage):
+    """Overflows in the first row of the last replica's share, in the third step."""
+
+    def losses(self, batch: pipeline.Batch, phase: tuple[str, ...]) -> Any:
+        sums, logged = super().losses(batch, phase)
+        last_rows = batch.draws.first + tf.cast(batch.draws.count, tf.int64) >= SMALL["batch_size"]
+        overflow = tf.where(last_rows & (batch.draws.step == 2), float("inf"), 1.0)
+        return {"G": sums["G"] * overflow, "D": sums["D"] * overflow}, logged
+
+
+def overflow(replicas: Replicas, output: Path) -> dict[str, Any]:
+    """Five steps in float16, the third of which overflows on one replica; replicas must stay equal to be saved."""
+
+    def overflowing(*arguments: Any) -> OverflowsOnce:
+        networks = noise_to_image.mnist(*arguments).networks
+        return OverflowsOnce(networks["generator"], networks["discriminator"])
+
+    GANS["mnist"] = overflowing
+    config = Config(**SMALL | {"precision": "mixed_float16", "steps": 5, "checkpoint_every_steps": 1,
+                    "keep_checkpoints": 9}, run_dir=str(output / "float16"))  # fmt: skip
+    loop.train(config, replicas, io.StringIO())
+    GANS["mnist"] = noise_to_image.mnist
+    return {}
+
+
+def jitter(replicas: Replicas, output: Path) -> dict[str, Any]:
+    """Twice the same small run, each process being late by its own random times."""
+    on_time = replicas.batches
+
+    def late(make: Any) -> Any:
+        for share in on_time(make):
+            time.sleep(random.SystemRandom().uniform(0, 0.03))
+            yield share
+
+    replicas.batches = late  # type: ignore[method-assign]
+    for name in ("jitter-1", "jitter-2"):
+        loop.train(Config(**SMALL | {"steps": 40}, run_dir=str(output / name)), replicas, io.StringIO())
+    replicas.batches = on_time  # type: ignore[method-assign]
+    return {}
+
+
+if __name__ == "__main__":
+    main()

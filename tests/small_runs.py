@@ -1,0 +1,47 @@
+"""A run small enough to be made many times, and what a test wants to know of one."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distgan.config import Config
+from distgan.replicas.base import Replicas
+from distgan.training import loop
+
+SMALL: dict[str, Any] = {"filters": 4, "noise_size": 10, "batch_size": 16, "precision": "float32", "log_every_steps": 1}
+
+
+def flags(run_dir: Path, **settings: Any) -> list[str]:
+    return [f"--{name}={value}" for name, value in (SMALL | settings | {"run_dir": run_dir}).items()]
+
+
+def train(run_dir: Path, **settings: Any) -> str:
+    """Train in this process; returns what was said."""
+    said = io.StringIO()
+    loop.train(Config(**SMALL | settings | {"run_dir": str(run_dir)}), Replicas(), said)
+    return said.getvalue()
+
+
+def checkpoints(run_dir: Path) -> list[int]:
+    return sorted(int(path.name.removeprefix("step_")) for path in (run_dir / "checkpoints").glob("step_*"))
+
+
+def manifest(run_dir: Path, step: int) -> dict[str, Any]:
+    return dict(json.loads((run_dir / "checkpoints" / f"step_{step:09d}" / "manifest.json").read_text()))
+
+
+def digest(run_dir: Path, step: int) -> str:
+    return str(manifest(run_dir, step)["state_digest"])
+
+
+def state(run_dir: Path, step: int) -> dict[str, np.ndarray]:
+    with np.load(run_dir / "checkpoints" / f"step_{step:09d}" / "state.npz") as arrays:
+        return dict(arrays)
+
+
+def logged_steps(run_dir: Path) -> list[int]:
+    path = run_dir / "metrics.jsonl"
+    return [json.loads(line)["step"] for line in path.read_text().splitlines() if line] if path.exists() else []

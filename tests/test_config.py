@@ -1,0 +1,124 @@
+"""The config: its layers, its checks, its flags and its file."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distgan.config import OPTIONS, Config, changed_for_good, load_config
+from distgan.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"batch_size": 0}, "--batch_size=0 is refused: it must be a whole number of at least 1."),
+        ({"batch_size": 2.5}, "--batch_size=2.5 is refused: it must be a whole number of at least 1."),
+        ({"batch_size": True}, "--batch_size=True is refused: it must be a whole number of at least 1."),
+        ({"dropout": 1.0}, "--dropout=1.0 is refused: it must be a number of at least 0 and below 1."),
+        ({"dropout": float("nan")}, "--dropout=nan is refused: it must be a number of at least 0 and below 1."),
+        ({"generator_learning_rate": 0.0}, "--generator_learning_rate=0.0 is refused: it must be a number above 0."),
+        ({"precision": "half"}, "--precision=half is refused: it must be one of auto, float32, mixed_bfloat16, "
+                                "mixed_float16, float64."),
+        ({"preset": "stylegan"}, "--preset=stylegan is refused: it must be one of mnist."),
+        ({"steps": 1, "epochs": 1}, "Give only one of --epochs and --steps."),
+        ({"profile_steps": "7"}, "--profile_steps=7 is refused: it must be FIRST:LAST, two step numbers from 1, e.g. "
+                                 "100:110."),
+        ({"accumulate_steps": 2}, "--accumulate_steps=2 needs --normalization=none, as batch norm over parts of a "
+                                  "batch is another network."),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_refused_in_one_sentence(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        Config(**given)
+    assert str(refusal.value) == sentence
+
+
+def test_fields_that_are_left_out_take_the_preset_s_values() -> None:
+    assert (Config().batch_size, Config().epochs, Config().generator_learning_rate) == (256, 50, 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("given", "hidden"),
+    [("steps", "epochs"), ("batch_size_per_replica", "batch_size"), ("sample_every_steps", "sample_every_epochs"),
+     ("checkpoint_every_steps", "checkpoint_every_epochs"), ("checkpoint_every_seconds", "checkpoint_every_epochs")],
+)  # fmt: skip
+def test_one_of_a_group_takes_the_place_of_the_other(given: str, hidden: str, tmp_path: Path) -> None:
+    config = Config(**{given: 7})
+    assert (getattr(config, given), getattr(config, hidden)) == (7, None)
+    stored = tmp_path / "config.json"
+    stored.write_text(config.to_json())
+    again = load_config(stored, **{hidden: 9})
+    assert (getattr(again, given), getattr(again, hidden)) == (None, 9)
+
+
+def test_a_config_comes_back_from_its_file(tmp_path: Path) -> None:
+    config = Config(steps=3, dropout=0.0, data="idx:/data", checkpoint_every_seconds=1.5, deterministic=True)
+    (tmp_path / "config.json").write_text(config.to_json())
+    assert load_config(tmp_path / "config.json") == config
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"batch_sise": 3}', '{"batch_size": "3"}', "\x00"])
+def test_an_unfit_file_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(UserError):
+        load_config(tmp_path / "config.json")
+
+
+def test_a_config_can_t_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().seed = 1  # type: ignore[misc]
+
+
+def test_a_run_that_goes_on_may_change_its_length_but_not_its_networks() -> None:
+    assert not changed_for_good(Config(), Config(epochs=99, backend="single", precision="float64", keep_checkpoints=9))
+    assert changed_for_good(Config(), Config(filters=8, seed=1)) == [
+        "--filters=8 (the run has 64)",
+        "--seed=1 (the run has 0)",
+    ]
+
+
+def test_a_batch_smaller_than_the_number_of_replicas_is_refused() -> None:
+    with pytest.raises(UserError, match=r"--batch_size=3 is too small for 4 replicas: it must be at least 4\."):
+        Config(batch_size=3).global_batch_size(4)
+    assert Config(batch_size_per_replica=3).global_batch_size(4) == 12
+
+
+def _train(*flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "distgan.train", *flags], capture_output=True, text=True, check=False)
+
+
+def test_helpfull_explains_every_flag_with_its_default() -> None:
+    text = " ".join(_train("--helpfull").stdout.split())
+    for name, spec in OPTIONS.items():
+        assert f"{name}:" in text
+        assert spec["explanation"] in text
+        assert spec["default"] is None or f"Default: {spec['default']}." in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--batch_size=many"], "distgan: --batch_size=many is refused: it must be a whole number of at least 1."),
+        (["--bach_size=3"], "distgan: Unknown command line flag 'bach_size'. Did you mean: batch_size, "
+                            "batch_size_per_replica."),
+        (["--steps=3", "--epochs=3"], "distgan: Give only one of --epochs and --steps."),
+        (["--data=cifar"], "--data"),
+        (["fast"], "distgan: fast is not a flag: flags are written as --name=value."),
+        (["--config=/nowhere.json"], "/nowhere.json"),
+    ],
+)  # fmt: skip
+def test_a_wrong_command_line_gets_one_sentence_and_status_2(flags: list[str], sentence: str) -> None:
+    answer = _train(*flags)
+    assert answer.returncode == 2
+    assert sentence in answer.stderr
+    assert answer.stderr.count("\n") == 1
+    assert answer.stdout == ""
+
+
+def test_importing_the_package_does_not_import_tensorflow() -> None:
+    code = "import sys, distgan, distgan.train; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

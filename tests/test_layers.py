@@ -1,0 +1,66 @@
+"""The house's storeys: a module imports only from lower ones."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import distgan
+
+# Lowest first; modules of one storey may import each other.
+STOREYS = (
+    ("errors",),
+    ("config", "pictures", "replicas.launcher"),
+    ("replicas",),
+    ("data",),
+    ("nets", "gans.losses"),
+    ("gans",),
+    ("training.precision", "training.state", "training.clock", "training.lock", "training.checkpoint", "report"),
+    ("training.step", "training.run_directory", "training.profiler"),
+    ("training.loop",),
+    ("run", "program"),
+    ("train", "sample"),
+)
+PACKAGE = Path(distgan.__file__).parent
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in PACKAGE.rglob("*.py")
+    if path != PACKAGE / "__init__.py"
+}
+
+
+def _storey(module: str) -> int:
+    """The storey of the longest name that the module is in."""
+    places = [(len(name), number) for number, names in enumerate(STOREYS) for name in names
+              if module == name or module.startswith(f"{name}.")]  # fmt: skip
+    return max(places, default=(0, -1))[1]
+
+
+def _imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("distgan"):
+            base = (node.module or "").removeprefix("distgan").removeprefix(".")
+            names = [f"{base}.{alias.name}".removeprefix(".") for alias in node.names]
+            found.update(name if name in MODULES else base for name in names)
+        elif isinstance(node, ast.Import):
+            found.update(a.name.removeprefix("distgan.") for a in node.names if a.name.startswith("distgan."))
+    return found - {""}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_module_has_a_storey_and_imports_only_from_lower_ones(module: str) -> None:
+    empty_packages = {"replicas", "data", "nets", "training"}
+    assert module in empty_packages or _storey(module) >= 0, f"{module} has no storey"
+    higher = [name for name in _imports(MODULES[module]) if _storey(name) > _storey(module)]
+    assert not higher, f"{module} imports {higher} from above"
+
+
+def test_networks_losses_and_data_know_no_config_and_do_not_communicate() -> None:
+    for module, path in MODULES.items():
+        if module.startswith(("data", "nets", "gans.losses")):
+            assert not _imports(path) & {"config", "replicas.hvd", "replicas.strategy", "replicas.connect"}, module
+
+
+def test_the_package_is_no_larger_than_a_person_can_read() -> None:
+    assert sum(len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")) < 4500

@@ -1,0 +1,252 @@
+"""Stop a run in every way there is; the same command goes on to the same bits."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import layouts
+import numpy as np
+import pytest
+import small_runs
+
+from distgan.errors import UserError
+
+STEPS = 60
+HOROVOD_3, HOROVOD_2 = layouts.Layout("horovod", 3), layouts.Layout("horovod", 2)
+needs_horovod = pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
+
+
+def _start(layout: layouts.Layout, run_dir: Path, **settings: object) -> list[subprocess.Popen[str]]:
+    return layouts.start(layout, "-m", "distgan.train", *small_runs.flags(run_dir, **settings))
+
+
+def _run(layout: layouts.Layout, run_dir: Path, **settings: object) -> tuple[int, str]:
+    return layouts.run(layout, "-m", "distgan.train", *small_runs.flags(run_dir, **settings))
+
+
+def _wait_for_step(run_dir: Path, step: int, timeout_seconds: float = 120) -> None:
+    end = time.monotonic() + timeout_seconds
+    while max(small_runs.logged_steps(run_dir), default=0) < step:
+        assert time.monotonic() < end, f"no step {step} after {timeout_seconds} s"
+        time.sleep(0.02)
+
+
+def _ranks(run_dir: Path) -> list[int]:
+    """The processes that train into a directory."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().decode().split("\0")
+        except OSError:
+            continue  # it has just ended
+        if words[1:3] == ["-m", "distgan.train"] and f"--run_dir={run_dir}" in words:
+            found.append(int(path.parent.name))
+    return found
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = tmp_path_factory.mktemp("uninterrupted")
+    small_runs.train(run_dir, steps=STEPS, checkpoint_every_steps=20)
+    return run_dir
+
+
+@pytest.mark.parametrize("layout", [layouts.SINGLE, pytest.param(HOROVOD_3, marks=needs_horovod)], ids=str)
+def test_a_run_killed_at_a_random_step_ends_in_the_same_bits(layout: layouts.Layout, tmp_path: Path) -> None:
+    settings = {"steps": STEPS, "checkpoint_every_steps": 7}
+    assert _run(layout, tmp_path / "whole", **settings)[0] == 0
+    broken = tmp_path / "broken"
+    first = _start(layout, broken, **settings)
+    _wait_for_step(broken, random.SystemRandom().randrange(8, STEPS - 8))
+    os.kill(random.SystemRandom().choice(_ranks(broken)), signal.SIGKILL)
+    for process in first:
+        process.communicate(timeout=120)
+        assert process.returncode != 0
+    assert 0 < max(small_runs.checkpoints(broken)) < STEPS
+    status, output = _run(layout, broken, **settings)
+    assert status == 0, output
+    assert "goes on from step" in output
+    assert small_runs.digest(broken, STEPS) == small_runs.digest(tmp_path / "whole", STEPS)
+    assert small_runs.logged_steps(broken) == list(range(1, STEPS + 1))
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_stopped_process_saves_first(number: signal.Signals, status: int, uninterrupted: Path, tmp_path: Path) -> None:
+    (process,) = _start(layouts.SINGLE, tmp_path, steps=STEPS)
+    _wait_for_step(tmp_path, 5)
+    process.send_signal(number)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == status, output
+    (saved,) = small_runs.checkpoints(tmp_path)
+    assert f"{number.name}: stopped at step {saved}, which is saved; the same command goes on." in output
+    assert small_runs.manifest(tmp_path, saved)["step"] == saved < STEPS
+    small_runs.train(tmp_path, steps=STEPS)
+    assert small_runs.digest(tmp_path, STEPS) == small_runs.digest(uninterrupted, STEPS)
+
+
+@needs_horovod
+def test_a_signal_to_one_rank_stops_all_at_the_same_step(tmp_path: Path) -> None:
+    (launcher,) = _start(HOROVOD_3, tmp_path, steps=10000)
+    _wait_for_step(tmp_path, 3)
+    os.kill(max(_ranks(tmp_path)), signal.SIGTERM)
+    output = launcher.communicate(timeout=120)[0]
+    (saved,) = small_runs.checkpoints(tmp_path)
+    assert f"SIGTERM: stopped at step {saved}, which is saved; the same command goes on." in output
+    assert launcher.returncode == 0, output
+
+
+@needs_horovod
+def test_a_signal_to_the_launcher_saves_on_every_rank(tmp_path: Path) -> None:
+    (launcher,) = _start(HOROVOD_2, tmp_path, steps=10000)
+    _wait_for_step(tmp_path, 3)
+    launcher.send_signal(signal.SIGTERM)
+    launcher.communicate(timeout=120)
+    end = time.monotonic() + 30
+    while _ranks(tmp_path) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert len(small_runs.checkpoints(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    "layout", [pytest.param(HOROVOD_2, marks=needs_horovod), layouts.Layout("mirrored", 2)], ids=str
+)
+def test_a_run_goes_on_with_the_same_data_on_another_layout(layout: layouts.Layout, tmp_path: Path) -> None:
+    small_runs.train(tmp_path / "one", steps=40, precision="float64", checkpoint_every_steps=20)
+    shutil.copytree(tmp_path / "one" / "checkpoints" / "step_000000020", tmp_path / "two/checkpoints/step_000000020")
+    shutil.copy(tmp_path / "one" / "config.json", tmp_path / "two" / "config.json")
+    status, output = _run(layout, tmp_path / "two", steps=40, precision="float64")
+    assert status == 0, output
+    one, two = (small_runs.state(tmp_path / name, 40) for name in ("one", "two"))
+    assert max(np.abs(one[name] - two[name]).max() for name in one) < 1e-10
+
+
+def test_a_run_goes_on_in_another_precision(uninterrupted: Path, tmp_path: Path) -> None:
+    run_dir = shutil.copytree(uninterrupted, tmp_path / "run")
+    for steps, number_format in ((STEPS + 3, "mixed_float16"), (STEPS + 6, "float64"), (STEPS + 9, "mixed_bfloat16")):
+        said = small_runs.train(run_dir, steps=steps, precision=number_format)
+        assert f"goes on from step {steps - 3}" in said
+        assert small_runs.manifest(run_dir, steps)["precision"] == number_format
+
+
+@pytest.fixture
+def copy(uninterrupted: Path, tmp_path: Path) -> Iterator[Path]:
+    yield shutil.copytree(uninterrupted, tmp_path / "copy")
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "no manifest", "empty manifest"])
+def test_a_damaged_checkpoint_is_told_of_and_an_older_one_taken(damage: str, copy: Path, uninterrupted: Path) -> None:
+    newest = copy / "checkpoints" / f"step_{STEPS:09d}"
+    if damage == "flip":
+        content = bytearray((newest / "state.npz").read_bytes())
+        content[len(content) // 2] ^= 1
+        (newest / "state.npz").write_bytes(content)
+    elif damage == "truncate":
+        os.truncate(newest / "state.npz", 1000)
+    elif damage == "no manifest":
+        (newest / "manifest.json").unlink()
+    else:
+        (newest / "manifest.json").write_text("")
+    said = small_runs.train(copy, steps=STEPS)
+    assert f"checkpoint step_{STEPS:09d} is damaged" in said
+    assert "goes on from step 40" in said
+    assert small_runs.digest(copy, STEPS) == small_runs.digest(uninterrupted, STEPS)
+
+
+def test_a_run_without_a_sound_checkpoint_is_not_started_anew(copy: Path) -> None:
+    for path in (copy / "checkpoints").glob("step_*/state.npz"):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match="No sound checkpoint is left"):
+        small_runs.train(copy, steps=STEPS)
+
+
+def test_a_half_written_checkpoint_of_a_killed_run_is_not_taken(copy: Path) -> None:
+    unfinished = copy / "checkpoints" / f".unfinished-step_{STEPS + 20:09d}"
+    unfinished.mkdir()
+    (unfinished / "state.npz").write_bytes(b"half")
+    assert f"goes on from step {STEPS}" in small_runs.train(copy, steps=STEPS + 20)
+    assert max(small_runs.checkpoints(copy)) == STEPS + 20
+
+
+def test_another_network_seed_or_batch_is_refused_by_name(copy: Path) -> None:
+    with pytest.raises(UserError, match=r"can't go on with --filters=8 \(the run has 4\) and --seed=1"):
+        small_runs.train(copy, steps=STEPS, filters=8, seed=1)
+    assert max(small_runs.checkpoints(copy)) == STEPS
+
+
+def test_other_data_is_refused(copy: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    pixels = np.zeros((100, 28, 28), np.uint8)
+    (other / "train-images-idx3-ubyte").write_bytes(np.array([0x803, *pixels.shape], ">i4").tobytes() + pixels.tobytes())
+    with pytest.raises(UserError, match="is other data than the run"):
+        small_runs.train(copy, steps=STEPS, data=f"idx:{other}")
+
+
+def test_a_finished_run_says_how_to_go_on(copy: Path) -> None:
+    assert "This run is finished; --steps above that goes on with it." in small_runs.train(copy, steps=STEPS)
+
+
+def test_a_run_can_be_repeated_from_its_config(uninterrupted: Path, tmp_path: Path) -> None:
+    command = ["-m", "distgan.train", f"--config={uninterrupted}/config.json", f"--run_dir={tmp_path}"]
+    assert layouts.run(layouts.SINGLE, *command)[0] == 0
+    assert small_runs.digest(tmp_path, STEPS) == small_runs.digest(uninterrupted, STEPS)
+
+
+def test_a_new_run_starts_from_another_s_weights(uninterrupted: Path, tmp_path: Path) -> None:
+    said = small_runs.train(tmp_path, steps=1, init_from=str(uninterrupted), generator_learning_rate=1e-12,
+                            discriminator_learning_rate=1e-12)  # fmt: skip
+    assert f"starts from the weights of {uninterrupted}" in said
+    theirs, ours = small_runs.state(uninterrupted, STEPS), small_runs.state(tmp_path, 1)
+    assert np.allclose(ours["generator/project/kernel"], theirs["generator/project/kernel"], atol=1e-9)
+    assert ours["step"] == 1
+
+
+def test_weights_of_another_network_are_refused_by_name(uninterrupted: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="generator/project/kernel is .* there and .* here"):
+        small_runs.train(tmp_path, steps=1, init_from=str(uninterrupted), filters=8)
+
+
+def test_checkpoints_are_made_by_the_clock_too_and_the_newest_are_kept(tmp_path: Path) -> None:
+    small_runs.train(tmp_path, steps=STEPS, checkpoint_every_seconds=0.01, keep_checkpoints=4)
+    assert small_runs.checkpoints(tmp_path)[-1] == STEPS
+    assert len(small_runs.checkpoints(tmp_path)) == 4
+
+
+def test_a_directory_in_use_is_refused_until_its_run_is_dead(tmp_path: Path) -> None:
+    (process,) = _start(layouts.SINGLE, tmp_path, steps=100000)
+    _wait_for_step(tmp_path, 1)
+    with pytest.raises(UserError, match=f"is in use by process {process.pid} on "):
+        small_runs.train(tmp_path, steps=3)
+    process.kill()
+    process.communicate()
+    small_runs.train(tmp_path, steps=3)
+    assert small_runs.checkpoints(tmp_path) == [3]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", disk], check=False)
+    if mounted.returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_gets_one_sentence_and_loses_nothing(small_disk: Path) -> None:
+    small_runs.train(small_disk, steps=3)
+    filler = small_disk / "filler"
+    free = shutil.disk_usage(small_disk).free
+    filler.write_bytes(bytes(free - 50_000))  # room for the logs, not for a checkpoint
+    status, output = _run(layouts.SINGLE, small_disk, steps=6)
+    assert status == 2
+    assert "make room, and the same command goes on from the one before." in output
+    assert "Traceback" not in output
+    filler.unlink()
+    assert "goes on from step 3" in small_runs.train(small_disk, steps=6)

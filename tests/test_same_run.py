@@ -1,0 +1,122 @@
+"""One run whatever it runs on: every layout against the single process."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import layouts
+import numpy as np
+import pytest
+
+from distgan.config import Config
+from distgan.gans import GANS
+from distgan.training import precision
+from distgan.training.state import network_variables
+
+PROGRAM = str(Path(__file__).parent / "layout_program.py")
+EXACT = 1e-10  # in float64, where rounding is 2e-16 and a mean of means over uneven shards 5e-4
+MOVED = 0.05  # in float32, of the way that the weights went: a sign flip in a leaky ReLU makes 0.01
+SLOW = {layouts.Layout("horovod", 4), layouts.Layout("mirrored", 4)}
+
+
+def _parameter(layout: layouts.Layout) -> Any:
+    marks = [pytest.mark.slow] if layout in SLOW else []
+    if layout.backend == "horovod" and not layouts.HOROVODRUN:
+        marks.append(pytest.mark.skip(reason=layouts.NO_HOROVOD))
+    return pytest.param(layout, marks=marks, id=str(layout))
+
+
+class Seen:
+    """What `layout_program.py` saw in a layout."""
+
+    def __init__(self, layout: layouts.Layout, directory: Path) -> None:
+        status, output = layouts.run(layout, PROGRAM, f"--output={directory}")
+        assert status == 0, output[-5000:]
+        self.layout, self.directory = layout, directory
+        self.by_rank = [json.loads((directory / f"seen-{rank}.json").read_text()) for rank in range(layout.processes)]
+
+    def state(self, run: str, step: int) -> dict[str, np.ndarray]:
+        with np.load(self.directory / run / "checkpoints" / f"step_{step:09d}" / "state.npz") as arrays:
+            return dict(arrays)
+
+    def digest(self, run: str, step: int) -> str:
+        manifest = self.directory / run / "checkpoints" / f"step_{step:09d}" / "manifest.json"
+        return str(json.loads(manifest.read_text())["state_digest"])
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    return Seen(layouts.SINGLE, tmp_path_factory.mktemp("single"))
+
+
+@pytest.fixture(scope="module", params=[_parameter(layout) for layout in layouts.LAYOUTS])
+def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    return Seen(request.param, tmp_path_factory.mktemp(str(request.param)))
+
+
+def test_every_weight_statistic_and_slot_is_the_single_process_s_in_float64(seen: Seen, single: Seen) -> None:
+    ours, theirs = seen.state("float64", 20), single.state("float64", 20)
+    assert ours.keys() == theirs.keys()
+    assert len(ours) == 60
+    differences = {name: np.abs(ours[name] - theirs[name]).max() for name in ours}
+    print(f"{seen.layout}: largest difference in float64 {max(differences.values()):.2g}")
+    assert max(differences.values()) <= EXACT, differences
+
+
+def test_float32_weights_differ_by_little_of_the_way_they_went(seen: Seen, single: Seen) -> None:
+    with precision.policy("float32"):
+        start = {
+            name: variable.numpy()
+            for name, variable in network_variables(GANS["mnist"](Config(), (28, 28, 1), list)).items()
+        }
+    ours, theirs = seen.state("float32", 20), single.state("float32", 20)
+    for network in ("generator", "discriminator"):
+        names = [name for name in start if name.startswith(network)]
+        differed, moved = (
+            np.sqrt(sum(np.sum((theirs[name] - other[name]) ** 2) for name in names)) for other in (ours, start)
+        )
+        print(f"{seen.layout}: float32 |difference| / |movement| of the {network} {differed / moved:.2g}")
+        assert moved > 0
+        assert differed / moved <= MOVED
+
+
+def test_late_processes_do_not_change_a_bit(seen: Seen) -> None:
+    assert seen.digest("jitter-1", 40) == seen.digest("jitter-2", 40)
+
+
+def test_all_processes_stay_equal_and_skip_a_step_that_overflows_on_one(seen: Seen) -> None:
+    before, skipped = seen.state("float16", 2), seen.state("float16", 3)
+    for player in "GD":
+        assert skipped[f"{player}/loss_scale/dynamic_scale"] == before[f"{player}/loss_scale/dynamic_scale"] / 2
+        assert skipped[f"{player}/iteration"] == before[f"{player}/iteration"]
+    for name in ("generator/project/kernel", "discriminator/logit/kernel"):
+        assert np.array_equal(skipped[name], before[name])
+        assert not np.array_equal(seen.state("float16", 4)[name], skipped[name])
+
+
+def test_together_processes_see_the_rows_that_one_would(seen: Seen, single: Seen) -> None:
+    for what in ("rows", "examples", "noise"):
+        together = [row for rank in seen.by_rank for row in rank[what]]
+        assert together == single.by_rank[0][what]
+
+
+def test_no_two_rows_of_noise_are_equal(single: Seen) -> None:
+    noise = single.by_rank[0]["noise"]
+    assert len({tuple(row) for row in noise}) == len(noise) == 10
+
+
+def test_sums_agreements_and_broadcasts_reach_all(seen: Seen) -> None:
+    processes = seen.layout.processes
+    for rank in seen.by_rank:
+        assert rank["sum"] == [[processes, sum(range(processes))], [0.5 * processes]]
+        assert rank["agreed"] == {"text": "é"}
+        assert rank["broadcast"] == [-1.0, 1.0]
+
+
+def test_a_failure_of_the_chief_alone_is_known_to_all(seen: Seen) -> None:
+    assert {rank["failure"] for rank in seen.by_rank} == {"the chief's sentence"}
+
+
+def test_a_checkpoint_names_what_diverged(seen: Seen) -> None:
+    for rank in seen.by_rank:
+        assert rank["divergence"] == "Replicas differ in discriminator/logit/bias; nothing was saved."

@@ -1,0 +1,156 @@
+"""Set-up and launch: what is missing is named in a sentence, and what was built is what is needed."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in [*ROOT.glob("launch/**/*.sh"), ROOT / "launch/slurm.sbatch", ROOT / ".ci/run"]
+)
+PATCHES = sorted(ROOT.glob("launch/horovod/*.patch"))
+CACHE = Path(
+    os.environ.get("DISTGAN_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "distgan"
+)
+SOURCE_RELEASE = CACHE / "source" / "horovod-0.28.1.tar.gz"
+OLD_PYTHON = f"""#!/bin/sh
+exec {sys.executable} -c '
+import platform, sys
+sys.version_info, platform.python_version = (3, 10, 13), lambda: "3.10.13"
+exec(sys.argv[2])' "$@"
+"""
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_bash_can_read(script):
+    run("bash", "-n", ROOT / script, check=True)
+
+
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
+def test_shellcheck_finds_nothing():
+    found = run("shellcheck", *(ROOT / script for script in SCRIPTS))
+    assert found.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("without", "package"),
+    [({"c++", "g++", "clang++"}, "g++"), ({"cmake"}, "cmake"), ({"make"}, "make")],
+)
+def test_a_missing_build_tool_is_named_with_its_cure(clone, tmp_path, without, package):
+    answer = set_up(clone, PATH=path_without(without, tmp_path), PYTHON=sys.executable)
+    assert answer.stderr == (
+        f"distgan: building Horovod needs {package}: apt-get install {package} "
+        "(or DISTGAN_HOROVOD=0 to go without it)\n"
+    )
+    assert (answer.stdout, answer.returncode) == ("", 2)
+    assert not (clone / ".venv").exists()
+
+
+def test_all_missing_build_tools_are_named_at_once(clone, tmp_path):
+    path = path_without({"c++", "g++", "clang++", "cmake", "make"}, tmp_path)
+    answer = set_up(clone, PATH=path, PYTHON=sys.executable)
+    assert "apt-get install g++ cmake make (" in answer.stderr
+
+
+def test_a_python_too_old_is_refused(clone, tmp_path):
+    old = tmp_path / "python3.10"
+    old.write_text(OLD_PYTHON)
+    old.chmod(0o755)
+    answer = set_up(clone, PYTHON=str(old))
+    assert answer.stderr == (f"distgan: Python 3.11, 3.12 or 3.13 is needed, and PYTHON={old} is 3.10.13\n")
+    assert answer.returncode == 2
+
+
+def test_a_machine_without_python_is_told_how_to_get_one(clone, tmp_path):
+    pythons = {"python", "python3", "python3.11", "python3.12", "python3.13", "pyenv"}
+    answer = set_up(clone, PATH=path_without(pythons, tmp_path))
+    assert answer.stderr.startswith("distgan: Python 3.11, 3.12 or 3.13 is needed, and there is none")
+    assert "apt-get install python3" in answer.stderr
+    assert answer.stderr.count("\n") == 1
+    assert answer.returncode == 2
+
+
+@pytest.mark.skipif(
+    Path(sys.prefix) != ROOT / ".venv" or not (ROOT / ".venv/inputs").exists(),
+    reason="the tests do not run in the .venv of launch/setup.sh",
+)
+def test_a_second_set_up_takes_no_time():
+    began = time.monotonic()
+    answer = run(ROOT / "launch/setup.sh", timeout=60)
+    assert answer.stdout == "distgan: .venv is up to date\n"
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.skipif(not SOURCE_RELEASE.exists(), reason=f"{SOURCE_RELEASE} is not there")
+def test_our_patches_fit_the_source_release(tmp_path):
+    with tarfile.open(SOURCE_RELEASE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    assert len(PATCHES) == 3
+    for patch in PATCHES:
+        assert not patch.read_text().startswith("---"), f"{patch.name} says no reason"
+        applied = run("git", "apply", "--verbose", patch, cwd=tmp_path / "horovod-0.28.1")
+        assert "cleanly" in applied.stderr, applied.stderr
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("horovod"), reason="Horovod is not installed")
+def test_horovod_was_built_for_this_tensorflow_with_gloo():
+    import horovod.tensorflow as hvd
+
+    assert hvd.gloo_built()
+
+
+@pytest.mark.slow
+def test_a_wheel_holds_the_data_and_its_licence(tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "distgan", source / "distgan")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    pip = (sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path)
+    run(*pip, source, check=True)
+    with zipfile.ZipFile(next(tmp_path.glob("distgan-*.whl"))) as wheel:
+        names = set(wheel.namelist())
+    for path in (ROOT / "distgan").rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            assert path.relative_to(ROOT).as_posix() in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """As much of a fresh clone as set-up reads before it makes anything."""
+    clone = tmp_path / "clone"
+    shutil.copytree(ROOT / "launch", clone / "launch")
+    shutil.copy(ROOT / "pyproject.toml", clone)
+    return clone
+
+
+def set_up(clone, **variables):
+    unset = {"PYTHON", "DISTGAN_HOROVOD", "DISTGAN_GPU", "CXX"}
+    inherited = {name: value for name, value in os.environ.items() if name not in unset}
+    environment = {**inherited, "DISTGAN_CACHE": str(clone / "cache"), **variables}
+    return run(clone / "launch/setup.sh", env=environment)
+
+
+def path_without(names, tmp_path):
+    """A directory with a link to every command on PATH, but for these."""
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    for folder in os.environ["PATH"].split(os.pathsep):
+        for command in Path(folder).glob("*"):
+            link = directory / command.name
+            if command.name not in names and not link.is_symlink():
+                link.symlink_to(command)
+    return str(directory)
+
+
+def run(*command, check=False, **arguments):
+    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=check, **arguments)

@@ -1,0 +1,148 @@
+"""The parts of training that need one process only."""
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_runs
+import tensorflow as tf
+
+from distgan.errors import UserError
+from distgan.gans import losses
+from distgan.replicas.hvd import BUCKET_BYTES, _buckets
+from distgan.training import checkpoint
+from distgan.training.clock import Clock
+
+
+def test_losses_are_the_paper_s() -> None:
+    real, fake = np.array([[2.0], [-1.0]]), np.array([[0.5], [-3.0]])
+    of_real, of_fake = 1 / (1 + np.exp(-real)), 1 / (1 + np.exp(-fake))
+    expected = (-np.log(of_real) - np.log(1 - of_fake))[:, 0]
+    assert np.allclose(losses.discriminator_loss(tf.constant(real), tf.constant(fake)), expected)
+    assert np.allclose(losses.non_saturating_loss(tf.constant(fake)), -np.log(of_fake)[:, 0])
+    counted = losses.accuracies(tf.constant(real), tf.constant(fake))
+    assert {name: float(value) for name, value in counted.items()} == {
+        "accuracy/real": 1, "accuracy/fake": 1, "accuracy/mean": 1
+    }  # fmt: skip
+
+
+def _clock(**settings: int | None) -> Clock:
+    return Clock(
+        **{"step": 0, "images_shown": 0, "images_per_step": 30, "num_examples": 100, "steps": None, "epochs": None}
+        | settings
+    )
+
+
+def test_epochs_end_in_the_step_that_shows_their_last_image() -> None:
+    clock = _clock(epochs=2)
+    ended = []
+    while not clock.is_over:
+        clock.tick()
+        if clock.due(epochs=1):
+            ended.append((clock.step, clock.images_shown))
+    assert ended == [(4, 120), (7, 210)]
+    assert clock.total_steps == 7
+
+
+def test_a_clock_that_goes_on_ends_where_it_would_have() -> None:
+    assert _clock(step=4, images_shown=120, epochs=2).total_steps == 7
+    assert _clock(step=4, images_shown=120, steps=9).total_steps == 9
+    assert _clock(step=9, images_shown=270, epochs=2).is_over
+
+
+def test_steps_are_due_at_their_multiples() -> None:
+    clock = _clock(steps=10)
+    due = []
+    while not clock.is_over:
+        clock.tick()
+        due.append(clock.due(steps=4))
+    assert [step for step, is_due in enumerate(due, 1) if is_due] == [4, 8]
+    assert not clock.due()
+
+
+@pytest.mark.parametrize("parts", [2, 3, 16])
+def test_accumulated_gradients_are_the_whole_batch_s(parts: int, tmp_path: Path) -> None:
+    settings = {"normalization": "none", "precision": "float64", "steps": 4}
+    small_runs.train(tmp_path / "whole", **settings)
+    small_runs.train(tmp_path / "parts", **settings, accumulate_steps=parts)
+    whole, in_parts = (small_runs.state(tmp_path / name, 4) for name in ("whole", "parts"))
+    assert max(np.abs(whole[name] - in_parts[name]).max() for name in whole) < 1e-12
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
+def test_every_optimizer_moves_both_networks_and_repeats_its_bits(optimizer: str, tmp_path: Path) -> None:
+    settings = {"generator_optimizer": optimizer, "discriminator_optimizer": optimizer, "checkpoint_every_steps": 1}
+    for name in ("one", "two"):
+        small_runs.train(tmp_path / name, **settings, steps=2)
+    assert small_runs.digest(tmp_path / "one", 2) == small_runs.digest(tmp_path / "two", 2)
+    before, after = (small_runs.state(tmp_path / "one", step) for step in (1, 2))
+    for kernel in ("generator/project/kernel", "discriminator/logit/kernel"):
+        assert not np.array_equal(before[kernel], after[kernel])
+
+
+@pytest.mark.parametrize("normalization", ["local", "none"])
+def test_other_normalisations_train(normalization: str, tmp_path: Path) -> None:
+    small_runs.train(tmp_path, steps=3, normalization=normalization)
+    assert ("generator/project_norm/gamma" in small_runs.state(tmp_path, 3)) == (normalization == "local")
+
+
+def test_a_run_leaves_logs_pictures_and_a_manifest(tmp_path: Path) -> None:
+    said = small_runs.train(tmp_path, steps=6, sample_every_steps=3, num_samples=4)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert {"loss/generator", "loss/discriminator", "accuracy/real", "accuracy/fake", "accuracy/mean",
+            "gradient_norm/G", "gradient_norm/D", "learning_rate/G", "learning_rate/D",
+            "speed/images_per_second"} <= lines[-1].keys()  # fmt: skip
+    assert lines[-1]["images_shown"] == 6 * 16
+    assert {path.name for path in (tmp_path / "samples").iterdir()} == {
+        "image_at_step_000003.png", "image_at_step_000006.png"
+    }  # fmt: skip
+    assert (tmp_path / "progress.gif").exists()
+    assert (tmp_path / "losses.png").exists()
+    manifest = small_runs.manifest(tmp_path, 6)
+    assert (manifest["step"], manifest["images_shown"], len(manifest["state_digest"])) == (6, 96, 64)
+    for word in ("samples", "tensorboard", "checkpoint", "batch 16 over all replicas"):
+        assert word in said
+
+
+def test_each_epoch_leaves_a_picture_of_the_same_latents(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 28, 28), np.uint8)
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(struct.pack(">I3I", 0x803, 40, 28, 28) + pixels.tobytes())
+    small_runs.train(tmp_path / "run", data=f"idx:{tmp_path}", epochs=3)
+    names = [path.name for path in sorted((tmp_path / "run" / "samples").iterdir())]
+    assert names == [f"image_at_epoch_{epoch:04d}.png" for epoch in (1, 2, 3)]
+
+
+def test_a_profile_is_left_for_tensorboard(tmp_path: Path) -> None:
+    small_runs.train(tmp_path, steps=5, profile_steps="2:3")
+    assert list((tmp_path / "tensorboard").rglob("*.xplane.pb"))
+
+
+def test_a_failed_save_leaves_the_checkpoints_as_they_were(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, {"x": np.ones(3)}, {"step": 1}, keep=3)
+    (tmp_path / ".unfinished-step_000000002").write_text("a file where the directory should go")
+    with pytest.raises(OSError, match="exists"):
+        checkpoint.save(tmp_path, {"x": np.zeros(3)}, {"step": 2}, keep=3)
+    arrays, manifest = checkpoint.load_newest(tmp_path, lambda path, error: pytest.fail(str(error))) or ({}, {})
+    assert (arrays["x"].tolist(), manifest["step"]) == ([1, 1, 1], 1)
+
+
+def test_nothing_is_loaded_from_where_there_never_was_a_checkpoint(tmp_path: Path) -> None:
+    assert checkpoint.load_newest(tmp_path, lambda path, error: None) is None
+
+
+def test_small_reductions_go_in_one_bucket_and_large_ones_in_backward_order() -> None:
+    small = [tf.zeros([10]), tf.zeros([5])]
+    assert _buckets(small) == [[0, 1]]
+    megabytes = 2**18
+    large = [tf.zeros([20 * megabytes]), tf.zeros([8 * megabytes]), tf.zeros([10 * megabytes])]
+    assert sum(tensor.shape[0] * 4 for tensor in large) > BUCKET_BYTES
+    assert _buckets(large) == [[2, 1], [0]]
+    assert _buckets([tf.zeros([1]), tf.zeros([1], tf.float64), tf.zeros([1])]) == [[0, 2], [1]]
+
+
+def test_too_small_a_batch_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--batch_size=2 is too small for 1 replicas in 3 parts each"):
+        small_runs.train(tmp_path, batch_size=2, accumulate_steps=3, normalization="none", steps=1)
