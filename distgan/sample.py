@@ -16,6 +16,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the latents; image i depends on
 _OUTPUT = flags.DEFINE_string(
     "output", "samples.png", ".png: one grid; .gif: a walk between latents; .npz: uint8 [N, H, W, C]; else a directory."
 )
+SUFFIXES = (".png", ".gif", ".npz")
 GIF_MILLISECONDS = 60
 
 
@@ -25,11 +26,15 @@ def main() -> int:
         raise UserError("--run_dir is missing: give the directory of a run, e.g. --run_dir=runs/mnist.")
     if _NUM_IMAGES.value < 1 or _SEED.value < 0:
         raise UserError("--num_images must be at least 1 and --seed at least 0.")
+    output = Path(_OUTPUT.value)
+    if output.suffix not in ("", *SUFFIXES):
+        raise UserError(
+            f"--output={output} is of no kind that is known: end it in {', '.join(SUFFIXES)}, or name a directory."
+        )
     program.import_tensorflow()
     from distgan.run import load
 
     run = load(_RUN_DIR.value)
-    output = Path(_OUTPUT.value)
     if output.suffix == ".gif":
         pictures.save_gif(output, list(run.walk(_NUM_IMAGES.value, _SEED.value)), GIF_MILLISECONDS)
     else:

@@ -24,7 +24,13 @@ from distgan.training import loop, precision
 from distgan.training.run_directory import DivergedError, RunDirectory
 from distgan.training.state import TrainState
 
-RECIPE = {"batch_size": 64, "steps": 20, "checkpoint_every_steps": 20, "sample_every_epochs": 1000, "log_every_steps": 1}
+RECIPE = {
+    "batch_size": 64,
+    "steps": 20,
+    "checkpoint_every_steps": 20,
+    "sample_every_epochs": 1000,
+    "log_every_steps": 1,
+}
 SMALL = RECIPE | {"filters": 4, "noise_size": 10, "batch_size": 16, "precision": "float32"}
 
 
@@ -87,7 +93,12 @@ def noise_rows(replicas: Replicas, output: Path) -> dict[str, Any]:
     def make(shard: Any) -> tf.data.Dataset:
         return pipeline.make_shares(
             shard, batch_size=10, num_examples=97, seed=5, first_position=90, image_phases=1
-        ).map(lambda share: share | {"noise": pipeline.order.Draws("noise", 3, share["rows"][0], tf.size(share["rows"])).normal((7,))})
+        ).map(
+            lambda share: (
+                share
+                | {"noise": pipeline.order.Draws("noise", 3, share["rows"][0], tf.size(share["rows"])).normal((7,))}
+            )
+        )
 
     share = next(replicas.batches(make))
     values = {name: tf.nest.flatten(replicas.local_values(share[name])) for name in ("rows", "examples", "noise")}

@@ -19,7 +19,9 @@ def _networks(image_shape: tuple[int, int, int], **settings: object) -> dict[str
 
 def test_the_mnist_recipe_has_its_numbers_of_parameters() -> None:
     networks = _networks((28, 28, 1))
-    trainable = {name: sum(int(np.prod(v.shape)) for v in model.trainable_variables) for name, model in networks.items()}
+    trainable = {
+        name: sum(int(np.prod(v.shape)) for v in model.trainable_variables) for name, model in networks.items()
+    }
     assert trainable == {"generator": 2_305_472, "discriminator": 212_865}
 
 
@@ -99,8 +101,6 @@ def test_local_batch_norm_normalises_by_its_share_and_follows_the_global_batch()
 def test_draws_reach_dropout_through_a_network() -> None:
     network = dcgan.discriminator((28, 28, 1), filters=4, kernel_size=3, depth=2, dropout=0.5, seed=0)
     images = tf.ones([4, 28, 28, 1])
-    one, same, other = (
-        network(images, training=True, draws=Draws(name, 0, 0, 4)).numpy() for name in ("a", "a", "b")
-    )
+    one, same, other = (network(images, training=True, draws=Draws(name, 0, 0, 4)).numpy() for name in ("a", "a", "b"))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)

@@ -76,7 +76,9 @@ def test_a_run_killed_at_a_random_step_ends_in_the_same_bits(layout: layouts.Lay
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_a_stopped_process_saves_first(number: signal.Signals, status: int, uninterrupted: Path, tmp_path: Path) -> None:
+def test_a_stopped_process_saves_first(
+    number: signal.Signals, status: int, uninterrupted: Path, tmp_path: Path
+) -> None:
     (process,) = _start(layouts.SINGLE, tmp_path, steps=STEPS)
     _wait_for_step(tmp_path, 5)
     process.send_signal(number)
@@ -182,7 +184,9 @@ def test_other_data_is_refused(copy: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     pixels = np.zeros((100, 28, 28), np.uint8)
-    (other / "train-images-idx3-ubyte").write_bytes(np.array([0x803, *pixels.shape], ">i4").tobytes() + pixels.tobytes())
+    (other / "train-images-idx3-ubyte").write_bytes(
+        np.array([0x803, *pixels.shape], ">i4").tobytes() + pixels.tobytes()
+    )
     with pytest.raises(UserError, match="is other data than the run"):
         small_runs.train(copy, steps=STEPS, data=f"idx:{other}")
 
@@ -207,7 +211,7 @@ def test_a_new_run_starts_from_another_s_weights(uninterrupted: Path, tmp_path: 
 
 
 def test_weights_of_another_network_are_refused_by_name(uninterrupted: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="generator/project/kernel is .* there and .* here"):
+    with pytest.raises(UserError, match=r"generator/project/kernel is .* there and .* here"):
         small_runs.train(tmp_path, steps=1, init_from=str(uninterrupted), filters=8)
 
 

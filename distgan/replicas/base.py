@@ -1,6 +1,7 @@
 """The interface to communication, which is also its simplest case: the one replica, that talks to nobody."""
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,8 @@ import tensorflow as tf
 from distgan.errors import UserError
 
 
-class Shard(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Shard:
     """Which replicas a process feeds: `count` of `total`, from number `first`."""
 
     first: int

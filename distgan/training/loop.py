@@ -49,10 +49,6 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
             images_per_step=batch_size * sum(gan.image_phases), num_examples=source.num_examples,
         )  # fmt: skip
         reporter = Reporter(config.directory, enabled=replicas.is_chief, first_step=clock.step, console=console)
-        reporter.say(_description(config, replicas, source, batch_size, number_format, clock, notes))
-        if clock.is_over:
-            reporter.say(f"This run is finished; --{'steps' if config.steps else 'epochs'} above that goes on with it.")
-            return Outcome(gan, clock.step, None)
         facts = {
             "data": source.fingerprint,
             "image_shape": source.image_shape,
@@ -60,6 +56,11 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
             "backend": replicas.backend,
             "num_replicas": replicas.num_replicas,
         }
+        reporter.say(_description(config, replicas, source, facts, clock))
+        reporter.say(f"run directory {config.directory}" + "".join(f"; {note}" for note in notes))
+        if clock.is_over:
+            reporter.say(f"This run is finished; --{'steps' if config.steps else 'epochs'} above that goes on with it.")
+            return Outcome(gan, clock.step, None)
         with contextlib.closing(reporter), _signals() as caught:
             run = _Run(config, replicas, gan, state, clock, directory, reporter, facts)
             return run.loop(source, batch_size, caught)
@@ -213,19 +214,16 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _description(
-    config: Config, replicas: Replicas, source: ArraySource, batch_size: int, number_format: str, clock: Clock,
-    notes: list[str],
-) -> str:  # fmt: skip
+def _description(config: Config, replicas: Replicas, source: ArraySource, facts: dict[str, Any], clock: Clock) -> str:
     """What is about to run, for the start of the log: the whole config, and what it means here."""
-    per_replica = batch_size / replicas.num_replicas
+    batch_size = config.global_batch_size(replicas.num_replicas)
     height, width, channels = source.image_shape
     lines = [
         f"preset {config.preset} on {source.name}: {source.num_examples:,} images of {height}x{width}x{channels}",
-        f"backend {replicas.backend}: {replicas.num_replicas} replicas in {replicas.size} processes, {number_format}",
-        f"batch {batch_size} over all replicas, {per_replica:g} on each; learning rates do not depend on their number",
-        f"step {clock.step} of {clock.total_steps}, epoch {clock.epochs:.2f} of {clock.total_epochs:g}",
-        f"run directory {config.directory}" + "".join(f"; {note}" for note in notes),
+        f"backend {replicas.backend}: {replicas.num_replicas} replicas, {replicas.size} processes, {facts['precision']}",
+        f"batch {batch_size} over all replicas, {batch_size / replicas.num_replicas:g} on each; learning rates do not "
+        "depend on their number",
+        f"step {clock.step} of {clock.total_steps}, epoch {clock.epochs:.2f} of {clock.total_epochs:.2f}",
         "config " + " ".join(f"{name}={value}" for name, value in vars(config).items() if value is not None),
     ]
     return "\n".join(lines)
