@@ -37,7 +37,7 @@ def option(
     choices: tuple[str, ...] = (),
     may_change: bool = False,
 ) -> Any:
-    """Declare a field of `Config`: its default, its help text, what is allowed and whether a resumed run may change it."""
+    """Declare a field of `Config`: its default, help text and bounds, and whether a resumed run may change it."""
     metadata = dict(locals())
     return dataclasses.field(default=_UNSET, metadata=metadata)
 
@@ -180,7 +180,7 @@ class Config:
 
 
 def load_config(path: Path, **overrides: Any) -> Config:
-    """The config of a `config.json`, with some fields replaced. Raises `UserError` naming the file where it is unfit."""
+    """The config of a `config.json`, some fields replaced. Raises `UserError` naming the file where it is unfit."""
     try:
         stored = json.loads(path.read_text())
     except (OSError, ValueError) as error:

@@ -9,7 +9,7 @@ def discriminator_loss(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> tf.Ten
 
 
 def non_saturating_loss(fake_logits: tf.Tensor) -> tf.Tensor:
-    """-log D(G(z)), `[batch]`, which keeps its gradient where the discriminator wins (Goodfellow et al. 2014, sec. 3)."""
+    """-log D(G(z)), `[batch]`, steep where the discriminator wins (Goodfellow et al. 2014, sec. 3)."""
     return tf.squeeze(tf.math.softplus(-fake_logits), 1)
 
 

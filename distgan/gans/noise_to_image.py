@@ -18,7 +18,7 @@ GENERATED_AT_ONCE = 500  # images
 
 
 class NoiseToImage(GAN):
-    """A generator of images from normal noise and a discriminator, moving at once: both losses over one forward pass."""
+    """A generator of images from normal noise, and a discriminator; both move at once, over one forward pass."""
 
     players = {"G": ("generator",), "D": ("discriminator",)}  # noqa: RUF012 - never mutated
     phases = (("G", "D"),)

@@ -22,8 +22,8 @@ def generator(
 ) -> keras.Model:
     """Noise `[batch, noise_size]` to images `[batch, height, width, channels]` in [-1, 1].
 
-    A dense layer makes `filters * 2^depth` channels at 1/2^depth of the size; transposed convolutions halve the channels
-    and, after the first, double the size: 7x7x256, 7x7x128, 14x14x64, 28x28x1 for MNIST.
+    A dense layer makes `filters * 2^depth` channels at 1/2^depth of the size; transposed convolutions halve the
+    channels and, after the first, double the size: 7x7x256, 7x7x128, 14x14x64, 28x28x1 for MNIST.
     """
     height, width, channels = image_shape
     layer = _Layers("generator", seed, kernel_size)

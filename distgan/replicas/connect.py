@@ -1,5 +1,8 @@
 """Join the other processes of a run, by the backend that was chosen."""
 
+import os
+from collections.abc import Mapping
+
 import tensorflow as tf
 
 from distgan.errors import UserError
@@ -30,12 +33,12 @@ def connect(backend: str = "auto", *, virtual_devices: int = 0, deterministic: b
     return strategy.mirrored() if backend == "mirrored" else Replicas()
 
 
-def choose_backend(backend: str) -> str:
-    """What `--backend=auto` means in this process's environment."""
+def choose_backend(backend: str, environment: Mapping[str, str] = os.environ) -> str:
+    """What `--backend=auto` means in a process's environment."""
     if backend != "auto":
         return backend
-    if launcher.launched_size():
+    if launcher.launched_size(environment):
         return "horovod"
-    if launcher.cluster():
+    if launcher.cluster(environment):
         return "multiworker"
     return "mirrored" if len(tf.config.list_physical_devices("GPU")) > 1 else "single"

@@ -220,7 +220,8 @@ def _description(config: Config, replicas: Replicas, source: ArraySource, facts:
     height, width, channels = source.image_shape
     lines = [
         f"preset {config.preset} on {source.name}: {source.num_examples:,} images of {height}x{width}x{channels}",
-        f"backend {replicas.backend}: {replicas.num_replicas} replicas, {replicas.size} processes, {facts['precision']}",
+        f"backend {replicas.backend}: {replicas.num_replicas} replicas in {replicas.size} processes",
+        f"precision {facts['precision']}",
         f"batch {batch_size} over all replicas, {batch_size / replicas.num_replicas:g} on each; learning rates do not "
         "depend on their number",
         f"step {clock.step} of {clock.total_steps}, epoch {clock.epochs:.2f} of {clock.total_epochs:.2f}",

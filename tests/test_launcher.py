@@ -1,0 +1,112 @@
+"""Who started this process, what it may use, and what is refused before anything runs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import layouts
+import pytest
+
+from distgan.errors import UserError
+from distgan.replicas import devices, launcher
+from distgan.replicas.connect import choose_backend
+
+TWO_WORKERS = layouts.tf_config(["a:1", "b:1"], 1)
+
+
+@pytest.mark.parametrize(
+    ("environment", "size", "rank"),
+    [
+        ({}, 0, 0),
+        ({"HOROVOD_SIZE": "4", "HOROVOD_RANK": "2"}, 4, 2),
+        ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"}, 2, 1),
+        ({"SLURM_STEP_NUM_TASKS": "8", "SLURM_PROCID": "7"}, 8, 7),
+        ({"SLURM_PROCID": "0", "SLURM_JOB_ID": "1"}, 0, 0),
+        ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, 0, 0),
+    ],
+)
+def test_a_launcher_is_told_from_its_environment(environment: dict[str, str], size: int, rank: int) -> None:
+    assert (launcher.launched_size(environment), launcher.launched_rank(environment)) == (size, rank)
+
+
+@pytest.mark.parametrize(
+    ("environment", "backend"),
+    [({}, "single"), ({"HOROVOD_SIZE": "1", "HOROVOD_RANK": "0"}, "horovod"), ({"TF_CONFIG": TWO_WORKERS}, "multiworker"),
+     ({"HOROVOD_SIZE": "2", "HOROVOD_RANK": "0", "TF_CONFIG": TWO_WORKERS}, "horovod")],
+)  # fmt: skip
+def test_auto_is_what_the_process_was_started_by(environment: dict[str, str], backend: str) -> None:
+    assert choose_backend("auto", environment) == backend
+    assert choose_backend("mirrored", environment) == "mirrored"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"cluster": {"worker": ["a:1"]}}', layouts.tf_config(["a:1"], 3)])
+def test_a_wrong_tf_config_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(UserError, match="TF_CONFIG must be JSON like"):
+        launcher.cluster({"TF_CONFIG": text})
+
+
+def test_workers_of_one_machine_are_counted() -> None:
+    config = layouts.tf_config(["a:1", "b:1", "a:2"], 2)
+    assert launcher.cluster({"TF_CONFIG": config}) == {"size": 3, "local_size": 2}
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [({"cpu.max": "150000 100000"}, 1.5), ({"cpu.max": "max 100000"}, 1e9), ({}, 1e9),
+     ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2),
+     ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1e9)],
+)  # fmt: skip
+def test_the_cgroup_s_quota_is_heeded(files: dict[str, str], cores: float, tmp_path: Path) -> None:
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert devices._cgroup_cores(tmp_path) == cores
+
+
+def _python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | environment, check=False
+    )
+
+
+TRAIN = "import sys; sys.argv = ['train', *sys.argv[1:], '--backend=horovod', '--steps=1']\n"
+RUN = "import runpy; runpy.run_module('distgan.train', run_name='__main__')"
+
+
+def test_without_horovod_its_backend_says_how_to_get_it() -> None:
+    answer = _python(f"{TRAIN}sys.modules['horovod'] = None\n{RUN}")
+    assert answer.returncode == 2
+    assert "--backend=horovod needs Horovod, which is not installed here" in answer.stderr
+    assert "make setup" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_everything_else_works_without_horovod(tmp_path: Path) -> None:
+    code = f"import sys; sys.modules['horovod'] = None; sys.argv = ['train', '--steps=1', '--filters=2', '--run_dir={tmp_path}']\n"
+    assert _python(code + RUN).returncode == 0
+    assert (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
+def test_a_launch_that_horovod_does_not_see_is_refused() -> None:
+    answer = _python(TRAIN + RUN, OMPI_COMM_WORLD_SIZE="3", OMPI_COMM_WORLD_RANK="0")
+    assert answer.returncode == 2
+    assert "The launcher started 3 processes but Horovod sees 1" in answer.stderr
+
+
+@pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
+def test_a_wrong_flag_is_refused_once_and_not_once_a_rank(tmp_path: Path) -> None:
+    for flag in ("--dropout=2", "--batch_size=2"):
+        command = ["-m", "distgan.train", flag, f"--run_dir={tmp_path}"]
+        _, output = layouts.run(layouts.Layout("horovod", 3), *command)
+        assert output.count("distgan: ") == 1
+        assert flag in output
+
+
+def test_virtual_devices_are_for_mirrored_only() -> None:
+    answer = _python("import sys; sys.argv = ['train', '--backend=single', '--virtual_devices=2']\n" + RUN)
+    assert answer.returncode == 2
+    assert (
+        answer.stderr.splitlines()[-1] == "distgan: --virtual_devices=2 is for --backend=mirrored; here it is single."
+    )

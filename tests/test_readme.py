@@ -1,0 +1,21 @@
+"""The README's table of flags is the program's."""
+
+from pathlib import Path
+
+from distgan.config import OPTIONS, allowed
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def flags_table() -> str:
+    """One row an option: its name, default, what it allows and what it is."""
+    rows = ["| flag | default | allowed | |", "|---|---|---|---|"]
+    for name, spec in OPTIONS.items():
+        default = "" if spec["default"] is None else f"`{spec['default']}`"
+        limits = "" if spec["type"] in (bool, str) and not spec["choices"] else allowed(name).removeprefix("one of ")
+        rows.append(f"| `--{name}` | {default} | {limits} | {spec['explanation']} |")
+    return "\n".join(rows)
+
+
+def test_the_readme_lists_every_flag_as_it_is() -> None:
+    assert flags_table() in README.read_text(), f"put this table into README.md:\n{flags_table()}"
