@@ -32,7 +32,8 @@ def test_a_launcher_is_told_from_its_environment(environment: dict[str, str], si
 
 @pytest.mark.parametrize(
     ("environment", "backend"),
-    [({}, "single"), ({"HOROVOD_SIZE": "1", "HOROVOD_RANK": "0"}, "horovod"), ({"TF_CONFIG": TWO_WORKERS}, "multiworker"),
+    [({}, "single"), ({"HOROVOD_SIZE": "1", "HOROVOD_RANK": "0"}, "horovod"),
+     ({"TF_CONFIG": TWO_WORKERS}, "multiworker"),
      ({"HOROVOD_SIZE": "2", "HOROVOD_RANK": "0", "TF_CONFIG": TWO_WORKERS}, "horovod")],
 )  # fmt: skip
 def test_auto_is_what_the_process_was_started_by(environment: dict[str, str], backend: str) -> None:
@@ -83,8 +84,8 @@ def test_without_horovod_its_backend_says_how_to_get_it() -> None:
 
 
 def test_everything_else_works_without_horovod(tmp_path: Path) -> None:
-    code = f"import sys; sys.modules['horovod'] = None; sys.argv = ['train', '--steps=1', '--filters=2', '--run_dir={tmp_path}']\n"
-    assert _python(code + RUN).returncode == 0
+    flags = ["train", "--steps=1", "--filters=2", f"--run_dir={tmp_path}"]
+    assert _python(f"import sys; sys.modules['horovod'] = None; sys.argv = {flags}\n{RUN}").returncode == 0
     assert (tmp_path / "checkpoints").exists()
 
 
