@@ -86,7 +86,7 @@ class Reporter:
         if not self.enabled:
             return
         parts = [
-            f"epoch {max(1, math.ceil(epoch))}/{max(1, math.ceil(total_epochs))}",
+            f"epoch {max(1, math.ceil(min(epoch, total_epochs)))}/{max(1, math.ceil(total_epochs))}",
             f"step {step}/{total_steps}",
             f"{100 * step // max(total_steps, 1)}%",
             f"{images_per_second:,.{0 if images_per_second >= 10 else 1}f} images/s",

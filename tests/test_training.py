@@ -43,7 +43,8 @@ def test_epochs_end_in_the_step_that_shows_their_last_image() -> None:
         if clock.due(epochs=1):
             ended.append((clock.step, clock.images_shown))
     assert ended == [(4, 120), (7, 210)]
-    assert clock.total_steps == 7
+    assert (clock.total_steps, clock.total_epochs) == (7, 2)
+    assert _clock(steps=5).total_epochs == 1.5
 
 
 def test_a_clock_that_goes_on_ends_where_it_would_have() -> None:

@@ -23,6 +23,7 @@ class Clock:
         """Stand at a checkpoint's counts; the run ends after `steps` steps or `epochs` passes over `num_examples`."""
         self.step, self.images_shown = step, images_shown
         self._images_per_step, self._num_examples = images_per_step, num_examples
+        self._total_epochs = epochs
         images_left = max(0, (epochs or 0) * num_examples - images_shown)
         self.total_steps = steps if steps is not None else step + math.ceil(images_left / images_per_step)
 
@@ -43,8 +44,9 @@ class Clock:
 
     @property
     def total_epochs(self) -> float:
-        """Passes over the data of the whole run."""
-        return self.epochs + max(0, self.total_steps - self.step) * self._images_per_step / self._num_examples
+        """Passes over the data of the whole run; its last step may show some images more."""
+        images = self.images_shown + max(0, self.total_steps - self.step) * self._images_per_step
+        return self._total_epochs or images / self._num_examples
 
     def due(self, *, steps: int | None = None, epochs: int | None = None) -> bool:
         """Whether the last step has completed a multiple of `steps` steps or of `epochs` epochs; None is never."""
