@@ -89,7 +89,7 @@ class Reporter:
             f"epoch {max(1, math.ceil(min(epoch, total_epochs)))}/{max(1, math.ceil(total_epochs))}",
             f"step {step}/{total_steps}",
             f"{100 * step // max(total_steps, 1)}%",
-            f"{images_per_second:,.{0 if images_per_second >= 10 else 1}f} images/s",
+            f"{images_per_second:,.{0 if images_per_second >= 10 else 1}f} images/s".replace("nan", "?"),
             *(f"{short} {values[name]:.3f}" for name, short in LIVE.items() if name in values),
             f"{duration(seconds_left)} left",
         ]

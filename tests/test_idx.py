@@ -6,23 +6,10 @@ import struct
 
 import numpy as np
 import pytest
+from idx_files import CODES, idx_bytes
 
 from distgan.data.idx import read_idx
 from distgan.errors import UserError
-
-CODES = {
-    "uint8": 0x08,
-    "int8": 0x09,
-    "int16": 0x0B,
-    "int32": 0x0C,
-    "float32": 0x0D,
-    "float64": 0x0E,
-}
-
-
-def idx_bytes(array):
-    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, CODES[array.dtype.name], array.ndim, *array.shape)
-    return header + array.astype(array.dtype.newbyteorder(">")).tobytes()
 
 
 def refusal(path):

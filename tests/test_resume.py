@@ -13,6 +13,7 @@ import layouts
 import numpy as np
 import pytest
 import small_runs
+from idx_files import write_idx
 
 from distgan.errors import UserError
 
@@ -183,10 +184,7 @@ def test_another_network_seed_or_batch_is_refused_by_name(copy: Path) -> None:
 def test_other_data_is_refused(copy: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    pixels = np.zeros((100, 28, 28), np.uint8)
-    (other / "train-images-idx3-ubyte").write_bytes(
-        np.array([0x803, *pixels.shape], ">i4").tobytes() + pixels.tobytes()
-    )
+    write_idx(other / "train-images-idx3-ubyte", np.zeros((100, 28, 28), np.uint8))
     with pytest.raises(UserError, match="is other data than the run"):
         small_runs.train(copy, steps=STEPS, data=f"idx:{other}")
 

@@ -3,12 +3,12 @@
 import gzip
 import hashlib
 import shutil
-import struct
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from idx_files import write_idx
 
 from distgan.data.sources import (
     MNIST_DIRECTORY,
@@ -20,22 +20,8 @@ from distgan.data.sources import (
 )
 from distgan.errors import UserError
 
-CODES = {
-    "uint8": 0x08,
-    "int8": 0x09,
-    "int16": 0x0B,
-    "int32": 0x0C,
-    "float32": 0x0D,
-    "float64": 0x0E,
-}
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 5, 4), np.uint8)
 LABELS = np.array([3, 0, 1, 2, 0, 3], np.uint8)
-
-
-def write_idx(path, array):
-    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, CODES[array.dtype.name], array.ndim, *array.shape)
-    contents = header + array.astype(array.dtype.newbyteorder(">")).tobytes()
-    path.write_bytes(gzip.compress(contents) if path.suffix == ".gz" else contents)
 
 
 def write_pair(directory, pixels=PIXELS, labels=LABELS):

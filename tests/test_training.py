@@ -1,13 +1,13 @@
 """The parts of training that need one process only."""
 
 import json
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import small_runs
 import tensorflow as tf
+from idx_files import write_idx
 
 from distgan.errors import UserError
 from distgan.gans import losses
@@ -110,7 +110,7 @@ def test_a_run_leaves_logs_pictures_and_a_manifest(tmp_path: Path) -> None:
 
 def test_each_epoch_leaves_a_picture_of_the_same_latents(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 28, 28), np.uint8)
-    (tmp_path / "train-images-idx3-ubyte").write_bytes(struct.pack(">I3I", 0x803, 40, 28, 28) + pixels.tobytes())
+    write_idx(tmp_path / "train-images-idx3-ubyte", pixels)
     small_runs.train(tmp_path / "run", data=f"idx:{tmp_path}", epochs=3)
     names = [path.name for path in sorted((tmp_path / "run" / "samples").iterdir())]
     assert names == [f"image_at_epoch_{epoch:04d}.png" for epoch in (1, 2, 3)]

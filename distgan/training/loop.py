@@ -105,10 +105,11 @@ class _Run(NamedTuple):
             results.append(train_step(pixels, next(batches), requests))
             profile.after(clock.step + 1)
             clock.tick()
+            speed.stepped(clock.step)
             # What was asked in the step before: that one is done on the device by now, so nobody waits for it.
             (stops, saves), answer = answer.numpy() > 0, results[-1]["requests"]
             if clock.due(steps=config.log_every_steps) or clock.is_over or stops:
-                values = _means(results) | self._settings() | {"speed/images_per_second": speed.now(clock.step)}
+                values = _means(results) | self._settings() | {"speed/images_per_second": speed.since_log(clock.step)}
                 self.reporter.scalars(clock.step, clock.images_shown, clock.epochs, values)
                 results.clear()
             self._progress(values, speed)
@@ -148,8 +149,8 @@ class _Run(NamedTuple):
         clock = self.clock
         self.reporter.progress(
             step=clock.step, total_steps=clock.total_steps, epoch=clock.epochs, total_epochs=clock.total_epochs,
-            images_per_second=values.get("speed/images_per_second", math.nan), values=values,
-            seconds_left=speed.seconds_for(clock.step, clock.total_steps),
+            images_per_second=values.get("speed/images_per_second", speed.average(clock.step)), values=values,
+            seconds_left=speed.seconds_for(clock.total_steps - clock.step, clock.step),
         )  # fmt: skip
 
     def _show(self) -> None:
@@ -164,27 +165,34 @@ class _Run(NamedTuple):
 
 
 class _Speed:
-    """Measures images a second between logs, and over the run what is left; the first step, which compiles, apart."""
+    """Images a second, since the last log and over the run; the first step, which compiles, is left out."""
 
     def __init__(self, step: int, batch_size: int) -> None:
         self._batch_size = batch_size
-        self._first_step = self._last_step = step + 1
-        self._first_seconds = self._last_seconds = math.nan
+        self._first_step = self._logged_step = step + 1
+        self._first_seconds = self._logged_seconds = math.nan
 
-    def now(self, step: int) -> float:
-        """Images a second since the call before."""
-        now, steps = time.perf_counter(), step - self._last_step
-        rate = steps * self._batch_size / (now - self._last_seconds) if steps else math.nan
-        self._last_step, self._last_seconds = step, now
+    def stepped(self, step: int) -> None:
+        """Must be called after each step."""
+        if step == self._first_step:
+            self._first_seconds = self._logged_seconds = time.perf_counter()
+
+    def since_log(self, step: int) -> float:
+        """Images a second since the call before; NaN where no step was made since."""
+        rate = self._rate(step - self._logged_step, self._logged_seconds)
+        self._logged_step, self._logged_seconds = step, time.perf_counter()
         return rate
 
-    def seconds_for(self, step: int, total_steps: int) -> float:
-        """Seconds left until `total_steps`; must be called after each step."""
-        now = time.perf_counter()
-        if step <= self._first_step:
-            self._first_seconds = self._last_seconds = now
-            return math.nan
-        return (now - self._first_seconds) / (step - self._first_step) * (total_steps - step)
+    def average(self, step: int) -> float:
+        """Images a second over the run."""
+        return self._rate(step - self._first_step, self._first_seconds)
+
+    def seconds_for(self, steps: int, step: int) -> float:
+        """How long `steps` more steps will take."""
+        return steps * self._batch_size / self.average(step)
+
+    def _rate(self, steps: int, since_seconds: float) -> float:
+        return steps * self._batch_size / (time.perf_counter() - since_seconds) if steps > 0 else math.nan
 
 
 def _means(results: list[dict[str, tf.Tensor]]) -> dict[str, float]:
