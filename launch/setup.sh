@@ -63,7 +63,7 @@ step() {
     echo "$((SECONDS - began)) s"
   else
     echo failed
-    tail -n 20 "$log" >&2
+    tail -n 20 "$log" | cut -c -200 >&2
     echo "distgan: $what failed; all of its output is in $PWD/$log" >&2
     exit 1
   fi

@@ -68,6 +68,12 @@ def test_an_unfit_file_is_refused(content: str, tmp_path: Path) -> None:
         load_config(tmp_path / "config.json")
 
 
+def test_the_quick_config_of_make_train_is_one_and_flags_override_it() -> None:
+    path = Path(__file__).parents[1] / "launch" / "mnist-quick.json"
+    assert load_config(path).epochs == 3
+    assert (load_config(path, steps=10).steps, load_config(path, steps=10).epochs) == (10, None)
+
+
 def test_a_config_can_t_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().seed = 1  # type: ignore[misc]
