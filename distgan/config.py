@@ -306,14 +306,18 @@ def define_flags() -> None:
     """Define `--config` and one absl flag an option; a flag that isn't given leaves its field to the preset."""
     flags.DEFINE_string("config", None, "A config.json to repeat; flags override it.")
     for name, spec in OPTIONS.items():
-        default = "" if spec["default"] is None else f" Default: {spec['default']}."
+        limits = f" Allowed: {allowed(name)}." if is_limited(name) else ""
+        default = f" Default: {spec['default']}." if spec["default"] is not None else ""
+        explanation = spec["explanation"] + limits + default
         if spec["type"] is bool:
-            flags.DEFINE_boolean(name, None, spec["explanation"] + default)
+            flags.DEFINE_boolean(name, None, explanation)
         else:
-            known = "" if spec["choices"] else f" Allowed: {allowed(name)}." * (spec["type"] is not str)
-            choices = f" One of {', '.join(spec['choices'])}." if spec["choices"] else ""
-            text = spec["explanation"] + choices + known + default
-            flags.DEFINE(_OptionParser(name), name, None, text)
+            flags.DEFINE(_OptionParser(name), name, None, explanation)
+
+
+def is_limited(name: str) -> bool:
+    """Whether an option's type alone does not say what it allows."""
+    return bool(OPTIONS[name]["choices"]) or OPTIONS[name]["type"] in (int, float)
 
 
 def from_flags(values: flags.FlagValues = flags.FLAGS) -> Config:

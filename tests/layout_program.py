@@ -148,7 +148,7 @@ def overflow(replicas: Replicas, output: Path) -> dict[str, Any]:
 
     GANS["mnist"] = overflowing
     config = Config(**SMALL | {"precision": "mixed_float16", "steps": 5, "checkpoint_every_steps": 1,
-                    "keep_checkpoints": 9}, run_dir=str(output / "float16"))  # fmt: skip
+                    "keep_checkpoints": 9, "profile_steps": "2:3"}, run_dir=str(output / "float16"))  # fmt: skip
     loop.train(config, replicas, io.StringIO())
     GANS["mnist"] = noise_to_image.mnist
     return {}

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from distgan.config import OPTIONS, allowed
+from distgan.config import OPTIONS, allowed, is_limited
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -12,7 +12,7 @@ def flags_table() -> str:
     rows = ["| flag | default | allowed | |", "|---|---|---|---|"]
     for name, spec in OPTIONS.items():
         default = "" if spec["default"] is None else f"`{spec['default']}`"
-        limits = "" if spec["type"] in (bool, str) and not spec["choices"] else allowed(name).removeprefix("one of ")
+        limits = allowed(name).removeprefix("one of ") if is_limited(name) else ""
         rows.append(f"| `--{name}` | {default} | {limits} | {spec['explanation']} |")
     return "\n".join(rows)
 

@@ -120,3 +120,11 @@ def test_a_failure_of_the_chief_alone_is_known_to_all(seen: Seen) -> None:
 def test_a_checkpoint_names_what_diverged(seen: Seen) -> None:
     for rank in seen.by_rank:
         assert rank["divergence"] == "Replicas differ in discriminator/logit/bias; nothing was saved."
+
+
+def test_a_profile_and_under_horovod_a_timeline_are_left(seen: Seen) -> None:
+    assert list((seen.directory / "float16" / "tensorboard").rglob("*.xplane.pb"))
+    timeline = seen.directory / "float16" / "horovod_timeline.json"
+    assert timeline.exists() == (seen.layout.backend == "horovod")
+    if timeline.exists():
+        assert "ALLREDUCE" in timeline.read_text()

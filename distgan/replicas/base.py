@@ -116,9 +116,9 @@ class Replicas:
             return
         values = [variable.numpy() for variable in variables]
         # Summed as integers: 0.0 + -0.0 would lose a sign.
-        bits = [np.frombuffer(value.tobytes(), np.uint8).astype(np.int32) * self.is_chief for value in values]
-        for variable, value, summed in zip(variables, values, self.sum(bits), strict=True):
-            chiefs = np.frombuffer(summed.astype(np.uint8).tobytes(), value.dtype).reshape(value.shape)
+        words = [_as_words(value) * self.is_chief for value in values]
+        for variable, value, summed in zip(variables, values, self.sum(words), strict=True):
+            chiefs = np.frombuffer(summed.tobytes()[: value.nbytes], value.dtype).reshape(value.shape)
             variable.assign(chiefs)
 
     def agree(self, value: Any) -> Any:
@@ -148,3 +148,8 @@ class Replicas:
         if failure is not None:
             raise UserError(failure)
         return result
+
+
+def _as_words(value: np.ndarray) -> np.ndarray:
+    """The bits of an array as int32, filled up with zeros."""
+    return np.frombuffer(value.tobytes() + bytes(-value.nbytes % 4), np.int32)

@@ -34,6 +34,7 @@ class RunDirectory:
         self._lock = RunLock(self.path)
         self._saved_at_seconds = time.monotonic()
         self._saved_step = -1
+        self._asked = False
 
     def __enter__(self) -> Self:
         """Lock the directory and store the config. Raises `UserError` where another run holds it, or was in it."""
@@ -97,9 +98,12 @@ class RunDirectory:
         return notes
 
     def wants_to_save(self) -> bool:
-        """Whether `--checkpoint_every_seconds` have passed; only the chief's clock counts."""
+        """Whether `--checkpoint_every_seconds` have passed: only the chief's clock counts, and it asks once."""
         every = self._config.checkpoint_every_seconds
-        return self._replicas.is_chief and every is not None and time.monotonic() - self._saved_at_seconds >= every
+        if self._asked or not self._replicas.is_chief or every is None:
+            return False
+        self._asked = time.monotonic() - self._saved_at_seconds >= every
+        return self._asked
 
     def save(self, state: TrainState, facts: dict[str, Any]) -> None:
         """Checkpoint the state, unless this step has been.
@@ -119,7 +123,7 @@ class RunDirectory:
             **facts,
         }
         self._replicas.on_chief(lambda: self._write(arrays, facts))
-        self._saved_step, self._saved_at_seconds = step, time.monotonic()
+        self._saved_step, self._saved_at_seconds, self._asked = step, time.monotonic(), False
 
     def _write(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
         self._lock.check()
