@@ -29,10 +29,15 @@ def main() -> int:
 
     from distgan.replicas.connect import connect
     from distgan.training import loop
+    from distgan.training.run_directory import DivergedError
 
     replicas = connect(config.backend, virtual_devices=config.virtual_devices, deterministic=config.deterministic)
     try:
         outcome = loop.train(config, replicas)
+    except DivergedError as error:
+        if replicas.is_chief:
+            print(f"distgan: {error}", file=sys.stderr)
+        return 1
     except tf.errors.ResourceExhaustedError:
         raise UserError("Memory is short: choose a smaller --batch_size or a larger --accumulate_steps.") from None
     except tf.errors.OpError as error:

@@ -130,10 +130,6 @@ class Replicas:
         padded = np.frombuffer(text.ljust(length, b" ") if self.is_chief else bytes(length), np.uint8)
         return json.loads(self.sum([padded.astype(np.int32)])[0].astype(np.uint8).tobytes())
 
-    def barrier(self) -> None:
-        """Wait for all processes."""
-        self.sum([np.zeros(1, np.int32)])
-
     def on_chief(self, function: Callable[[], Any]) -> Any:
         """What `function` gives on the chief, on all processes. Raises `UserError` everywhere if it fails there."""
         result, failure = None, None
