@@ -84,6 +84,10 @@ class Config:
     discriminator_beta_1: float = option(
         0.9, "Adam's beta 1, or SGD's momentum, of the discriminator.", at_least=0, below=1
     )
+    average_half_life_images: int = option(
+        0, "Half-life of a running average of the generator's weights, which then makes the samples; 0 is off.",
+        at_least=0,
+    )  # fmt: skip
     seed: int = option(0, "Seed of weights, data order, noise and dropout.", at_least=0)
     deterministic: bool = option(
         False, "TensorFlow's deterministic kernels, and no TF32: same bits on GPUs too, slower.", may_change=True

@@ -47,7 +47,7 @@ def train(config: Config, console: TextIO = sys.stdout) -> Run:
 
     Goes on from the run directory's newest checkpoint. Raises `UserError` where config, data or directory are unfit.
     """
-    replicas = connect(config.backend, virtual_devices=config.virtual_devices, deterministic=config.deterministic)
+    replicas = connect(config)
     outcome = loop.train(config, replicas, console)
     return Run(config, outcome.gan, outcome.step)
 

@@ -31,7 +31,7 @@ def main() -> int:
     from distgan.training import loop
     from distgan.training.run_directory import DivergedError
 
-    replicas = connect(config.backend, virtual_devices=config.virtual_devices, deterministic=config.deterministic)
+    replicas = connect(config)
     try:
         outcome = loop.train(config, replicas)
     except DivergedError as error:

@@ -44,12 +44,12 @@ def test_auto_is_what_the_process_was_started_by(environment: dict[str, str], ba
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"cluster": {"worker": ["a:1"]}}', layouts.tf_config(["a:1"], 3)])
 def test_a_wrong_tf_config_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(UserError, match="TF_CONFIG must be JSON like"):
-        launcher.cluster({"TF_CONFIG": text})
+        launcher.local_workers({"TF_CONFIG": text})
 
 
 def test_workers_of_one_machine_are_counted() -> None:
     config = layouts.tf_config(["a:1", "b:1", "a:2"], 2)
-    assert launcher.cluster({"TF_CONFIG": config}) == {"size": 3, "local_size": 2}
+    assert launcher.local_workers({"TF_CONFIG": config}) == 2
 
 
 @pytest.mark.parametrize(

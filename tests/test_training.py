@@ -1,5 +1,6 @@
 """The parts of training that need one process only."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import small_runs
 import tensorflow as tf
 from idx_files import write_idx
 
+import distgan
 from distgan.errors import UserError
 from distgan.gans import losses
 from distgan.replicas.hvd import BUCKET_BYTES, _buckets
@@ -147,3 +149,38 @@ def test_small_reductions_go_in_one_bucket_and_large_ones_in_backward_order() ->
 def test_too_small_a_batch_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--batch_size=2 is too small for 1 replicas in 3 parts each"):
         small_runs.train(tmp_path, batch_size=2, accumulate_steps=3, normalization="none", steps=1)
+
+
+def test_the_average_s_memory_of_earlier_weights_halves_as_asked(tmp_path: Path) -> None:
+    small_runs.train(
+        tmp_path, steps=24, average_half_life_images=16, checkpoint_every_steps=1, keep_checkpoints=24,
+        precision="float64",
+    )  # fmt: skip
+    states = [small_runs.state(tmp_path, step) for step in range(1, 25)]
+    for name in ("generator/project/kernel", "generator/project_norm/moving_mean"):
+        for images, (before, after) in zip(range(32, 400, 16), itertools.pairwise(states), strict=True):
+            half_life = min(16, 0.05 * images)
+            kept = 0.5 ** (16 / half_life)
+            expected = kept * before[f"average/{name}"] + (1 - kept) * after[name]
+            assert np.allclose(after[f"average/{name}"], expected, rtol=1e-12, atol=1e-15)
+    assert kept == 0.5  # the ramp is over
+
+
+def test_samples_are_made_by_the_average_where_one_is_kept(tmp_path: Path) -> None:
+    small_runs.train(tmp_path, steps=30, average_half_life_images=10**9)
+    run = distgan.load(tmp_path)
+    state = small_runs.state(tmp_path, 30)
+    before = run.generate(4)
+    run.networks["generator"].set_weights([weights + 1 for weights in run.networks["generator"].get_weights()])
+    assert np.array_equal(run.generate(4), before)
+    assert not np.array_equal(state["average/generator/project/kernel"], state["generator/project/kernel"])
+
+
+def test_a_new_run_s_average_starts_from_the_other_s_or_from_its_weights(tmp_path: Path) -> None:
+    small_runs.train(tmp_path / "plain", steps=5)
+    settings = {"average_half_life_images": 10**9, "generator_learning_rate": 1e-12, "steps": 1}
+    small_runs.train(tmp_path / "averaged", **settings, init_from=str(tmp_path / "plain"))
+    kernel = small_runs.state(tmp_path / "plain", 5)["generator/project/kernel"]
+    assert np.allclose(small_runs.state(tmp_path / "averaged", 1)["average/generator/project/kernel"], kernel)
+    small_runs.train(tmp_path / "again", **settings, init_from=str(tmp_path / "averaged"))
+    assert np.allclose(small_runs.state(tmp_path / "again", 1)["average/generator/project/kernel"], kernel)

@@ -13,7 +13,7 @@ from distgan.gans.base import GAN
 from distgan.nets import dcgan
 from distgan.nets.layers import SumInStep
 
-FRAMES_PER_STOP = 12  # of a walk
+FRAMES_PER_STOP = 12  # of a walk, at most
 GENERATED_AT_ONCE = 500  # images
 
 
@@ -24,9 +24,10 @@ class NoiseToImage(GAN):
     phases = (("G", "D"),)
     image_phases = (True,)
 
-    def __init__(self, generator: keras.Model, discriminator: keras.Model) -> None:
-        """Let the two networks play."""
+    def __init__(self, generator: keras.Model, discriminator: keras.Model, average: keras.Model | None = None) -> None:
+        """Let the two networks play; `average`, another such generator, is to hold the first one's running average."""
         self.networks = {"generator": generator, "discriminator": discriminator}
+        self.averages = {"generator": average} if average else {}
         self._noise_shape = tuple(generator.input_shape[1:])
 
     def losses(self, batch: Batch, phase: tuple[str, ...]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
@@ -48,16 +49,17 @@ class NoiseToImage(GAN):
         return self._images(self._latents(count, seed))
 
     def walk(self, count: int, seed: int) -> tf.Tensor:
-        """`count` images on great circles between as many latents as make `FRAMES_PER_STOP` images each, and back."""
-        stops = self._latents(-(-count // FRAMES_PER_STOP), seed)
-        stage, way = tf.range(count) // FRAMES_PER_STOP, tf.range(count) % FRAMES_PER_STOP
-        angle = tf.cast(way, tf.float32)[:, None] * (math.pi / 2 / FRAMES_PER_STOP)
+        """`count` images on great circles through three latents or more, and back to the first."""
+        num_stops = max(3, -(-count // FRAMES_PER_STOP))
+        stops = self._latents(num_stops, seed)
+        stage, way = tf.range(count) * num_stops // count, tf.range(count) * num_stops % count
+        angle = tf.cast(way, tf.float32)[:, None] * (math.pi / 2 / count)
         start, end = tf.gather(stops, stage), tf.gather(tf.roll(stops, -1, axis=0), stage)
         # Of independent normal vectors: so each point of the way is a normal vector too.
         return self._images(tf.cos(angle) * start + tf.sin(angle) * end)
 
     def _images(self, latents: tf.Tensor) -> tf.Tensor:
-        generator = self.networks["generator"]
+        generator = self.shown("generator")
         return tf.concat(
             [generator(part, training=False) for part in tf.split(latents, _parts(len(latents), GENERATED_AT_ONCE))], 0
         )
@@ -72,8 +74,9 @@ def _parts(total: int, at_most: int) -> list[int]:
 
 def mnist(config: Config, image_shape: tuple[int, int, int], sum_in_step: SumInStep) -> NoiseToImage:
     """The `mnist` recipe: the networks of the TensorFlow DCGAN tutorial."""
-    return NoiseToImage(
-        dcgan.generator(
+
+    def generator() -> keras.Model:
+        return dcgan.generator(
             image_shape,
             noise_size=config.noise_size,
             filters=config.filters,
@@ -82,13 +85,14 @@ def mnist(config: Config, image_shape: tuple[int, int, int], sum_in_step: SumInS
             normalization=config.normalization,
             sum_in_step=sum_in_step,
             seed=config.seed,
-        ),
-        dcgan.discriminator(
-            image_shape,
-            filters=config.filters,
-            kernel_size=config.kernel_size,
-            depth=config.depth,
-            dropout=config.dropout,
-            seed=config.seed,
-        ),
+        )
+
+    discriminator = dcgan.discriminator(
+        image_shape,
+        filters=config.filters,
+        kernel_size=config.kernel_size,
+        depth=config.depth,
+        dropout=config.dropout,
+        seed=config.seed,
     )
+    return NoiseToImage(generator(), discriminator, generator() if config.average_half_life_images else None)

@@ -20,11 +20,15 @@ class HorovodReplicas(Replicas):
 
     backend = "horovod"
 
-    def __init__(self) -> None:
-        """Join the other processes. Raises `UserError` where Horovod is missing or sees another number of them."""
+    def __init__(self, timeline: bool) -> None:
+        """Join the other processes; `timeline` is whether one will be asked for.
+
+        Raises `UserError` where Horovod is missing or sees another number of them.
+        """
         # With three or more ranks, fusion by timing changes the order of sums, and so their last bits.
         os.environ.setdefault("HOROVOD_DISABLE_GROUP_FUSION", "1")
-        os.environ.setdefault("HOROVOD_TIMELINE", "DYNAMIC")  # else start_timeline refuses
+        if timeline:  # else start_timeline refuses; but its thread then spins, and takes a core from start to end
+            os.environ.setdefault("HOROVOD_TIMELINE", "DYNAMIC")
         if tf.config.list_physical_devices("GPU"):
             os.environ.setdefault("HOROVOD_CYCLE_TIME", "0.1")  # ms; a step of small networks is as short as a cycle
         try:

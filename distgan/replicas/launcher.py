@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from distgan.errors import UserError
 
@@ -32,11 +31,14 @@ def _started_by(environment: Mapping[str, str]) -> list[tuple[str, str]]:
     return [(size, rank) for size, rank in found if not size.startswith("SLURM") or int(environment[size]) > 1]
 
 
-def cluster(environment: Mapping[str, str] = os.environ) -> dict[str, Any] | None:
-    """What `TF_CONFIG` says, or None where it is not set. Raises `UserError` where it is not what TensorFlow reads."""
+def local_workers(environment: Mapping[str, str] = os.environ) -> int:
+    """How many of the workers in `TF_CONFIG` are on this one's host, itself included; 0 where it is not set.
+
+    Raises `UserError` where it is not what TensorFlow reads.
+    """
     text = environment.get("TF_CONFIG", "")
     if not text:
-        return None
+        return 0
     try:
         config = json.loads(text)
         workers = config["cluster"]["worker"]
@@ -48,4 +50,4 @@ def cluster(environment: Mapping[str, str] = os.environ) -> dict[str, Any] | Non
             '"task": {"type": "worker", "index": 0}}, with an index that the cluster has.'
         ) from None
     hosts = [address.rpartition(":")[0] for address in [*config["cluster"].get("chief", []), *workers]]
-    return {"size": len(hosts), "local_size": hosts.count(own_address.rpartition(":")[0])}
+    return hosts.count(own_address.rpartition(":")[0])

@@ -22,7 +22,7 @@ from distgan.report import Reporter
 from distgan.training import precision, profiler
 from distgan.training.clock import Clock
 from distgan.training.run_directory import RunDirectory
-from distgan.training.state import TrainState
+from distgan.training.state import AVERAGE, TrainState
 from distgan.training.step import make_step
 
 
@@ -160,8 +160,8 @@ class _Run(NamedTuple):
         images = self.gan.generate(self.config.num_samples, self.config.seed)
         epoch = None if self.config.sample_every_steps else int(self.clock.epochs)
         self.reporter.samples(self.clock.step, epoch, pictures.to_pixels(images.numpy()))
-        networks = {name: self.state.variables[name].numpy() for name in self.state.network_names}
-        self.reporter.histograms(self.clock.step, networks)
+        names = [name for name in self.state.network_names if not name.startswith(AVERAGE)]
+        self.reporter.histograms(self.clock.step, {name: self.state.variables[name].numpy() for name in names})
 
 
 class _Speed:

@@ -14,7 +14,7 @@ from distgan.errors import UserError
 from distgan.replicas.base import Replicas
 from distgan.training import checkpoint
 from distgan.training.lock import RunLock
-from distgan.training.state import LOSS_SCALE, TrainState, assign, digests, state_digest
+from distgan.training.state import AVERAGE, LOSS_SCALE, TrainState, assign, digests, state_digest
 
 
 class DivergedError(RuntimeError):
@@ -93,6 +93,8 @@ class RunDirectory:
             notes.append(f"goes on from step {manifest['step']}")
         elif self._config.init_from:
             arrays, _ = read_checkpoint(Path(self._config.init_from))
+            # An average that the other run did not keep starts from its network.
+            arrays = {AVERAGE + name: array for name, array in arrays.items()} | arrays
             assign({name: state.variables[name] for name in state.network_names}, arrays)
             notes.append(f"starts from the weights of {self._config.init_from}")
         return notes

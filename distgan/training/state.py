@@ -13,7 +13,9 @@ from distgan.errors import UserError
 from distgan.gans.base import GAN
 from distgan.training import precision as precisions
 
+AVERAGE = "average/"  # begins the names of running averages
 LOSS_SCALE = "loss_scale/"  # part of the names of variables that only mixed_float16 has
+_RAMP = 0.05  # a half-life is at most this part of the images shown: Karras et al. 2020, appendix B
 _FLAGS_OF = {"G": "generator", "D": "discriminator"}  # player: the prefix of its flags
 
 
@@ -22,7 +24,7 @@ class TrainState:
 
     Attributes:
         variables: every variable of the state by its name, in a fixed order.
-        network_names: the names of those that belong to networks.
+        network_names: the names of those that belong to networks and their averages.
     """
 
     def __init__(self, gan: GAN, config: Config, precision: str) -> None:
@@ -33,10 +35,25 @@ class TrainState:
         for player, optimizer in self.optimizers.items():
             optimizer.build(gan.trainable(player))
         self.variables: dict[str, tf.Variable] = {"step": self.step, "images_shown": self.images_shown}
-        self.network_names = list(network_variables(gan))
         self.variables |= network_variables(gan)
+        self.network_names = list(network_variables(gan))
+        self._half_life_images = config.average_half_life_images
         for player, optimizer in self.optimizers.items():
             self.variables |= _optimizer_variables(player, optimizer)
+
+    def advance(self, images: int) -> None:
+        """Count a step and the real images it has shown, and let the averages follow the networks; inside a step.
+
+        What an average holds of earlier weights halves every `--average_half_life_images`, sooner at the start.
+        """
+        self.step.assign_add(1)
+        self.images_shown.assign_add(images)
+        half_life = tf.minimum(_RAMP * tf.cast(self.images_shown, tf.float64), float(self._half_life_images))
+        kept = 0.5 ** (images / half_life)
+        for name, average in self.variables.items():
+            if name.startswith(AVERAGE):
+                now = self.variables[name.removeprefix(AVERAGE)]
+                average.assign(now + tf.cast(kept, now.dtype) * (average - now))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """A copy of all values; waits for the device."""
@@ -44,10 +61,11 @@ class TrainState:
 
 
 def network_variables(gan: GAN) -> dict[str, tf.Variable]:
-    """The variables of a GAN's networks by name, in a fixed order."""
+    """The variables of a GAN's networks, and of their running averages, by name, in a fixed order."""
     return {
-        f"{name}/{variable.path}": variable.value
-        for name, network in gan.networks.items()
+        f"{prefix}{name}/{variable.path}": variable.value
+        for prefix, networks in (("", gan.networks), (AVERAGE, gan.averages))
+        for name, network in networks.items()
         for variable in network.variables
     }
 

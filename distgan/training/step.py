@@ -28,8 +28,7 @@ def make_step(
             moves = [Move(state.optimizers[player], gradients[player], gan.trainable(player)) for player in phase]
             dtype = moves[0].gradients[0].dtype  # one data type: one all-reduce
             values |= replicas.update(moves, scalars | {"requests": tf.cast(requests, dtype)})
-        state.step.assign_add(1)
-        state.images_shown.assign_add(batch_size * sum(gan.image_phases))
+        state.advance(images=batch_size * sum(gan.image_phases))
         return values
 
     def gradients_of_share(pixels: tf.Tensor, share: dict[str, tf.Tensor], number: int) -> Any:
