@@ -1,45 +1,14 @@
-"""What a run is: one frozen dataclass, its presets, its flags and its file on disk.
-
-Every field is declared once, by `option`, with its default, bounds and explanation; the flags, the checks, the JSON
-file and the list of what may change when a run goes on are all read from that declaration.
-"""
+"""What a run is: one frozen dataclass, its presets, its flags and its file on disk."""
 
 import dataclasses
 import json
-import math
-import types
-import typing
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from distgan.errors import UserError
-
-
-class _Unset:
-    """The value of a field that the caller left to the preset."""
-
-    def __repr__(self) -> str:
-        return "<from the preset>"
-
-
-_UNSET: Any = _Unset()
-
-
-def option(
-    default: Any,
-    explanation: str,
-    *,
-    at_least: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-    choices: tuple[str, ...] = (),
-    may_change: bool = False,
-) -> Any:
-    """Declare a field of `Config`: its default, help text and bounds, and whether a resumed run may change it."""
-    metadata = dict(locals())
-    return dataclasses.field(default=_UNSET, metadata=metadata)
+from distgan.options import UNSET, define_flag, merge, option, options_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,12 +101,12 @@ class Config:
     )  # fmt: skip
 
     def __post_init__(self) -> None:
-        given = {name: value for name, value in vars(self).items() if value is not _UNSET}
+        given = {name: value for name, value in vars(self).items() if value is not UNSET}
         preset = given.get("preset", DEFAULTS["preset"])
-        check_value("preset", preset)
-        for name, value in merge(given, PRESETS[preset], DEFAULTS).items():
+        OPTIONS["preset"].check(preset)
+        for name, value in merge(given, PRESETS[preset], DEFAULTS, one_of=ONE_OF).items():
             object.__setattr__(self, name, value)
-            check_value(name, value)
+            OPTIONS[name].check(value)
         self._check_together()
 
     def _check_together(self) -> None:
@@ -192,20 +161,22 @@ def load_config(path: Path, **overrides: Any) -> Config:
     unknown = sorted(set(stored) - set(OPTIONS)) if isinstance(stored, dict) else ["(not a JSON object)"]
     if unknown:
         raise UserError(f"{path} is not a config of this version: it holds {', '.join(unknown)}.")
-    return Config(**merge(overrides, stored))
+    return Config(**merge(overrides, stored, one_of=ONE_OF))
 
 
 def changed_for_good(old: Config, new: Config) -> list[str]:
     """What a resumed run may not change and `new` does, as `--flag=new (the run has old)`."""
     return [
         f"--{name}={getattr(new, name)} (the run has {getattr(old, name)})"
-        for name, spec in OPTIONS.items()
-        if not spec["may_change"] and getattr(old, name) != getattr(new, name)
+        for name, declared in OPTIONS.items()
+        if not declared.may_change and getattr(old, name) != getattr(new, name)
     ]
 
 
-# One of each group holds: the first layer that names a member decides for all of them.
-_ONE_OF = (
+OPTIONS = options_of(Config)
+DEFAULTS = {name: declared.default for name, declared in OPTIONS.items()}
+PRESETS: dict[str, dict[str, Any]] = {"mnist": {}}  # the defaults are the MNIST DCGAN of the TensorFlow tutorial
+ONE_OF = (
     ("epochs", "steps"),
     ("batch_size", "batch_size_per_replica"),
     ("checkpoint_every_epochs", "checkpoint_every_steps", "checkpoint_every_seconds"),
@@ -213,115 +184,11 @@ _ONE_OF = (
 )
 
 
-def merge(*layers: dict[str, Any]) -> dict[str, Any]:
-    """Lay settings over one another, the first layer on top. Raises `UserError` where one layer contradicts itself."""
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        hidden = set(merged)
-        for group in _ONE_OF:
-            named = [name for name in group if layer.get(name) is not None]
-            if len(named) > 1:
-                raise UserError(f"Give only one of {' and '.join('--' + name for name in named)}.")
-            if any(merged.get(name) is not None for name in group):
-                hidden.update(group)
-        merged.update({name: value for name, value in layer.items() if name not in hidden})
-    for group in _ONE_OF:
-        if any(merged.get(name) is not None for name in group):
-            merged.update({name: None for name in group if name not in merged})
-    return merged
-
-
-# ---- options as values, as text, as flags
-
-
-def _fields_as_options() -> dict[str, dict[str, Any]]:
-    hints = typing.get_type_hints(Config)
-    return {
-        field.name: {
-            **field.metadata,
-            "type": _plain_type(hints[field.name]),
-            "optional": _is_optional(hints[field.name]),
-        }
-        for field in dataclasses.fields(Config)
-    }
-
-
-def _is_optional(hint: Any) -> bool:
-    return isinstance(hint, types.UnionType)
-
-
-def _plain_type(hint: Any) -> type:
-    return typing.get_args(hint)[0] if _is_optional(hint) else hint
-
-
-OPTIONS = _fields_as_options()
-DEFAULTS = {name: spec["default"] for name, spec in OPTIONS.items()}
-PRESETS: dict[str, dict[str, Any]] = {"mnist": {}}  # the defaults are the MNIST DCGAN of the TensorFlow tutorial
-
-
-def check_value(name: str, value: Any) -> None:
-    """Raise `UserError`, naming the flag and what it allows, where `value` can't be the value of option `name`."""
-    spec = OPTIONS[name]
-    if value is None and spec["optional"]:
-        return
-    right_type = (int, float) if spec["type"] is float else spec["type"]
-    if (
-        not isinstance(value, right_type)
-        or (isinstance(value, bool) and spec["type"] is not bool)
-        or (isinstance(value, float) and not math.isfinite(value))
-        or (spec["choices"] and value not in spec["choices"])
-        or (spec["at_least"] is not None and value < spec["at_least"])
-        or (spec["above"] is not None and value <= spec["above"])
-        or (spec["below"] is not None and value >= spec["below"])
-    ):
-        raise UserError(f"--{name}={value} is refused: it must be {allowed(name)}.")
-
-
-def allowed(name: str) -> str:
-    """What an option allows, in words."""
-    spec = OPTIONS[name]
-    if spec["choices"]:
-        return "one of " + ", ".join(spec["choices"])
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[spec["type"]]
-    bounds = [("at_least", "of at least"), ("above", "above"), ("below", "below")]
-    limits = [f"{word} {spec[bound]}" for bound, word in bounds if spec[bound] is not None]
-    return " ".join([words, " and ".join(limits)]).strip()
-
-
-class _OptionParser(flags.ArgumentParser[Any]):
-    """Parse a flag's text by the declaration of its option."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def parse(self, argument: Any) -> Any:
-        try:
-            value = OPTIONS[self.name]["type"](argument)
-            check_value(self.name, value)
-        except ValueError:
-            raise ValueError(f"it must be {allowed(self.name)}") from None
-        return value
-
-    def flag_type(self) -> str:
-        return OPTIONS[self.name]["type"].__name__
-
-
 def define_flags() -> None:
     """Define `--config` and one absl flag an option; a flag that isn't given leaves its field to the preset."""
     flags.DEFINE_string("config", None, "A config.json to repeat; flags override it.")
-    for name, spec in OPTIONS.items():
-        limits = f" Allowed: {allowed(name)}." if is_limited(name) else ""
-        default = f" Default: {spec['default']}." if spec["default"] is not None else ""
-        explanation = spec["explanation"] + limits + default
-        if spec["type"] is bool:
-            flags.DEFINE_boolean(name, None, explanation)
-        else:
-            flags.DEFINE(_OptionParser(name), name, None, explanation)
-
-
-def is_limited(name: str) -> bool:
-    """Whether an option's type alone does not say what it allows."""
-    return bool(OPTIONS[name]["choices"]) or OPTIONS[name]["type"] in (int, float)
+    for declared in OPTIONS.values():
+        define_flag(declared)
 
 
 def from_flags(values: flags.FlagValues = flags.FLAGS) -> Config:

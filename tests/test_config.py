@@ -99,10 +99,10 @@ def _train(*flags: str) -> subprocess.CompletedProcess[str]:
 
 def test_helpfull_explains_every_flag_with_its_default() -> None:
     text = " ".join(_train("--helpfull").stdout.split())
-    for name, spec in OPTIONS.items():
+    for name, option in OPTIONS.items():
         assert f"{name}:" in text
-        assert spec["explanation"] in text
-        assert spec["default"] is None or f"Default: {spec['default']}." in text
+        assert option.explanation in text
+        assert option.default is None or f"Default: {option.default}." in text
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import distgan
 # Lowest first; modules of one storey may import each other.
 STOREYS = (
     ("errors",),
+    ("options",),
     ("config", "pictures", "replicas.launcher"),
     ("replicas",),
     ("data",),

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from distgan.config import OPTIONS, allowed, is_limited
+from distgan.config import OPTIONS
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -10,10 +10,10 @@ README = Path(__file__).parent.parent / "README.md"
 def flags_table() -> str:
     """One row an option: its name, default, what it allows and what it is."""
     rows = ["| flag | default | allowed | |", "|---|---|---|---|"]
-    for name, spec in OPTIONS.items():
-        default = "" if spec["default"] is None else f"`{spec['default']}`"
-        limits = allowed(name).removeprefix("one of ") if is_limited(name) else ""
-        rows.append(f"| `--{name}` | {default} | {limits} | {spec['explanation']} |")
+    for name, option in OPTIONS.items():
+        default = "" if option.default is None else f"`{option.default}`"
+        limits = option.allowed.removeprefix("one of ") if option.is_limited else ""
+        rows.append(f"| `--{name}` | {default} | {limits} | {option.explanation} |")
     return "\n".join(rows)
 
 

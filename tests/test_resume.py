@@ -231,6 +231,28 @@ def test_a_directory_in_use_is_refused_until_its_run_is_dead(tmp_path: Path) -> 
     assert small_runs.checkpoints(tmp_path) == [3]
 
 
+UPSET = """
+import runpy
+import tensorflow as tf
+from distgan.training.run_directory import RunDirectory
+save = RunDirectory.save
+def save_after_an_upset(self, state, facts):
+    copy = state.variables["generator/project/kernel"].values[-1]
+    copy.assign_add(tf.ones_like(copy))
+    save(self, state, facts)
+RunDirectory.save = save_after_an_upset
+runpy.run_module("distgan.train", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_replicas_that_differ_end_the_run_by_name(tmp_path: Path) -> None:
+    status, output = layouts.run(layouts.Layout("mirrored", 2), "-c", UPSET, *small_runs.flags(tmp_path, steps=2))
+    assert status == 1
+    assert "distgan: Replicas differ in generator/project/kernel; nothing was saved." in output
+    assert "Traceback" not in output
+    assert small_runs.checkpoints(tmp_path) == []
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
