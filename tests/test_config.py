@@ -70,7 +70,7 @@ def test_an_unfit_file_is_refused(content: str, tmp_path: Path) -> None:
 
 def test_the_quick_config_of_make_train_is_one_and_flags_override_it() -> None:
     path = Path(__file__).parents[1] / "launch" / "mnist-quick.json"
-    assert load_config(path).epochs == 3
+    assert load_config(path).filters == 32
     assert (load_config(path, steps=10).steps, load_config(path, steps=10).epochs) == (10, None)
 
 
