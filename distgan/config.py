@@ -22,7 +22,7 @@ class Config:
     preset: str = option("mnist", "The recipe that gives every flag its default.", choices=("mnist",), may_change=True)
     data: str = option("mnist", "Data set: `mnist` (embedded) or `idx:DIR` (IDX files).", may_change=True)
     noise_size: int = option(100, "Numbers in a latent vector.", at_least=1)
-    filters: int = option(64, "Channels of the discriminator's first convolution; each further stage doubles them.", at_least=1)
+    filters: int = option(64, "Channels of the discriminator's first convolution; each stage doubles them.", at_least=1)
     kernel_size: int = option(5, "Width of the convolutions, in pixels.", at_least=1)
     depth: int = option(2, "Stages of stride 2 in each network.", at_least=1)
     dropout: float = option(0.3, "Dropout rate of the discriminator.", at_least=0, below=1)
@@ -37,7 +37,7 @@ class Config:
         None, "Images per replica instead of --batch_size; the run then depends on the number of replicas.", at_least=1
     )
     accumulate_steps: int = option(
-        1, "Parts in which a replica computes its share of a batch, to save memory; needs --normalization=none.", at_least=1
+        1, "Parts in which a replica computes its share, to save memory; needs --normalization=none.", at_least=1
     )
     precision: str = option(
         "auto",
@@ -90,8 +90,7 @@ class Config:
     # What it runs on
     backend: str = option(
         "auto",
-        "auto is horovod under a launcher, multiworker if TF_CONFIG is set, mirrored with several GPUs, "
-        "else single.",
+        "auto is horovod under a launcher, multiworker if TF_CONFIG is set, mirrored with several GPUs, else single.",
         choices=("auto", "single", "mirrored", "multiworker", "horovod"),
         may_change=True,
     )
