@@ -37,8 +37,9 @@ class Config:
         None, "Images per replica instead of --batch_size; the run then depends on the number of replicas.", at_least=1
     )
     accumulate_steps: int = option(
-        1, "Parts in which a replica computes its share, to save memory; needs --normalization=none.", at_least=1
-    )
+        1, "Parts in which a replica computes its share, to save memory; needs --normalization=none.",
+        at_least=1, may_change=True,
+    )  # fmt: skip
     precision: str = option(
         "auto",
         "Number format; auto picks the fastest the hardware has.",
@@ -95,7 +96,7 @@ class Config:
         may_change=True,
     )
     virtual_devices: int = option(
-        0, "Split each GPU, or the CPU, into this many logical devices, to try --backend=mirrored; 0 is off.",
+        0, "Split the CPU into this many logical devices, and use no GPU, to try --backend=mirrored; 0 is off.",
         at_least=0, may_change=True,
     )  # fmt: skip
 
@@ -109,6 +110,15 @@ class Config:
         self._check_together()
 
     def _check_together(self) -> None:
+        if self.epochs is None and self.steps is None:
+            raise UserError("Give one of --epochs and --steps, as a run has an end.")
+        if self.batch_size is None and self.batch_size_per_replica is None:
+            raise UserError("Give one of --batch_size and --batch_size_per_replica.")
+        if self.batch_size_per_replica is not None and self.batch_size_per_replica < self.accumulate_steps:
+            raise UserError(
+                f"--batch_size_per_replica={self.batch_size_per_replica} is too small for "
+                f"--accumulate_steps={self.accumulate_steps}: each part needs an image."
+            )
         if self.accumulate_steps > 1 and self.normalization != "none":
             raise UserError(
                 f"--accumulate_steps={self.accumulate_steps} needs --normalization=none, as batch norm over parts of a "

@@ -71,7 +71,11 @@ def encode_png(picture: np.ndarray) -> bytes:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes the file at once: whoever reads it finds the old content or the new, never half."""
+    """Writes the file at once: whoever reads it finds the old content or the new, never half.
+
+    Makes the directory that it is to be in.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
         unfinished.write_bytes(content)
@@ -124,7 +128,6 @@ def write_samples(output: str | Path, pixels: np.ndarray) -> None:
     The grid is enlarged if it is small; the directory's 00000.png, 00001.png ... never are.
     """
     output = Path(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix == ".png":
         save_png(output, grid(pixels))
     elif output.suffix == ".npz":
@@ -132,7 +135,7 @@ def write_samples(output: str | Path, pixels: np.ndarray) -> None:
         np.savez_compressed(buffer, pixels=pixels)
         write_whole(output, buffer.getvalue())
     else:
-        output.mkdir(exist_ok=True)
+        output.mkdir(parents=True, exist_ok=True)
         for index, picture in enumerate(pixels):
             write_whole(output / f"{index:05d}.png", encode_png(picture))
 

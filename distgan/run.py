@@ -55,7 +55,7 @@ def train(config: Config, console: TextIO = sys.stdout) -> Run:
 def load(run_dir: str | Path) -> Run:
     """The run in a directory, at its newest sound checkpoint; needs no data. Raises `UserError` where there is none."""
     directory = Path(run_dir)
-    arrays, manifest = read_checkpoint(directory)
+    arrays, manifest, _ = read_checkpoint(directory)
     config = load_config(directory / "config.json")
     with precision.policy(manifest["precision"]):
         gan = GANS[config.preset](config, tuple(manifest["image_shape"]), list)

@@ -34,11 +34,14 @@ def main() -> int:
     program.import_tensorflow()
     from distgan.run import load
 
-    run = load(_RUN_DIR.value)
-    if output.suffix == ".gif":
-        pictures.save_gif(output, list(run.walk(_NUM_IMAGES.value, _SEED.value)), GIF_MILLISECONDS)
-    else:
-        pictures.write_samples(output, run.generate(_NUM_IMAGES.value, _SEED.value))
+    try:
+        run = load(_RUN_DIR.value)
+        if output.suffix == ".gif":
+            pictures.save_gif(output, list(run.walk(_NUM_IMAGES.value, _SEED.value)), GIF_MILLISECONDS)
+        else:
+            pictures.write_samples(output, run.generate(_NUM_IMAGES.value, _SEED.value))
+    except OSError as error:
+        raise UserError(f"{error.filename or output}: {error.strerror or error}.") from None
     print(output)
     return 0
 

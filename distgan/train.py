@@ -39,7 +39,9 @@ def main() -> int:
             print(f"distgan: {error}", file=sys.stderr)
         return 1
     except tf.errors.ResourceExhaustedError:
-        raise UserError("Memory is short: choose a smaller --batch_size or a larger --accumulate_steps.") from None
+        raise UserError(
+            "Memory is short: choose a smaller --batch_size, or with --normalization=none a larger --accumulate_steps."
+        ) from None
     except tf.errors.OpError as error:
         if replicas.size == 1:
             raise

@@ -27,6 +27,10 @@ from distgan.errors import UserError
         ({"steps": 1, "epochs": 1}, "Give only one of --epochs and --steps."),
         ({"profile_steps": "7"}, "--profile_steps=7 is refused: it must be FIRST:LAST, two step numbers from 1, e.g. "
                                  "100:110."),
+        ({"epochs": None}, "Give one of --epochs and --steps, as a run has an end."),
+        ({"batch_size": None}, "Give one of --batch_size and --batch_size_per_replica."),
+        ({"batch_size_per_replica": 2, "accumulate_steps": 4, "normalization": "none"},
+         "--batch_size_per_replica=2 is too small for --accumulate_steps=4: each part needs an image."),
         ({"accumulate_steps": 2}, "--accumulate_steps=2 needs --normalization=none, as batch norm over parts of a "
                                   "batch is another network."),
     ],

@@ -1,5 +1,6 @@
 """Who started this process, what it may use, and what is refused before anything runs."""
 
+import json
 import os
 import subprocess
 import sys
@@ -44,12 +45,17 @@ def test_auto_is_what_the_process_was_started_by(environment: dict[str, str], ba
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"cluster": {"worker": ["a:1"]}}', layouts.tf_config(["a:1"], 3)])
 def test_a_wrong_tf_config_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(UserError, match="TF_CONFIG must be JSON like"):
-        launcher.local_workers({"TF_CONFIG": text})
+        launcher.worker_of_host({"TF_CONFIG": text})
 
 
 def test_workers_of_one_machine_are_counted() -> None:
-    config = layouts.tf_config(["a:1", "b:1", "a:2"], 2)
-    assert launcher.local_workers({"TF_CONFIG": config}) == 2
+    places = [
+        launcher.worker_of_host({"TF_CONFIG": layouts.tf_config(["a:1", "b:1", "a:2"], index)}) for index in range(3)
+    ]
+    assert places == [(0, 2), (0, 1), (1, 2)]
+    with_chief = {"cluster": {"chief": ["a:1"], "worker": ["a:2"]}, "task": {"type": "worker", "index": 0}}
+    assert launcher.worker_of_host({"TF_CONFIG": json.dumps(with_chief)}) == (1, 2)
+    assert launcher.worker_of_host({}) is None
 
 
 @pytest.mark.parametrize(

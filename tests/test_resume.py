@@ -1,10 +1,12 @@
 """Stop a run in every way there is; the same command goes on to the same bits."""
 
+import json
 import os
 import random
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ import small_runs
 from idx_files import write_idx
 
 from distgan.errors import UserError
+from distgan.training import lock
 
 STEPS = 60
 KILLED_STEPS = 200  # of a run that is killed in its first half
@@ -164,8 +167,10 @@ def test_a_damaged_checkpoint_is_told_of_and_an_older_one_taken(damage: str, cop
 def test_a_run_without_a_sound_checkpoint_is_not_started_anew(copy: Path) -> None:
     for path in (copy / "checkpoints").glob("step_*/state.npz"):
         path.write_bytes(b"")
-    with pytest.raises(UserError, match="No sound checkpoint is left"):
-        small_runs.train(copy, steps=STEPS)
+    for _ in range(2):  # a launcher may try again
+        with pytest.raises(UserError, match="No sound checkpoint is left"):
+            small_runs.train(copy, steps=STEPS)
+    assert small_runs.logged_steps(copy)[-1] == STEPS
 
 
 def test_a_half_written_checkpoint_of_a_killed_run_is_not_taken(copy: Path) -> None:
@@ -188,6 +193,7 @@ def test_other_data_is_refused(copy: Path, tmp_path: Path) -> None:
     write_idx(other / "train-images-idx3-ubyte", np.zeros((100, 28, 28), np.uint8))
     with pytest.raises(UserError, match="is other data than the run"):
         small_runs.train(copy, steps=STEPS, data=f"idx:{other}")
+    assert json.loads((copy / "config.json").read_text())["data"] == "mnist"
 
 
 def test_a_finished_run_says_how_to_go_on(copy: Path) -> None:
@@ -251,6 +257,50 @@ def test_replicas_that_differ_end_the_run_by_name(tmp_path: Path) -> None:
     assert "distgan: Replicas differ in generator/project/kernel; nothing was saved." in output
     assert "Traceback" not in output
     assert small_runs.checkpoints(tmp_path) == []
+
+
+ELSEWHERE = {"host": "node7", "machine": "another", "pid": 1, "started": "1"}
+
+
+def test_an_owner_on_another_machine_is_watched_and_its_directory_taken_when_it_is_silent(tmp_path: Path) -> None:
+    path = tmp_path / "lock.json"
+    path.write_text(json.dumps(ELSEWHERE))
+    os.utime(path, (time.time() - lock.DEAD_AFTER_SECONDS + 2,) * 2)
+    ours = lock.RunLock(tmp_path)
+    ours.acquire()
+    ours.check()
+    ours.release()
+    assert not path.exists()
+
+
+def test_an_owner_on_another_machine_that_beats_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "lock.json"
+    path.write_text(json.dumps(ELSEWHERE))
+    os.utime(path, (time.time() - 5,) * 2)
+    threading.Timer(2, lambda: os.utime(path)).start()
+    with pytest.raises(UserError, match="is in use by process 1 on node7"):
+        lock.RunLock(tmp_path).acquire()
+    assert json.loads(path.read_text()) == ELSEWHERE
+
+
+@needs_horovod
+def test_data_that_differs_between_processes_is_refused_by_all(tmp_path: Path) -> None:
+    for rank in range(2):
+        directory = tmp_path / str(rank)
+        directory.mkdir()
+        write_idx(directory / "train-images-idx3-ubyte", np.full((100 - rank, 28, 28), rank, np.uint8))
+    code = (
+        "import os, runpy, sys\n"
+        f"sys.argv.append('--data=idx:{tmp_path}/' + os.environ['HOROVOD_RANK'])\n"
+        "runpy.run_module('distgan.train', run_name='__main__', alter_sys=True)\n"
+    )
+    status, output = layouts.run(HOROVOD_2, "-c", code, *small_runs.flags(tmp_path / "run", steps=2))
+    assert status != 0
+    assert "is not the same data for all processes: copy it to all machines." in output
+    (tmp_path / "1" / "train-images-idx3-ubyte").unlink()
+    status, output = layouts.run(HOROVOD_2, "-c", code, *small_runs.flags(tmp_path / "run", steps=2))
+    assert status != 0
+    assert f"[0]<stderr>:distgan: {tmp_path / '1'} holds no images of the train split" in output
 
 
 @pytest.fixture

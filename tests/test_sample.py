@@ -55,18 +55,18 @@ def _sample(*flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "distgan.sample", *flags], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("output", ["grid.png", "walk.gif", "pixels.npz", "images"])
+@pytest.mark.parametrize("output", ["grid.png", "new/walk.gif", "pixels.npz", "new/images"])
 def test_samples_are_written_as_their_name_says(output: str, run_dir: Path, tmp_path: Path) -> None:
     answer = _sample(f"--run_dir={run_dir}", "--num_images=9", f"--output={tmp_path / output}")
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.strip() == str(tmp_path / output)
     if output == "pixels.npz":
         assert np.array_equal(np.load(tmp_path / output)["pixels"], distgan.load(run_dir).generate(9))
-    elif output == "images":
+    elif output == "new/images":
         assert len(list((tmp_path / output).glob("*.png"))) == 9
     else:
         with Image.open(tmp_path / output) as image:
-            assert getattr(image, "n_frames", 1) == (9 if output == "walk.gif" else 1)
+            assert getattr(image, "n_frames", 1) == (9 if output == "new/walk.gif" else 1)
 
 
 @pytest.mark.parametrize(
@@ -83,3 +83,12 @@ def test_a_wrong_command_line_gets_one_sentence_and_status_2(flags: list[str], s
     assert answer.returncode == 2
     assert answer.stderr.startswith(sentence)
     assert answer.stderr.count("\n") == 1
+
+
+def test_an_output_that_can_t_be_written_gets_one_sentence(run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    for output in ("taken", "taken/walk.gif"):
+        answer = _sample(f"--run_dir={run_dir}", f"--output={tmp_path / output}")
+        assert answer.returncode == 2
+        assert answer.stderr.startswith(f"distgan: {tmp_path / 'taken'}")
+        assert answer.stderr.count("\n") == 1

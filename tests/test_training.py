@@ -128,12 +128,13 @@ def test_a_failed_save_leaves_the_checkpoints_as_they_were(tmp_path: Path) -> No
     (tmp_path / ".unfinished-step_000000002").write_text("a file where the directory should go")
     with pytest.raises(OSError, match="exists"):
         checkpoint.save(tmp_path, {"x": np.zeros(3)}, {"step": 2}, keep=3)
-    arrays, manifest = checkpoint.load_newest(tmp_path, lambda path, error: pytest.fail(str(error))) or ({}, {})
-    assert (arrays["x"].tolist(), manifest["step"]) == ([1, 1, 1], 1)
+    found = checkpoint.load_newest(tmp_path)
+    assert found is not None
+    assert (found.arrays["x"].tolist(), found.manifest["step"], found.damaged) == ([1, 1, 1], 1, {})
 
 
 def test_nothing_is_loaded_from_where_there_never_was_a_checkpoint(tmp_path: Path) -> None:
-    assert checkpoint.load_newest(tmp_path, lambda path, error: None) is None
+    assert checkpoint.load_newest(tmp_path) is None
 
 
 def test_small_reductions_go_in_one_bucket_and_large_ones_in_backward_order() -> None:

@@ -23,7 +23,7 @@ class Dropout(keras.layers.Layer):
         """Zero each element with probability `rate`, to 1 part in 65,536."""
         super().__init__(**kwargs)
         self._register_call_context_args("draws")
-        self.threshold = round(rate * 2**16)
+        self.threshold = min(round(rate * 2**16), 2**16 - 1)
 
     def call(self, inputs: tf.Tensor, draws: Draws | None = None, training: bool = False) -> tf.Tensor:
         """Drop elements of `[batch, ...]` in training; needs `draws` then."""

@@ -30,6 +30,11 @@ class Move(NamedTuple):
     gradients: list[tf.Tensor]
     variables: list[keras.Variable]
 
+    @property
+    def loss_scale(self) -> Any:
+        """What the gradients are multiplied by, until the optimizer applies them."""
+        return getattr(self.optimizer, "dynamic_scale", 1.0)
+
 
 class Replicas:
     """All copies of the model that train together, seen from one process. This class is the single replica.
@@ -88,7 +93,8 @@ class Replicas:
     def update(self, moves: list[Move], scalars: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Sum all moves' gradients and the scalars over the replicas in one all-reduce, then apply each move.
 
-        Returns the summed scalars and, as `gradient_norm/<optimizer>`, the norm of each move's summed gradients.
+        Returns the summed scalars and, as `gradient_norm/<optimizer>`, the norm of each move's summed gradients without
+        their loss scale.
         """
         gradients = [gradient for move in moves for gradient in move.gradients]
         summed = self.sum_in_step([*gradients, *scalars.values()])
@@ -96,7 +102,8 @@ class Replicas:
         remaining = iter(summed)
         for move in moves:
             own = [next(remaining) for _ in move.gradients]
-            results[f"gradient_norm/{move.optimizer.name}"] = tf.linalg.global_norm(own)
+            norm = tf.linalg.global_norm(own)
+            results[f"gradient_norm/{move.optimizer.name}"] = norm / tf.cast(move.loss_scale, norm.dtype)
             self.apply(move.optimizer, own, move.variables)
         return results
 
@@ -121,29 +128,47 @@ class Replicas:
             chiefs = np.frombuffer(summed.tobytes()[: value.nbytes], value.dtype).reshape(value.shape)
             variable.assign(chiefs)
 
+    def gather(self, value: Any) -> list[Any]:
+        """The value of each process, which JSON must be able to hold, by rank, on all processes."""
+        if self.size == 1:
+            return [value]
+        text = json.dumps(value).encode()
+        lengths = np.zeros(self.size, np.int32)
+        lengths[self.rank] = len(text)
+        lengths = self.sum([lengths])[0]
+        texts = np.zeros((self.size, lengths.max()), np.int32)
+        texts[self.rank, : len(text)] = np.frombuffer(text, np.uint8)
+        texts = self.sum([texts])[0].astype(np.uint8)
+        return [json.loads(row[:length].tobytes()) for row, length in zip(texts, lengths, strict=True)]
+
     def agree(self, value: Any) -> Any:
         """The chief's value, which JSON must be able to hold, on all processes."""
-        if self.size == 1:
-            return value
-        text = json.dumps(value).encode() if self.is_chief else b""
-        length = int(self.sum([np.array([len(text)], np.int32)])[0][0])
-        padded = np.frombuffer(text.ljust(length, b" ") if self.is_chief else bytes(length), np.uint8)
-        return json.loads(self.sum([padded.astype(np.int32)])[0].astype(np.uint8).tobytes())
+        return self.gather(value if self.is_chief else None)[0]
+
+    def together(self, function: Callable[[], Any]) -> Any:
+        """What `function` gives on this process. Raises `UserError` on all processes if it fails on any."""
+        result, failure = _attempt(function)
+        failures = [failure for failure in self.gather(failure) if failure is not None]
+        if failures:
+            raise UserError(failures[0])
+        return result
 
     def on_chief(self, function: Callable[[], Any]) -> Any:
         """What `function` gives on the chief, on all processes. Raises `UserError` everywhere if it fails there."""
-        result, failure = None, None
-        if self.is_chief:
-            try:
-                result = function()
-            except UserError as error:
-                failure = str(error)
-            except OSError as error:
-                failure = f"{error.filename or 'A file'}: {error.strerror or error}."
-        result, failure = self.agree([result, failure])
+        result, failure = self.agree(_attempt(function) if self.is_chief else None)
         if failure is not None:
             raise UserError(failure)
         return result
+
+
+def _attempt(function: Callable[[], Any]) -> tuple[Any, str | None]:
+    """What a function gives, or the sentence about why it can't."""
+    try:
+        return function(), None
+    except UserError as error:
+        return None, str(error)
+    except OSError as error:
+        return None, f"{error.filename or 'A file'}: {error.strerror or error}."
 
 
 def _as_words(value: np.ndarray) -> np.ndarray:

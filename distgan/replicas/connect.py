@@ -25,10 +25,10 @@ def connect(config: Config) -> Replicas:
         devices.set_up(replicas.local_rank, replicas.local_size, 0, config.deterministic)
         return replicas
     if backend == "multiworker":
-        local_workers = launcher.local_workers()
-        if not local_workers:
+        place = launcher.worker_of_host()
+        if place is None:
             raise UserError("--backend=multiworker needs TF_CONFIG, which names the cluster; see launch/README.md.")
-        devices.set_up(0, local_workers, 0, config.deterministic)
+        devices.set_up(*place, 0, config.deterministic)
         return strategy.multiworker()
     devices.set_up(0, 1, virtual_devices, config.deterministic)
     return strategy.mirrored() if backend == "mirrored" else Replicas()
@@ -40,6 +40,6 @@ def choose_backend(backend: str, environment: Mapping[str, str] = os.environ) ->
         return backend
     if launcher.launched_size(environment):
         return "horovod"
-    if launcher.local_workers(environment):
+    if launcher.worker_of_host(environment):
         return "multiworker"
     return "mirrored" if len(tf.config.list_physical_devices("GPU")) > 1 else "single"

@@ -10,27 +10,42 @@ from distgan.errors import UserError
 
 
 def set_up(local_rank: int, local_size: int, virtual_devices: int, deterministic: bool) -> None:
-    """Take this process's fair share of the machine; must run before TensorFlow looks at a device.
+    """Take this process's fair share of the machine.
 
     One GPU by local rank where several processes share a machine, memory as it is needed, threads by the number of
-    processes, and logical devices where they were asked for.
+    processes, or parts of the CPU where they were asked for. Raises `UserError` where TensorFlow has used its devices.
     """
+    try:
+        if virtual_devices:
+            _split_cpu(virtual_devices)
+        else:
+            _take_gpus(local_rank, local_size)
+    except RuntimeError:
+        raise UserError(
+            "TensorFlow has used its devices already: train before anything else that this program computes with it."
+        ) from None
+    _share_threads(local_size)
+    # This pass of TensorFlow 2.21's graph optimizer fails on leaky ReLUs, with an error in the log and to no effect.
+    tf.config.optimizer.set_experimental_options({"remapping": False})
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
+def _take_gpus(local_rank: int, local_size: int) -> None:
     gpus = tf.config.list_physical_devices("GPU")
     if gpus and local_size > 1:
         # srun may show each process only its own GPU: so modulo the visible ones.
         gpus = [gpus[local_rank % len(gpus)]]
         tf.config.set_visible_devices(gpus, "GPU")
     for gpu in gpus:
-        if not virtual_devices:
-            tf.config.experimental.set_memory_growth(gpu, True)
-    _share_threads(local_size)
-    # This pass of TensorFlow 2.21's graph optimizer fails on leaky ReLUs, with an error in the log and to no effect.
-    tf.config.optimizer.set_experimental_options({"remapping": False})
-    if virtual_devices:
-        _split_devices(gpus, virtual_devices)
-    if deterministic:
-        tf.config.experimental.enable_op_determinism()
-        tf.config.experimental.enable_tensor_float_32_execution(False)
+        tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def _split_cpu(parts: int) -> None:
+    tf.config.set_visible_devices([], "GPU")
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * parts)
 
 
 def _share_threads(local_size: int) -> None:
@@ -41,19 +56,6 @@ def _share_threads(local_size: int) -> None:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
         if "TF_NUM_INTEROP_THREADS" not in os.environ:
             tf.config.threading.set_inter_op_parallelism_threads(max(2, threads))  # 1 is slow where cores are shared
-
-
-def _split_devices(gpus: list[tf.config.PhysicalDevice], parts: int) -> None:
-    for device in gpus or tf.config.list_physical_devices("CPU"):
-        memory = None
-        if gpus:
-            details = tf.config.experimental.get_device_details(device)
-            memory = int(details.get("memory_limit_mb", 8192) // parts)
-        logical = [tf.config.LogicalDeviceConfiguration(memory_limit=memory) for _ in range(parts)]
-        try:
-            tf.config.set_logical_device_configuration(device, logical)
-        except RuntimeError:
-            raise UserError(f"--virtual_devices={parts} comes too late: TensorFlow has used its devices.") from None
 
 
 def available_cores() -> int:

@@ -66,7 +66,7 @@ class HorovodReplicas(Replicas):
 
         @tf.custom_gradient
         def with_gradient(*inputs: tf.Tensor) -> Any:
-            return reduce(name, inputs), lambda *upstream: reduce(f"{name}.gradient", upstream)
+            return reduce(name, inputs), lambda *upstream: reduce(f"gradient.{next(self._names)}", upstream)
 
         return with_gradient(*tensors)
 

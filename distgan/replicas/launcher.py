@@ -31,23 +31,25 @@ def _started_by(environment: Mapping[str, str]) -> list[tuple[str, str]]:
     return [(size, rank) for size, rank in found if not size.startswith("SLURM") or int(environment[size]) > 1]
 
 
-def local_workers(environment: Mapping[str, str] = os.environ) -> int:
-    """How many of the workers in `TF_CONFIG` are on this one's host, itself included; 0 where it is not set.
+def worker_of_host(environment: Mapping[str, str] = os.environ) -> tuple[int, int] | None:
+    """Of the workers that `TF_CONFIG` has on this host: which one this is, and how many; None where it is not set.
 
     Raises `UserError` where it is not what TensorFlow reads.
     """
     text = environment.get("TF_CONFIG", "")
     if not text:
-        return 0
+        return None
     try:
         config = json.loads(text)
         workers = config["cluster"]["worker"]
         kind, index = config["task"]["type"], int(config["task"]["index"])
-        own_address = config["cluster"][kind][index]
+        chiefs = config["cluster"].get("chief", [])
+        own_host = config["cluster"][kind][index].rpartition(":")[0]
     except (ValueError, KeyError, TypeError, IndexError):
         raise UserError(
             'TF_CONFIG must be JSON like {"cluster": {"worker": ["host1:port", "host2:port"]}, '
             '"task": {"type": "worker", "index": 0}}, with an index that the cluster has.'
         ) from None
-    hosts = [address.rpartition(":")[0] for address in [*config["cluster"].get("chief", []), *workers]]
-    return hosts.count(own_address.rpartition(":")[0])
+    hosts = [address.rpartition(":")[0] for address in [*chiefs, *workers]]
+    position = index if kind == "chief" else len(chiefs) + index
+    return hosts[:position].count(own_host), hosts.count(own_host)

@@ -4,9 +4,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,20 +42,26 @@ def save(directory: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, 
     return final
 
 
-def load_newest(
-    directory: Path, on_damaged: Callable[[Path, Exception], None]
-) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-    """The arrays and the manifest of the newest sound checkpoint; None where there has never been one.
+class Checkpoint(NamedTuple):
+    """A sound checkpoint's arrays and manifest, and the newer ones that were found damaged, with the reasons."""
 
-    Calls `on_damaged` with each newer one that is damaged, and why. Raises `UserError` where all are.
+    arrays: dict[str, np.ndarray]
+    manifest: dict[str, Any]
+    damaged: dict[Path, str]
+
+
+def load_newest(directory: Path) -> Checkpoint | None:
+    """The newest sound checkpoint; None where there has never been one.
+
+    Raises `UserError` where all are damaged, `OSError` where one can't be read, which is no damage.
     """
-    paths = _checkpoints(directory)
-    for path in reversed(paths):
+    damaged: dict[Path, str] = {}
+    for path in reversed(_checkpoints(directory)):
         try:
-            return _load(path)
-        except (OSError, ValueError, KeyError) as error:
-            on_damaged(path, error)
-    if paths:
+            return Checkpoint(*_load(path), damaged)
+        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError) as error:
+            damaged[path] = str(error)
+    if damaged:
         raise UserError(
             f"No sound checkpoint is left in {directory}: choose another --run_dir, or remove it to start anew."
         )

@@ -3,9 +3,11 @@
 import contextlib
 import fcntl
 import json
+import math
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -14,6 +16,7 @@ from distgan.errors import UserError
 
 HEARTBEAT_SECONDS = 5.0
 DEAD_AFTER_SECONDS = 60.0  # of no heartbeat, for an owner on another machine, whom we can't ask
+WATCH_SECONDS = 1.0
 
 
 class RunLock:
@@ -27,18 +30,34 @@ class RunLock:
         self._released = threading.Event()
 
     def acquire(self) -> None:
-        """Take the lock, from a dead owner too. Raises `UserError` naming the owner that is alive."""
+        """Take the lock, from a dead owner too. Raises `UserError` naming the owner that is alive.
+
+        An owner on another machine is watched until it beats again, or has not for `DEAD_AFTER_SECONDS`.
+        """
         self._directory.mkdir(parents=True, exist_ok=True)
+        watched_seconds = -math.inf
+        while (silent_seconds := self._take(watched_seconds)) is not None:
+            watched_seconds = silent_seconds
+            time.sleep(WATCH_SECONDS)
+        threading.Thread(target=self._beat, name="lock heartbeat", daemon=True).start()
+
+    def _take(self, watched_seconds: float) -> float | None:
+        """Take the lock; else for how long its owner, who was silent for `watched_seconds` before, has been silent."""
         with self._mutex() as mutex:
             owner = self._read()
-            if owner and _is_alive(owner, self._seconds_since_heartbeat(mutex)):
-                raise UserError(
-                    f"{self._directory} is in use by process {owner['pid']} on {owner['host']}: wait for it, stop it, "
-                    "or choose another --run_dir."
-                )
+            if owner:
+                silent_seconds = self._seconds_since_heartbeat(mutex)
+                is_alive = _is_alive(owner)
+                if is_alive or (is_alive is None and silent_seconds < watched_seconds):
+                    raise UserError(
+                        f"{self._directory} is in use by process {owner['pid']} on {owner['host']}: wait for it, stop "
+                        "it, or choose another --run_dir."
+                    )
+                if is_alive is None and silent_seconds < DEAD_AFTER_SECONDS:
+                    return silent_seconds
             self._owner = _this_process()
             self._path.write_text(json.dumps(self._owner))
-        threading.Thread(target=self._beat, name="lock heartbeat", daemon=True).start()
+            return None
 
     def check(self) -> None:
         """Raise `UserError` if another run has taken the directory over, as it may from a process that was frozen."""
@@ -48,8 +67,9 @@ class RunLock:
     def release(self) -> None:
         """Give the lock back, if it is still held."""
         self._released.set()
-        if self._owner and self._read() == self._owner:
-            self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError), self._mutex():  # where the directory is gone, so is the lock
+            if self._owner and self._read() == self._owner:
+                self._path.unlink()
 
     @contextlib.contextmanager
     def _mutex(self) -> Iterator[TextIO]:
@@ -71,7 +91,8 @@ class RunLock:
     def _beat(self) -> None:
         while not self._released.wait(HEARTBEAT_SECONDS):
             with contextlib.suppress(OSError):  # the next beat may get through
-                os.utime(self._path)
+                if self._read() == self._owner:
+                    os.utime(self._path)
 
 
 def _this_process() -> dict[str, Any]:
@@ -99,7 +120,8 @@ def _started(pid: int) -> str:
         return ""
 
 
-def _is_alive(owner: dict[str, Any], seconds_since_heartbeat: float) -> bool:
+def _is_alive(owner: dict[str, Any]) -> bool | None:
+    """Whether the owner runs; None where it is on another machine, whose processes we can't see."""
     if owner["machine"] == _machine() and owner["started"]:
         return _started(owner["pid"]) == owner["started"]
-    return seconds_since_heartbeat < DEAD_AFTER_SECONDS
+    return None

@@ -15,6 +15,7 @@ from distgan import pictures
 from distgan.config import Config
 from distgan.data import pipeline
 from distgan.data.sources import ArraySource, open_source
+from distgan.errors import UserError
 from distgan.gans import GANS
 from distgan.gans.base import GAN
 from distgan.replicas.base import Replicas
@@ -35,8 +36,13 @@ class Outcome(NamedTuple):
 
 
 def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> Outcome:
-    """Train as `config` says, going on from the run directory's newest checkpoint if it has one. Raises `UserError`."""
-    source = open_source(config.data)
+    """Train as `config` says, going on from the run directory's newest checkpoint if it has one.
+
+    Raises `UserError`, on all processes, and `DivergedError` where a checkpoint finds that they differ.
+    """
+    source = replicas.together(lambda: open_source(config.data))
+    if len(set(replicas.gather(source.fingerprint))) > 1:
+        raise UserError(f"--data={config.data} is not the same data for all processes: copy it to all machines.")
     batch_size = config.global_batch_size(replicas.num_replicas)
     with RunDirectory(config, replicas) as directory:
         number_format = replicas.agree(precision.resolve(config.precision))

@@ -37,10 +37,10 @@ class RunDirectory:
         self._asked = False
 
     def __enter__(self) -> Self:
-        """Lock the directory and store the config. Raises `UserError` where another run holds it, or was in it."""
+        """Lock the directory. Raises `UserError` where another run holds it, or was in it."""
         self._replicas.on_chief(self._lock.acquire)
         try:
-            self._replicas.on_chief(self._store_config)
+            self._replicas.on_chief(self._check_config)
         except UserError:
             self._lock.release()
             raise
@@ -52,7 +52,7 @@ class RunDirectory:
         """Unlock."""
         self._lock.release()
 
-    def _store_config(self) -> None:
+    def _check_config(self) -> None:
         path = self.path / "config.json"
         if path.exists() and checkpoint.newest_path(self._checkpoints):
             changed = changed_for_good(load_config(path), self._config)
@@ -61,7 +61,6 @@ class RunDirectory:
                     f"{self.path} holds a run that can't go on with {' and '.join(changed)}: choose another --run_dir, "
                     "where --init_from can start from its weights."
                 )
-        pictures.write_whole(path, self._config.to_json().encode())
 
     @property
     def _checkpoints(self) -> Path:
@@ -70,7 +69,8 @@ class RunDirectory:
     def restore(self, state: TrainState, fingerprint: str) -> list[str]:
         """Bring `state` to the newest sound checkpoint, or to the weights of `--init_from`, on all processes.
 
-        Returns what to tell the user of it. Raises `UserError` where the run has seen data of another fingerprint.
+        Then the config is stored, as it is the run's. Returns what to tell the user. Raises `UserError` where the run
+        has seen data of another fingerprint.
         """
         notes = self._replicas.on_chief(lambda: self._restore_on_chief(state, fingerprint))
         self._replicas.broadcast(list(state.variables.values()))
@@ -79,24 +79,23 @@ class RunDirectory:
 
     def _restore_on_chief(self, state: TrainState, fingerprint: str) -> list[str]:
         notes: list[str] = []
-
-        def put_aside(damaged: Path, reason: Exception) -> None:
-            aside = checkpoint.put_aside(damaged)
-            notes.append(f"checkpoint {damaged.name} is damaged ({reason}) and was put aside as {aside.name}")
-
-        found = checkpoint.load_newest(self._checkpoints, put_aside)
+        found = checkpoint.load_newest(self._checkpoints)
         if found:
-            arrays, manifest = found
+            arrays, manifest, damaged = found
             if manifest["data"] != fingerprint:
                 raise UserError(f"--data={self._config.data} is other data than the run in {self.path} has seen.")
             assign(state.variables, arrays, optional=[name for name in state.variables if LOSS_SCALE in name])
+            for path, reason in damaged.items():
+                aside = checkpoint.put_aside(path)
+                notes.append(f"checkpoint {path.name} is damaged ({reason}) and was put aside as {aside.name}")
             notes.append(f"goes on from step {manifest['step']}")
         elif self._config.init_from:
-            arrays, _ = read_checkpoint(Path(self._config.init_from))
+            arrays = read_checkpoint(Path(self._config.init_from)).arrays
             # An average that the other run did not keep starts from its network.
             arrays = {AVERAGE + name: array for name, array in arrays.items()} | arrays
             assign({name: state.variables[name] for name in state.network_names}, arrays)
             notes.append(f"starts from the weights of {self._config.init_from}")
+        pictures.write_whole(self.path / "config.json", self._config.to_json().encode())
         return notes
 
     def wants_to_save(self) -> bool:
@@ -153,15 +152,13 @@ class RunDirectory:
         return checkpoint.newest_path(self._checkpoints)
 
 
-def read_checkpoint(run_dir: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays and the manifest of a run's newest sound checkpoint. Raises `UserError` where it has none."""
-
-    def warn(damaged: Path, reason: Exception) -> None:
-        print(f"Checkpoint {damaged} is damaged ({reason}); taking an older one.", file=sys.stderr)
-
-    found = checkpoint.load_newest(run_dir / "checkpoints", warn)
+def read_checkpoint(run_dir: Path) -> checkpoint.Checkpoint:
+    """A run's newest sound checkpoint. Raises `UserError` where it has none."""
+    found = checkpoint.load_newest(run_dir / "checkpoints")
     if not found:
         raise UserError(
             f"{run_dir} holds no checkpoint: it is not the directory of a run, or the run has saved none yet."
         )
+    for damaged, reason in found.damaged.items():
+        print(f"Checkpoint {damaged} is damaged ({reason}); taking an older one.", file=sys.stderr)
     return found

@@ -96,6 +96,7 @@ def _optimizer_of(player: str, config: Config, precision: str) -> keras.optimize
 def _optimizer_variables(player: str, optimizer: Any) -> dict[str, tf.Variable]:
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     named = {variable.path: variable.value for variable in inner.variables}
+    assert len(named) == len(inner.variables), f"{player} moves two variables of one name"
     if inner is not optimizer:
         scaling = (optimizer.dynamic_scale, optimizer.step_counter)
         named |= {f"{player}/{LOSS_SCALE}{variable.name}": variable.value for variable in scaling}
