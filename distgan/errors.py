@@ -1,4 +1,4 @@
-"""The one exception that is a message to the user."""
+"""What is said to a user of a mistake: the exception, and the system's errors as sentences."""
 
 
 class UserError(ValueError):
@@ -6,3 +6,8 @@ class UserError(ValueError):
 
     Programs print it without a traceback and end with exit status 2.
     """
+
+
+def sentence_of(error: OSError) -> str:
+    """What the system says of a file, as a sentence that names it."""
+    return f"{error.filename or 'A file'}: {error.strerror or error}."

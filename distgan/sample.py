@@ -8,7 +8,7 @@ from pathlib import Path
 from absl import flags
 
 from distgan import pictures, program
-from distgan.errors import UserError
+from distgan.errors import UserError, sentence_of
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.")
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 16, "How many images, or frames of a .gif.")
@@ -41,7 +41,7 @@ def main() -> int:
         else:
             pictures.write_samples(output, run.generate(_NUM_IMAGES.value, _SEED.value))
     except OSError as error:
-        raise UserError(f"{error.filename or output}: {error.strerror or error}.") from None
+        raise UserError(sentence_of(error)) from None
     print(output)
     return 0
 

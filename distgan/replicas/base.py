@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from distgan.errors import UserError
+from distgan.errors import UserError, sentence_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +168,7 @@ def _attempt(function: Callable[[], Any]) -> tuple[Any, str | None]:
     except UserError as error:
         return None, str(error)
     except OSError as error:
-        return None, f"{error.filename or 'A file'}: {error.strerror or error}."
+        return None, sentence_of(error)
 
 
 def _as_words(value: np.ndarray) -> np.ndarray:

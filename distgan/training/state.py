@@ -35,8 +35,9 @@ class TrainState:
         for player, optimizer in self.optimizers.items():
             optimizer.build(gan.trainable(player))
         self.variables: dict[str, tf.Variable] = {"step": self.step, "images_shown": self.images_shown}
-        self.variables |= network_variables(gan)
-        self.network_names = list(network_variables(gan))
+        networks = network_variables(gan)
+        self.network_names = list(networks)
+        self.variables |= networks
         self._half_life_images = config.average_half_life_images
         for player, optimizer in self.optimizers.items():
             self.variables |= _optimizer_variables(player, optimizer)
