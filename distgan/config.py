@@ -1,4 +1,4 @@
-"""What a run is: one frozen dataclass, its presets, its flags and its file on disk."""
+"""What a run is: one frozen dataclass, its flags and its file on disk."""
 
 import dataclasses
 import json
@@ -9,28 +9,112 @@ from absl import flags
 
 from distgan.errors import UserError
 from distgan.options import UNSET, define_flag, merge, option, options_of
+from distgan.presets import PRESETS
+
+NOISE = ("mnist", "mlp", "dcgan", "dcgan64")  # the architectures that turn noise into images
+TRANSLATION = ("pix2pix", "cyclegan")  # those that turn images into images
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """The whole of a run but its data: a run is a pure function of this and the step number.
 
-    Fields that are left out take the preset's value. Raises `UserError` where a value is not allowed.
+    Fields that are left out take the preset's value; those that say nothing to the architecture are None. Raises
+    `UserError` where a value is not allowed.
     """
 
     # What is learnt, and by what
-    preset: str = option("mnist", "The recipe that gives every flag its default.", choices=("mnist",), may_change=True)
-    data: str = option("mnist", "Data set: `mnist` (embedded) or `idx:DIR` (IDX files).", may_change=True)
-    noise_size: int = option(100, "Numbers in a latent vector.", at_least=1)
-    filters: int = option(64, "Channels of the discriminator's first convolution; each stage doubles them.", at_least=1)
-    kernel_size: int = option(5, "Width of the convolutions, in pixels.", at_least=1)
-    depth: int = option(2, "Stages of stride 2 in each network.", at_least=1)
-    dropout: float = option(0.3, "Dropout rate of the discriminator.", at_least=0, below=1)
+    preset: str = option(
+        "mnist", "The recipe that gives every flag its default.", choices=tuple(PRESETS), may_change=True
+    )
+    data: str | None = option(
+        "mnist",
+        "Data set: mnist, mnist-edges, mnist-domains (all embedded), idx:DIR, folder:DIR, pairs:DIR, unpaired:DIR or "
+        "tfds:NAME.",
+        may_change=True,
+    )
+    image_size: str | None = option(
+        None, "HxW, the size that images are brought to, in pixels; if not given, that of the data."
+    )
+    fit: str = option(
+        "resize", "Resize a picture of another size, or crop the middle of what covers it.", choices=("resize", "crop")
+    )
+    channels: int | None = option(None, "1 (grey) or 3 (RGB); if not given, what the data has.", at_least=1, below=4)
+    max_classes: int | None = option(None, "Folders of a tree to take, by name, at most.", at_least=1)
+    max_images_per_class: int | None = option(None, "Images of each such folder to take, at most.", at_least=1)
+    jitter_pixels: int = option(
+        0, "Pixels by which images are first made larger, to be cropped at random places.", at_least=0
+    )
+    mirror: bool = option(False, "Mirror every other image, at random.")
+    direction: str = option(
+        "AtoB", "What pairs are learnt to turn into what.", choices=("AtoB", "BtoA"), only=("pix2pix",)
+    )
+    architecture: str = option("mnist", "The networks, and the game that they play.", choices=(*NOISE, *TRANSLATION))
+    noise_size: int = option(100, "Numbers in a latent vector.", at_least=1, only=NOISE)
+    noise: str = option(
+        "normal", "Latents are standard normal, or uniform in [-1, 1).", choices=("normal", "uniform"), only=NOISE
+    )
+    filters: int = option(
+        64, "Channels of the first convolution; each stage has more.", at_least=1,
+        only=("mnist", "dcgan", "dcgan64", *TRANSLATION),
+    )  # fmt: skip
+    generator_filters: int = option(
+        128, "Channels of the generator's last but one layer; each stage before has twice as many.", at_least=1,
+        only=("dcgan64",),
+    )  # fmt: skip
+    kernel_size: int = option(
+        5, "Width of the convolutions, in pixels.", at_least=1, only=("mnist", "dcgan", "dcgan64")
+    )
+    stride: int = option(2, "By how much a stage scales the image.", at_least=1, only=("dcgan",))
+    depth: int | None = option(
+        None, "Stages that scale the image; if not given, as many as suit its size.", at_least=1,
+        only=("mnist", "dcgan", "dcgan64", "pix2pix"),
+    )  # fmt: skip
+    residual_blocks: int | None = option(
+        None, "Residual blocks of a generator; if not given, 9 from 256 pixels on, else 6.", at_least=1,
+        only=("cyclegan",),
+    )  # fmt: skip
+    dropout: float = option(
+        0.3, "Dropout rate: of the discriminator; of both in dcgan; of the generator in pix2pix.",
+        at_least=0, below=1, only=("mnist", "dcgan", "pix2pix"),
+    )  # fmt: skip
     normalization: str = option(
         "sync",
-        "Batch norm over the global batch (sync), over each replica's share (local), or none.",
-        choices=("sync", "local", "none"),
+        "Batch norm over the global batch (sync), a replica's share (local), an image (instance; pix2pix), or none.",
+        choices=("sync", "local", "instance", "none"),
+        only=(*NOISE, "pix2pix"),
     )
+    recompute: bool = option(
+        False, "Compute the residual blocks again in the backward pass: slower, and less memory.", only=("cyclegan",)
+    )
+    # The game
+    alternating: bool = option(
+        False, "Each player moves on a batch of its own, discriminator first, not both on one.", only=NOISE
+    )
+    discriminator_updates: int = option(
+        1, "Updates of the discriminator in a step; above 1, players alternate.", at_least=1, only=NOISE
+    )
+    generator_updates: int = option(
+        1, "Updates of the generator in a step; above 1, players alternate.", at_least=1, only=NOISE
+    )
+    real_label: float = option(
+        1.0, "What the discriminator is to answer to real images; below 1 is one-sided label smoothing.",
+        above=0.5, at_most=1, only=NOISE,
+    )  # fmt: skip
+    l1_weight: float = option(
+        100.0, "Weight of the distance to the target beside the game.", at_least=0, only=("pix2pix",)
+    )
+    cycle_weight: float = option(
+        10.0, "Weight of the distance after there and back, beside the game.", at_least=0, only=("cyclegan",)
+    )
+    identity_weight: float = option(
+        0.5, "Weight of leaving alone what is of the domain already, as a part of --cycle_weight.", at_least=0,
+        only=("cyclegan",),
+    )  # fmt: skip
+    history_size: int = option(
+        50, "Fakes of each domain kept to be shown to the discriminator again; 0 is off.", at_least=0,
+        only=("cyclegan",),
+    )  # fmt: skip
     # How it is learnt
     batch_size: int | None = option(256, "Global batch, in images, however many replicas share it.", at_least=1)
     batch_size_per_replica: int | None = option(
@@ -54,6 +138,11 @@ class Config:
     discriminator_beta_1: float = option(
         0.9, "Adam's beta 1, or SGD's momentum, of the discriminator.", at_least=0, below=1
     )
+    learning_rate_schedule: str = option(
+        "constant", "What learning rates do after --constant_epochs.", choices=("constant", "linear", "cosine")
+    )
+    constant_epochs: float = option(0.0, "Epochs before learning rates fall.", at_least=0)
+    decay_epochs: float = option(100.0, "Epochs in which learning rates fall to zero.", above=0)
     average_half_life_images: int = option(
         0, "Half-life of a running average of the generator's weights, which then makes the samples; 0 is off.",
         at_least=0,
@@ -104,12 +193,21 @@ class Config:
         given = {name: value for name, value in vars(self).items() if value is not UNSET}
         preset = given.get("preset", DEFAULTS["preset"])
         OPTIONS["preset"].check(preset)
-        for name, value in merge(given, PRESETS[preset], DEFAULTS, one_of=ONE_OF).items():
-            object.__setattr__(self, name, value)
-            OPTIONS[name].check(value)
+        merged = merge(given, PRESETS[preset], DEFAULTS, one_of=ONE_OF)
+        OPTIONS["architecture"].check(merged["architecture"])
+        for name, value in merged.items():
+            declared = OPTIONS[name]
+            if declared.applies_to(merged["architecture"]):
+                declared.check(value)
+            elif given.get(name) is not None:
+                raise UserError(f"--{name} says nothing to --architecture={merged['architecture']}: leave it out.")
+            object.__setattr__(self, name, value if declared.applies_to(merged["architecture"]) else None)
         self._check_together()
 
     def _check_together(self) -> None:
+        if self.data is None:
+            raise UserError(f"--preset={self.preset} learns from images of yours: give --data, e.g. {self._example}.")
+        _ = self.height_and_width
         if self.epochs is None and self.steps is None:
             raise UserError("Give one of --epochs and --steps, as a run has an end.")
         if self.batch_size is None and self.batch_size_per_replica is None:
@@ -119,12 +217,37 @@ class Config:
                 f"--batch_size_per_replica={self.batch_size_per_replica} is too small for "
                 f"--accumulate_steps={self.accumulate_steps}: each part needs an image."
             )
-        if self.accumulate_steps > 1 and self.normalization != "none":
+        if self.accumulate_steps > 1 and self.history_size:
+            raise UserError(
+                f"--accumulate_steps={self.accumulate_steps} needs --history_size=0: a history takes whole batches."
+            )
+        if self.normalization == "instance" and self.architecture != "pix2pix":
+            raise UserError(f"--normalization=instance is for pix2pix, not for --architecture={self.architecture}.")
+        if self.accumulate_steps > 1 and self.normalization in ("sync", "local"):
             raise UserError(
                 f"--accumulate_steps={self.accumulate_steps} needs --normalization=none, as batch norm over parts of a "
                 "batch is another network."
             )
         self.profile_range()
+
+    @property
+    def _example(self) -> str:
+        return {
+            "pix2pix": "--data=pairs:DIR, or --data=mnist-edges --image_size=32x32 to try it",
+            "cyclegan": "--data=unpaired:DIR, or --data=mnist-domains --image_size=32x32 to try it",
+        }.get(self.architecture, "--data=folder:DIR")
+
+    @property
+    def height_and_width(self) -> tuple[int, int] | None:
+        """`--image_size` as (height, width) in pixels; None where the data has it. Raises `UserError`."""
+        if self.image_size is None:
+            return None
+        height, _, width = self.image_size.partition("x")
+        if not (height.isdecimal() and width.isdecimal() and min(int(height), int(width)) >= 4):
+            raise UserError(
+                f"--image_size={self.image_size} is refused: it must be HxW, two numbers of pixels from 4, e.g. 64x64."
+            )
+        return int(height), int(width)
 
     def profile_range(self) -> range:
         """The steps to profile, after which the trace is written; empty where none were asked for."""
@@ -170,6 +293,9 @@ def load_config(path: Path, **overrides: Any) -> Config:
     unknown = sorted(set(stored) - set(OPTIONS)) if isinstance(stored, dict) else ["(not a JSON object)"]
     if unknown:
         raise UserError(f"{path} is not a config of this version: it holds {', '.join(unknown)}.")
+    preset = stored.get("preset", DEFAULTS["preset"])
+    if overrides.get("preset", preset) != preset:
+        raise UserError(f"{path} is of --preset={preset}: leave out --preset, or --config.")
     return Config(**merge(overrides, stored, one_of=ONE_OF))
 
 
@@ -184,7 +310,6 @@ def changed_for_good(old: Config, new: Config) -> list[str]:
 
 OPTIONS = options_of(Config)
 DEFAULTS = {name: declared.default for name, declared in OPTIONS.items()}
-PRESETS: dict[str, dict[str, Any]] = {"mnist": {}}  # the defaults are the MNIST DCGAN of the TensorFlow tutorial
 ONE_OF = (
     ("epochs", "steps"),
     ("batch_size", "batch_size_per_replica"),

@@ -26,7 +26,11 @@ UNSET: Any = _Unset()
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """A declared option. `may_change` is whether a run that goes on may be given another value."""
+    """A declared option.
+
+    `may_change` is whether a run that goes on may be given another value, `only` the architectures that it says
+    something to; () is all.
+    """
 
     name: str
     type: type
@@ -36,8 +40,14 @@ class Option:
     at_least: float | None
     above: float | None
     below: float | None
+    at_most: float | None
     choices: tuple[str, ...]
     may_change: bool
+    only: tuple[str, ...]
+
+    def applies_to(self, architecture: str) -> bool:
+        """Whether the option says something to an architecture."""
+        return not self.only or architecture in self.only
 
     def check(self, value: Any) -> None:
         """Raise `UserError`, naming the flag and what it allows, where `value` can't be the option's value."""
@@ -52,6 +62,7 @@ class Option:
             or (self.at_least is not None and value < self.at_least)
             or (self.above is not None and value <= self.above)
             or (self.below is not None and value >= self.below)
+            or (self.at_most is not None and value > self.at_most)
         ):
             raise UserError(f"--{self.name}={value} is refused: it must be {self.allowed}.")
 
@@ -61,7 +72,9 @@ class Option:
         if self.choices:
             return "one of " + ", ".join(self.choices)
         words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[self.type]
-        bounds = ((self.at_least, "of at least"), (self.above, "above"), (self.below, "below"))
+        bounds = (
+            (self.at_least, "of at least"), (self.above, "above"), (self.below, "below"), (self.at_most, "of at most")
+        )  # fmt: skip
         limits = [f"{word} {bound}" for bound, word in bounds if bound is not None]
         return " ".join([words, " and ".join(limits)]).strip()
 
@@ -78,8 +91,10 @@ def option(
     at_least: float | None = None,
     above: float | None = None,
     below: float | None = None,
+    at_most: float | None = None,
     choices: tuple[str, ...] = (),
     may_change: bool = False,
+    only: tuple[str, ...] = (),
 ) -> Any:
     """Declare a field of a dataclass as an `Option`."""
     return dataclasses.field(default=UNSET, metadata=dict(locals()))

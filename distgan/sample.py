@@ -1,23 +1,41 @@
-"""Generate images from a trained run.
+"""Generate images from a trained run, or translate images by one.
 
 python -m distgan.sample --run_dir=runs/mnist --num_images=64 --output=digits.png
+python -m distgan.sample --run_dir=runs/pix2pix --input=photos --output=translated
 """
 
+import functools
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 from absl import flags
 
 from distgan import pictures, program
+from distgan.data.images import BadImageError, fitted, open_picture, with_channels
+from distgan.data.trees import image_files
 from distgan.errors import UserError, sentence_of
+from distgan.replicas import launcher
+
+if TYPE_CHECKING:
+    from distgan.run import Run
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.")
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 16, "How many images, or frames of a .gif.")
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the latents; image i depends on it and on i only.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of what is random; image i depends on it and on i only.")
 _OUTPUT = flags.DEFINE_string(
-    "output", "samples.png", ".png: one grid; .gif: a walk between latents; .npz: uint8 [N, H, W, C]; else a directory."
-)
+    "output", None,
+    ".png: one grid; .gif: a walk between latents; .npz: uint8 [N, H, W, C]; else a directory, as it must be with "
+    "--input. Default: samples.png, or translated.",
+)  # fmt: skip
+_INPUT = flags.DEFINE_string("input", None, "An image file, or a directory of them, to translate.")
+_DIRECTION = flags.DEFINE_enum("direction", None, ["AtoB", "BtoA"], "From which domain to which; of CycleGAN.")
 SUFFIXES = (".png", ".gif", ".npz")
 GIF_MILLISECONDS = 60
+TRANSLATED_AT_ONCE = 8  # images
 
 
 def main() -> int:
@@ -26,17 +44,19 @@ def main() -> int:
         raise UserError("--run_dir is missing: give the directory of a run, e.g. --run_dir=runs/mnist.")
     if _NUM_IMAGES.value < 1 or _SEED.value < 0:
         raise UserError("--num_images must be at least 1 and --seed at least 0.")
-    output = Path(_OUTPUT.value)
-    if output.suffix not in ("", *SUFFIXES):
-        raise UserError(
-            f"--output={output} is of no kind that is known: end it in {', '.join(SUFFIXES)}, or name a directory."
-        )
+    output = Path(_OUTPUT.value or ("translated" if _INPUT.value else "samples.png"))
+    if output.suffix not in ("", *(() if _INPUT.value else SUFFIXES)):
+        allowed = "name a directory" if _INPUT.value else f"end it in {', '.join(SUFFIXES)}, or name a directory"
+        raise UserError(f"--output={output} is of no kind that is known: {allowed}.")
+    names = _named(Path(_INPUT.value)) if _INPUT.value else {}
     program.import_tensorflow()
     from distgan.run import load
 
     try:
         run = load(_RUN_DIR.value)
-        if output.suffix == ".gif":
+        if _INPUT.value:
+            _translate(run, names, output)
+        elif output.suffix == ".gif":
             pictures.save_gif(output, list(run.walk(_NUM_IMAGES.value, _SEED.value)), GIF_MILLISECONDS)
         else:
             pictures.write_samples(output, run.generate(_NUM_IMAGES.value, _SEED.value))
@@ -44,6 +64,46 @@ def main() -> int:
         raise UserError(sentence_of(error)) from None
     print(output)
     return 0
+
+
+def _named(source: Path) -> dict[Path, Path]:
+    """The files to translate, and the names of what they become: theirs, in PNG."""
+    root = source.parent if source.is_file() else source
+    files = [source] if source.is_file() else [root / path for path in image_files(f"--input={root}", str(root), "")]
+    times = Counter(file.with_suffix("") for file in files)
+    plain = [file.with_suffix("") if times[file.with_suffix("")] == 1 else file for file in files]
+    return {file: name.with_name(f"{name.name}.png").relative_to(root) for file, name in zip(files, plain, strict=True)}
+
+
+def _translate(run: "Run", names: dict[Path, Path], output: Path) -> None:
+    """Translate the files of this process: of several that were launched together, each has a fair part."""
+    from distgan.data.order import fair_range
+
+    files = list(names)
+    first, count = fair_range(len(files), max(1, launcher.launched_size()), launcher.launched_rank())
+    num_written = 0
+    with ThreadPoolExecutor() as pool:
+        for start in range(first, first + count, TRANSLATED_AT_ONCE):
+            part = files[start : min(start + TRANSLATED_AT_ONCE, first + count)]
+            inputs = list(pool.map(functools.partial(_read, run), part))
+            # One that can't be read stays in its place: what is random goes by the number of the file.
+            pixels = np.stack([np.zeros(run.image_shape, np.uint8) if image is None else image for image in inputs])
+            outputs = run.translate(pixels, _DIRECTION.value, start, _SEED.value)
+            for file, image, picture in zip(part, inputs, outputs, strict=True):
+                if image is not None:
+                    pictures.write_whole(output / names[file], pictures.encode_png(picture))
+                    num_written += 1
+    if count and not num_written:
+        raise UserError(f"--input={_INPUT.value}: none of its {count} files is an image.")
+
+
+def _read(run: "Run", file: Path) -> np.ndarray | None:
+    height, width, channels = run.image_shape
+    try:
+        return fitted(with_channels(open_picture(str(file)), channels), height, width, run.config.fit)
+    except BadImageError as error:
+        print(f"warning: {file} is left out: {error}", file=sys.stderr)
+        return None
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ flags.adopt_module_key_flags(configs)
 def main() -> int:
     """Train as the flags say; returns the exit status."""
     config = configs.from_flags()
-    sources.check_name(config.data)
+    sources.check_name(str(config.data))
     program.import_tensorflow()
     import tensorflow as tf
 

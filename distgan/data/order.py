@@ -10,7 +10,7 @@ PHILOX = 1  # the value of tf.random.Algorithm that StatelessRandom*V2 take for 
 NUMBERS_PER_COUNT = 4  # 32-bit numbers that one value of Philox's counter gives
 
 
-def share(total: Any, parts: int, part: Any) -> tuple[Any, Any]:
+def fair_range(total: Any, parts: int, part: Any) -> tuple[Any, Any]:
     """The first element and the number of elements of one of `parts` fair shares of `range(total)`.
 
     Shares differ by one at most, the larger ones first: 256 in 3 is 86 + 85 + 85. Takes numbers or tensors.
@@ -21,14 +21,14 @@ def share(total: Any, parts: int, part: Any) -> tuple[Any, Any]:
     return first, (part + 1) * small + minimum(part + 1, larger) - first
 
 
-def examples_at(positions: tf.Tensor, num_examples: int, seed: int) -> tf.Tensor:
-    """The examples, int64 `[n]`, at endless positions, int64 `[n]`: a new permutation each epoch.
+def examples_at(positions: tf.Tensor, num_examples: int, seed: int, stream: str) -> tf.Tensor:
+    """The examples, int64 `[n]`, of a stream at endless positions, int64 `[n]`: a new permutation each epoch.
 
-    Epoch `e` shows the examples in the order of a stateless permutation keyed by `(seed, e)`, so a batch may cross an
-    epoch and a run may start anywhere.
+    Epoch `e` shows the examples in the order of a stateless permutation keyed by `(seed, stream, e)`, so a batch may
+    cross an epoch and a run may start anywhere.
     """
     epochs = positions // num_examples
-    key = _hash64("order", str(seed))
+    key = _hash64("order", str(seed), stream)
     halves = tf.constant([key >> 32, key & 0xFFFFFFFF], tf.uint32)
     seeds = tf.concat([tf.tile(halves[None], [tf.size(positions), 1]), tf.cast(epochs, tf.uint32)[:, None]], axis=1)
     return tf.raw_ops.RandomIndexShuffle(

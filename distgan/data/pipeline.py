@@ -2,75 +2,136 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from distgan.data import order
+from distgan.data.base import Source
 from distgan.replicas.base import Shard
+
+READERS = 2  # batches that are read from files at once; a source has threads of its own for each
+
+Share = dict[str, Any]
 
 
 class Batch(NamedTuple):
     """One replica's share of the global batch of one phase: everything random about it, and nothing else.
 
-    `images` are float32 `[count, height, width, channels]` in [-1, 1], None in a phase that shows no real ones.
+    `images` are float32 `[count, height, width, channels]` in [-1, 1] by stream, empty in a phase that shows no real
+    ones. `size` is the size of the global batch.
     """
 
-    images: tf.Tensor | None
+    images: dict[str, tf.Tensor]
     draws: order.Draws
+    size: int
+
+    def together(self, name: str) -> order.Draws:
+        """All rows of a stream of random numbers, for decisions that all replicas make alike."""
+        return order.Draws(f"{self.draws.name}/{name}", self.draws.step, 0, self.size)
 
 
-def images_at(pixels: tf.Tensor, examples: tf.Tensor) -> tf.Tensor:
-    """The images, float32 `[n, height, width, channels]` in [-1, 1], of examples, int64 `[n]`, of a resident data set.
+class Augmentation(NamedTuple):
+    """What is done at random to examples: cut to `height` x `width` pixels somewhere, and mirrored."""
 
-    `pixels` are uint8 `[num_examples, height, width, channels]`, on this replica's device.
-    """
-    return tf.cast(tf.gather(pixels, examples), tf.float32) / 127.5 - 1.0
+    height: int
+    width: int
+    mirror: bool
+
+    def __call__(self, pixels: tf.Tensor, draws: order.Draws) -> tf.Tensor:
+        """Cut and mirror `[count, h, w, channels]`; each example has its own place and side."""
+        pixels = _cut(pixels, 1, self.height, draws.of("top"))
+        pixels = _cut(pixels, 2, self.width, draws.of("left"))
+        if self.mirror:
+            mirrored = draws.of("mirror").uniform((1, 1, 1)) < 0.5
+            pixels = tf.where(mirrored, tf.reverse(pixels, [2]), pixels)
+        return pixels
+
+
+def _cut(pixels: tf.Tensor, axis: int, length: int, draws: order.Draws) -> tf.Tensor:
+    places = pixels.shape[axis] - length + 1
+    if places == 1:
+        return pixels
+    first = tf.minimum(tf.cast(draws.uniform((1,)) * places, tf.int32), places - 1)
+    return tf.gather(pixels, first + tf.range(length), axis=axis, batch_dims=1)
+
+
+def to_images(pixels: Any) -> tf.Tensor:
+    """Pixels, uint8 of any shape, as images, float32 in [-1, 1]."""
+    return tf.cast(pixels, tf.float32) / 127.5 - 1.0
 
 
 def make_shares(
-    shard: Shard, *, batch_size: int, num_examples: int, seed: int, first_position: int, image_phases: int
+    shard: Shard, source: Source, *, batch_size: int, seed: int, first_position: int, image_phases: int
 ) -> tf.data.Dataset:
     """An endless data set that gives, step after step, each replica of `shard` in turn its share of the batch.
 
-    A share is `{"rows": int64 [count], "examples": int64 [image_phases, count]}`: which rows of the global batch, and
-    the examples that stand there in each phase that shows real images. Positions go on from `first_position`.
+    A share is `{"rows": int64 [count], "examples": {stream: int64 [count, image_phases]}}`: which rows of the global
+    batch, and the examples that stand there in each phase that shows real images. Of a source that is not in memory it
+    has `"pixels": {stream: uint8 [count, image_phases, height, width, channels]}` too. Positions go on from
+    `first_position`.
     """
-    shares = [order.share(batch_size, shard.total, shard.first + replica) for replica in range(shard.count)]
+    shares = [order.fair_range(batch_size, shard.total, shard.first + replica) for replica in range(shard.count)]
     even = len({count for _, count in shares}) == 1
     firsts, counts = (tf.constant(column, tf.int64) for column in zip(*shares, strict=True))
 
-    def share_of(number: tf.Tensor) -> dict[str, tf.Tensor]:
+    def share_of(number: tf.Tensor) -> Share:
         replica = number % shard.count
         rows = firsts[replica] + tf.range(counts[replica])
         if even:
             rows = tf.ensure_shape(rows, [shares[0][1]])  # static shapes, where there is one
         batch = first_position + number // shard.count * (batch_size * image_phases)
-        examples = [
-            order.examples_at(batch + phase * batch_size + rows, num_examples, seed) for phase in range(image_phases)
-        ]
-        return {"rows": rows, "examples": tf.stack(examples) if examples else tf.zeros([0, tf.size(rows)], tf.int64)}
+
+        def examples(stream: str, num_examples: int) -> tf.Tensor:
+            firsts_of_phases = [batch + phase * batch_size for phase in range(image_phases)]
+            return tf.stack([order.examples_at(p + rows, num_examples, seed, stream) for p in firsts_of_phases], axis=1)
+
+        return {"rows": rows, "examples": {stream: examples(stream, n) for stream, n in source.streams.items()}}
+
+    def read(share: Share) -> Share:
+        return share | {"pixels": {stream: _read(source, stream, at) for stream, at in share["examples"].items()}}
 
     shares_without_end = tf.data.Dataset.counter().map(share_of, num_parallel_calls=1)
+    if not source.arrays:
+        shares_without_end = shares_without_end.map(read, num_parallel_calls=READERS, deterministic=True)
     options = tf.data.Options()
-    options.threading.private_threadpool_size = 1
+    options.threading.private_threadpool_size = 1 if source.arrays else READERS
     options.autotune.enabled = False
-    return shares_without_end.prefetch(4).with_options(options)
+    return shares_without_end.prefetch(4 if source.arrays else 2 * READERS).with_options(options)
+
+
+def _read(source: Source, stream: str, examples: tf.Tensor) -> tf.Tensor:
+    def pixels(numbers: np.ndarray) -> np.ndarray:
+        return source.read(stream, numbers.ravel()).reshape(*numbers.shape, *source.example_shape)
+
+    read = tf.numpy_function(pixels, [examples], tf.uint8, stateful=False)
+    return tf.ensure_shape(read, [*examples.shape, *source.example_shape])
 
 
 def make_batch(
-    share: dict[str, tf.Tensor], image_phase: int | None, pixels: tf.Tensor, *, name: str, step: Any
-) -> Batch:
+    share: Share, resident: dict[str, tf.Tensor], image_phase: int | None,
+    augment: Augmentation, *, name: str, step: Any, size: int,
+) -> Batch:  # fmt: skip
     """One replica's batch of a phase, made on the device from its share; `name` keys the random draws.
 
-    `image_phase` counts the phases that show real images; it is None in one that does not.
+    `resident` are the pixels of a data set in memory, `[num_examples, height, width, channels]` by stream, on this
+    replica's device. `image_phase` counts the phases that show real images; it is None in one that does not.
     """
     rows = share["rows"]
-    images = None if image_phase is None else images_at(pixels, share["examples"][image_phase])
-    return Batch(images, order.Draws(name, step, rows[0], tf.size(rows)))
+    draws = order.Draws(name, step, rows[0], tf.size(rows))
+    images = {}
+    for stream, examples in share["examples"].items() if image_phase is not None else ():
+        pixels = (
+            tf.gather(resident[stream], examples[:, image_phase])
+            if stream in resident
+            else share["pixels"][stream][:, image_phase]
+        )
+        images[stream] = to_images(augment(pixels, draws.of(stream)))
+    return Batch(images, draws, size)
 
 
-def part_of(share: dict[str, tf.Tensor], parts: int, part: Any) -> dict[str, tf.Tensor]:
+def part_of(share: Share, parts: int, part: Any) -> Share:
     """One of `parts` parts of a share, for gradient accumulation."""
     if parts == 1:
         return share
-    first, count = order.share(tf.size(share["rows"]), parts, part)
-    return {name: values[..., first : first + count] for name, values in share.items()}
+    first, count = order.fair_range(tf.size(share["rows"]), parts, part)
+    return tf.nest.map_structure(lambda values: values[first : first + count], share)

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import keras
 import tensorflow as tf
@@ -16,7 +16,7 @@ SumInStep = Callable[[list[tf.Tensor]], list[tf.Tensor]]
 class Dropout(keras.layers.Layer):
     """Inverted dropout (Srivastava et al. 2014) whose mask is this replica's rows of the global batch's mask.
 
-    A network that holds one is called with `draws`, the random numbers of the pass, as it is with `training`.
+    A network that holds one is called with `draws`, the random numbers of the pass; without them nothing is dropped.
     """
 
     def __init__(self, rate: float, **kwargs: Any) -> None:
@@ -26,8 +26,12 @@ class Dropout(keras.layers.Layer):
         self.threshold = min(round(rate * 2**16), 2**16 - 1)
 
     def call(self, inputs: tf.Tensor, draws: Draws | None = None, training: bool = False) -> tf.Tensor:
-        """Drop elements of `[batch, ...]` in training; needs `draws` then."""
-        if not training or self.threshold == 0 or draws is None:
+        """Drop elements of `[batch, ...]`. Raises `ValueError` in training without `draws`."""
+        if self.threshold == 0:
+            return inputs
+        if draws is None:
+            if training:
+                raise ValueError(f"{self.name} needs draws in training")
             return inputs
         kept = draws.of(self.name).words(tuple(inputs.shape[1:])) >= tf.constant(self.threshold, tf.uint16)
         scale = tf.constant(2**16 / (2**16 - self.threshold), inputs.dtype)
@@ -35,25 +39,31 @@ class Dropout(keras.layers.Layer):
 
 
 class BatchNormalization(keras.layers.BatchNormalization):
-    """Batch norm (Ioffe & Szegedy 2015) over the global batch, or over each replica's share of it.
+    """Batch norm (Ioffe & Szegedy 2015) over the global batch, each replica's share of it, or each example.
 
-    Either way the moving statistics are those of the global batch, equal on all replicas. Statistics are computed in
-    the variables' data type, by sums of x, x^2 and their number, so that shares may differ in size.
+    The moving statistics are those of the global batch, equal on all replicas; over examples nothing moves. Statistics
+    are computed in the variables' data type, by sums of x, x^2 and their number, so that shares may differ in size.
     """
 
-    def __init__(self, sum_in_step: SumInStep, local: bool, **kwargs: Any) -> None:
-        """Communicate by `sum_in_step`; with `local`, only for the moving statistics."""
+    def __init__(self, over: "BatchNorm", **kwargs: Any) -> None:
+        """Communicate by `over.sum_in_step`; where it is local, only for the moving statistics."""
         super().__init__(**kwargs)
-        self._sum_in_step, self._local = sum_in_step, local
+        self._register_call_context_args("own_statistics")
+        self._kind, self._sum_in_step = over
 
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Normalise `[batch, ..., channels]`: by the batch in training, else by the moving statistics."""
+    def call(self, inputs: tf.Tensor, training: bool = False, own_statistics: bool = False) -> tf.Tensor:
+        """Normalise `[batch, ..., channels]`: by the batch in training, else by the moving statistics.
+
+        With `own_statistics`, each example by itself, whatever batch it comes in; nothing moves then.
+        """
         inputs = tf.cast(inputs, self.variable_dtype)
         mean, variance = self.moving_mean.value, self.moving_variance.value
-        if training:
-            summed = self._sum_in_step([_sums(inputs)])[0] if not self._local else _sums(inputs)
+        if own_statistics or self._kind == "instance":
+            mean, variance = tf.nn.moments(inputs, list(range(1, len(inputs.shape) - 1)), keepdims=True)
+        elif training:
+            summed = self._sum_in_step([_sums(inputs)])[0] if self._kind == "sync" else _sums(inputs)
             mean, variance = _moments(summed)
-            everywhere = self._sum_in_step([tf.stop_gradient(summed)])[0] if self._local else summed
+            everywhere = self._sum_in_step([tf.stop_gradient(summed)])[0] if self._kind == "local" else summed
             self._follow(*_moments(everywhere))
         outputs = tf.nn.batch_normalization(inputs, mean, variance, self.beta.value, self.gamma.value, self.epsilon)
         return tf.cast(outputs, self.compute_dtype)
@@ -76,6 +86,44 @@ def _moments(summed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return mean, tf.maximum(summed[channels : 2 * channels] / summed[-1] - mean * mean, 0)
 
 
+class InstanceNormalization(keras.layers.Layer):
+    """Each example's channels brought to mean 0 and variance 1 (Ulyanov et al. 2016); learns nothing, sums nothing."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Normalise `[batch, height, width, channels]`."""
+        return instance_normalized(inputs)
+
+
+def instance_normalized(x: tf.Tensor) -> tf.Tensor:
+    """What `InstanceNormalization` gives; computed in float32 at least."""
+    wide = tf.cast(x, tf.float64 if x.dtype == tf.float64 else tf.float32)
+    mean, variance = tf.nn.moments(wide, [1, 2], keepdims=True)
+    return tf.cast((wide - mean) * tf.math.rsqrt(variance + 1e-5), x.dtype)
+
+
+class ReflectionPadding(keras.layers.Layer):
+    """Edges continued by their mirror image."""
+
+    def __init__(self, pixels: int, **kwargs: Any) -> None:
+        """Add `pixels` on each side."""
+        super().__init__(**kwargs)
+        self._pixels = pixels
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Pad `[batch, height, width, channels]`."""
+        return reflected(inputs, self._pixels)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """The shape of what `call` gives."""
+        batch, height, width, channels = input_shape
+        return batch, height and height + 2 * self._pixels, width and width + 2 * self._pixels, channels
+
+
+def reflected(x: tf.Tensor, pixels: int) -> tf.Tensor:
+    """Images with `pixels` of their mirror image on each side."""
+    return tf.pad(x, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), mode="REFLECT")
+
+
 class Initial:
     """An initializer of a layer of its own: `distribution` keyed by (seed, name), drawn in float32 in any precision."""
 
@@ -89,12 +137,98 @@ class Initial:
         return tf.cast(self._draw(shape, dtype="float32"), dtype or "float32")
 
 
+class BatchNorm(NamedTuple):
+    """How networks are batch-normalised: over what (sync, local, instance or none), and by what communication."""
+
+    kind: str
+    sum_in_step: SumInStep
+
+
+NO_BATCH_NORM = BatchNorm("none", list)
+
+
+class Layers:
+    """Adds layers to one network, each named below it while this context is open, with initial values of its own."""
+
+    def __init__(
+        self, network_name: str, seed: int, batch_norm: BatchNorm = NO_BATCH_NORM, *,
+        deviation: float | None = None, momentum: float = 0.99, epsilon: float = 1e-3,
+    ) -> None:  # fmt: skip
+        """Draw weights from N(0, deviation), or Glorot-uniform without one; `momentum`, `epsilon` are batch norm's."""
+        self._network_name, self._seed, self._batch_norm = network_name, seed, batch_norm
+        self._deviation, self._momentum, self._epsilon = deviation, momentum, epsilon
+
+    def __enter__(self) -> Self:
+        """Open the network's name scope."""
+        self._scope = keras.name_scope(self._network_name)
+        self._scope.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close it."""
+        self._scope.__exit__(*error)
+
+    def initial(self, name: str, mean: float = 0.0) -> Initial:
+        """An initializer for the weights called `name`."""
+        name = f"{self._network_name}/{name}"
+        if self._deviation is None:
+            return Initial(keras.initializers.GlorotUniform, self._seed, name)
+        return Initial(keras.initializers.RandomNormal, self._seed, name, mean=mean, stddev=self._deviation)
+
+    def dense(self, x: Any, name: str, units: int, *, use_bias: bool = True) -> Any:
+        """A dense layer."""
+        return keras.layers.Dense(units, use_bias=use_bias, kernel_initializer=self.initial(name), name=name)(x)
+
+    def convolution(
+        self, x: Any, name: str, filters: int, kernel_size: int, stride: int,
+        *, use_bias: bool = True, padding: str = "same",
+    ) -> Any:  # fmt: skip
+        """A convolution."""
+        return keras.layers.Conv2D(
+            filters, kernel_size, stride, padding=padding, use_bias=use_bias,
+            kernel_initializer=self.initial(name), name=name,
+        )(x)  # fmt: skip
+
+    def transposed(
+        self, x: Any, name: str, filters: int, kernel_size: int, stride: int, *, use_bias: bool = False
+    ) -> Any:
+        """A transposed convolution, which scales the image by `stride`."""
+        return keras.layers.Conv2DTranspose(
+            filters, kernel_size, stride, padding="same", use_bias=use_bias,
+            kernel_initializer=self.initial(name), name=name,
+        )(x)  # fmt: skip
+
+    def normalized(self, x: Any, name: str) -> Any:
+        """Batch norm, if there is to be any."""
+        if self._batch_norm.kind == "none":
+            return x
+        gamma = {} if self._deviation is None else {"gamma_initializer": self.initial(f"{name}_norm", mean=1.0)}
+        return BatchNormalization(
+            self._batch_norm, momentum=self._momentum, epsilon=self._epsilon, name=f"{name}_norm", **gamma
+        )(x)
+
+
+def leaky_relu(x: Any, name: str, slope: float) -> Any:
+    """A leaky ReLU (Maas et al. 2013)."""
+    return keras.layers.LeakyReLU(slope, name=f"{name}_activation")(x)
+
+
+def relu(x: Any, name: str) -> Any:
+    """A ReLU."""
+    return keras.layers.ReLU(name=f"{name}_activation")(x)
+
+
+def dropped(x: Any, name: str, rate: float) -> Any:
+    """A dropout layer."""
+    return Dropout(rate, name=f"{name}_dropout")(x)
+
+
 def network(name: str, inputs: Any, outputs: Any, activation: str = "linear") -> keras.Model:
-    """A model whose outputs are at least float32, and that hands `draws` on to its layers as it does `training`."""
+    """A model whose outputs are at least float32, and that hands on `draws` and `own_statistics` like `training`."""
     precise = keras.config.dtype_policy().variable_dtype
     outputs = keras.layers.Activation(activation, dtype=precise, name="output")(outputs)
     model = keras.Model(inputs, outputs, name=name)
-    model._register_call_context_args("draws")
+    model._register_call_context_args("draws", "own_statistics")
     return model
 
 
@@ -107,6 +241,6 @@ def centre_crop(images: Any, height: int, width: int) -> Any:
     return keras.layers.Cropping2D(edges, name="centre_crop")(images)
 
 
-def halvings(size: int, times: int) -> int:
-    """What is left of a length after `times` convolutions of stride 2."""
-    return math.ceil(size / 2**times)
+def scaled_down(size: int, stride: int, times: int) -> int:
+    """What is left of a length after `times` convolutions of a stride."""
+    return math.ceil(size / stride**times)

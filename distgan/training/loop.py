@@ -1,20 +1,23 @@
 """The training loop: from a config and the replicas to a trained GAN."""
 
 import contextlib
+import dataclasses
 import math
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TextIO
 
+import numpy as np
 import tensorflow as tf
 
 from distgan import pictures
 from distgan.config import Config
 from distgan.data import pipeline
-from distgan.data.sources import ArraySource, open_source
+from distgan.data.base import Source, Wanted, refuse_faults
+from distgan.data.sources import open_source
 from distgan.errors import UserError
 from distgan.gans import GANS
 from distgan.gans.base import GAN
@@ -28,9 +31,10 @@ from distgan.training.step import make_step
 
 
 class Outcome(NamedTuple):
-    """How a run of the loop ended: the GAN as it is then, the last step made, and the signal that ended it early."""
+    """How a run ended: the GAN and what it makes, the last step made, and the signal that ended it early."""
 
     gan: GAN
+    image_shape: tuple[int, int, int]
     step: int
     stopped_by: signal.Signals | None
 
@@ -40,19 +44,26 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
 
     Raises `UserError`, on all processes, and `DivergedError` where a checkpoint finds that they differ.
     """
-    source = replicas.together(lambda: open_source(config.data))
+    wanted = _wanted(config)
+    source = replicas.together(lambda: open_source(str(config.data), "train", wanted))
     if len(set(replicas.gather(source.fingerprint))) > 1:
         raise UserError(f"--data={config.data} is not the same data for all processes: copy it to all machines.")
     batch_size = config.global_batch_size(replicas.num_replicas)
     with RunDirectory(config, replicas) as directory:
         number_format = replicas.agree(precision.resolve(config.precision))
         with replicas.scope(), precision.policy(number_format):
-            gan = GANS[config.preset](config, source.image_shape, replicas.sum_in_step)
-            state = TrainState(gan, config, number_format)
+            gan = GANS[config.architecture](config, source.image_shape, replicas.sum_in_step)
+            if set(gan.streams) != set(source.streams):
+                raise UserError(
+                    f"--architecture={config.architecture} learns from {_words(gan.streams)}, and --data={config.data} "
+                    f"has {_words(source.streams)}."
+                )
+            num_examples = max(source.streams.values())
+            state = TrainState(gan, config, number_format, num_examples)
             notes = directory.restore(state, source.fingerprint)
         clock = Clock(
             int(state.step.numpy()), int(state.images_shown.numpy()), steps=config.steps, epochs=config.epochs,
-            images_per_step=batch_size * sum(gan.image_phases), num_examples=source.num_examples,
+            images_per_step=batch_size * sum(gan.image_phases), num_examples=num_examples,
         )  # fmt: skip
         reporter = Reporter(config.directory, enabled=replicas.is_chief, first_step=clock.step, console=console)
         facts = {
@@ -66,10 +77,33 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
         reporter.say(f"run directory {config.directory}" + "".join(f"; {note}" for note in notes))
         if clock.is_over:
             reporter.say(f"This run is finished; --{'steps' if config.steps else 'epochs'} above that goes on with it.")
-            return Outcome(gan, clock.step, None)
+            return Outcome(gan, source.image_shape, clock.step, None)
         with contextlib.closing(reporter), _signals() as caught:
-            run = _Run(config, replicas, gan, state, clock, directory, reporter, facts)
+            held_out = replicas.together(lambda: _held_out(config, wanted, gan) if replicas.is_chief else {})
+            run = _Run(config, replicas, gan, state, clock, directory, reporter, facts, held_out)
             return run.loop(source, batch_size, caught)
+
+
+def _wanted(config: Config) -> Wanted:
+    return Wanted(
+        config.height_and_width, config.jitter_pixels, config.fit, config.channels,
+        config.max_classes, config.max_images_per_class,
+    )  # fmt: skip
+
+
+def _held_out(config: Config, wanted: Wanted, gan: GAN) -> dict[str, tf.Tensor]:
+    """The images that previews are made of, by stream."""
+    if not gan.shows_data:
+        return {}
+    source = open_source(str(config.data), "test", dataclasses.replace(wanted, margin_pixels=0))
+    return {
+        stream: pipeline.to_images(source.read(stream, np.arange(min(config.num_samples, number))))
+        for stream, number in source.streams.items()
+    }
+
+
+def _words(streams: Iterable[str]) -> str:
+    return {"images": "images", "pairs": "pairs", "A": "two domains, A and B"}[next(iter(streams))]
 
 
 class _Run(NamedTuple):
@@ -83,37 +117,42 @@ class _Run(NamedTuple):
     directory: RunDirectory
     reporter: Reporter
     facts: dict[str, Any]
+    held_out: dict[str, tf.Tensor]
 
-    def loop(self, source: ArraySource, batch_size: int, caught: list[int]) -> Outcome:
+    def loop(self, source: Source, batch_size: int, caught: list[int]) -> Outcome:
         """Make step after step, and between them whatever is due, until the run is over or a signal was caught."""
         config, clock = self.config, self.clock
         train_step = make_step(
             self.gan, self.state, self.replicas,
+            augment=pipeline.Augmentation(*source.image_shape[:2], config.mirror),
             batch_size=batch_size, seed=config.seed, accumulate_steps=config.accumulate_steps,
         )  # fmt: skip
-        pixels = self.replicas.place(source.pixels)
+        resident = {stream: self.replicas.place(array) for stream, array in source.arrays.items()}
         batches = self.replicas.batches(
             lambda shard: pipeline.make_shares(
-                shard, batch_size=batch_size, num_examples=source.num_examples, seed=config.seed,
+                shard, source, batch_size=batch_size, seed=config.seed,
                 first_position=clock.images_shown, image_phases=sum(self.gan.image_phases),
             )
         )  # fmt: skip
+        faults = _Faults(source, self.replicas, self.reporter)
         profile = profiler.Profiler(config.profile_range(), self.directory.path, self.replicas)
         speed = _Speed(clock.step, batch_size)
         results: list[dict[str, tf.Tensor]] = []
         values: dict[str, float] = {}
-        answer = tf.zeros(2)
+        answer = tf.zeros(3)
         stops = False
 
         while not (clock.is_over or stops):
             profile.before(clock.step + 1)
-            requests = tf.constant([bool(caught), self.directory.wants_to_save()], tf.float32)
-            results.append(train_step(pixels, next(batches), requests))
+            requests = tf.constant([bool(caught), self.directory.wants_to_save(), faults.are_new()], tf.float32)
+            results.append(train_step(resident, next(batches), requests))
             profile.after(clock.step + 1)
             clock.tick()
             speed.stepped(clock.step)
             # What was asked in the step before: that one is done on the device by now, so nobody waits for it.
-            (stops, saves), answer = answer.numpy() > 0, results[-1]["requests"]
+            (stops, saves, tells), answer = answer.numpy() > 0, results[-1]["requests"]
+            if tells:
+                self._tell(faults)
             if clock.due(steps=config.log_every_steps) or clock.is_over or stops:
                 values = _means(results) | self._settings() | {"speed/images_per_second": speed.since_log(clock.step)}
                 self.reporter.scalars(clock.step, clock.images_shown, clock.epochs, values)
@@ -129,7 +168,14 @@ class _Run(NamedTuple):
         profile.close()
         stopped_by = None if clock.is_over else signal.Signals(next(iter(caught), signal.SIGTERM))
         self._say_goodbye(stopped_by)
-        return Outcome(self.gan, clock.step, stopped_by)
+        return Outcome(self.gan, source.image_shape, clock.step, stopped_by)
+
+    def _tell(self, faults: "_Faults") -> None:
+        try:
+            faults.tell()
+        except UserError:
+            self.directory.save(self.state, self.facts)
+            raise
 
     def _say_goodbye(self, stopped_by: signal.Signals | None) -> None:
         path, say = self.directory.path, self.reporter.say
@@ -163,11 +209,37 @@ class _Run(NamedTuple):
         """Pictures and histograms, by the chief alone; it waits for no other process, and they only for it."""
         if not self.reporter.enabled:
             return
-        images = self.gan.generate(self.config.num_samples, self.config.seed)
+        images = self.gan.preview(self.config.num_samples, self.config.seed, self.held_out)
         epoch = None if self.config.sample_every_steps else int(self.clock.epochs)
         self.reporter.samples(self.clock.step, epoch, pictures.to_pixels(images.numpy()))
         names = [name for name in self.state.network_names if not name.startswith(AVERAGE)]
         self.reporter.histograms(self.clock.step, {name: self.state.variables[name].numpy() for name in names})
+
+
+class _Faults:
+    """Files that are no images: whichever process finds one, all learn of it, and the run ends if there are many."""
+
+    def __init__(self, source: Source, replicas: Replicas, reporter: Reporter) -> None:
+        """Tell what was found in opening the data."""
+        self._source, self._replicas, self._reporter = source, replicas, reporter
+        self._known: dict[str, str] = {}
+        self._asked: set[str] = set()
+        self.tell()
+
+    def are_new(self) -> bool:
+        """Whether this process has found files of which it has not yet asked to tell."""
+        found = set(self._source.faults) - self._asked
+        self._asked |= found
+        return bool(found - set(self._known))
+
+    def tell(self) -> None:
+        """Name the new ones in a warning. Raises `UserError`, on all processes, where there are too many."""
+        for faults in self._replicas.gather(dict(self._source.faults)):
+            for path, reason in faults.items():
+                if path not in self._known:
+                    self._known[path] = reason
+                    self._reporter.say(f"warning: {path} is left out: {reason} ({len(self._known)} such files)")
+        refuse_faults(self._source.name, self._known, self._source.num_files)
 
 
 class _Speed:
@@ -228,12 +300,13 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _description(config: Config, replicas: Replicas, source: ArraySource, facts: dict[str, Any], clock: Clock) -> str:
+def _description(config: Config, replicas: Replicas, source: Source, facts: dict[str, Any], clock: Clock) -> str:
     """What is about to run, for the start of the log: the whole config, and what it means here."""
     batch_size = config.global_batch_size(replicas.num_replicas)
     height, width, channels = source.image_shape
+    counts = " and ".join(f"{number:,} {'of ' * (len(name) == 1)}{name}" for name, number in source.streams.items())
     lines = [
-        f"preset {config.preset} on {source.name}: {source.num_examples:,} images of {height}x{width}x{channels}",
+        f"preset {config.preset} on {source.name}: {counts}, {height}x{width}x{channels}",
         f"backend {replicas.backend}: {replicas.num_replicas} replicas in {replicas.size} processes",
         f"precision {facts['precision']}",
         f"batch {batch_size} over all replicas, {batch_size / replicas.num_replicas:g} on each; learning rates do not "

@@ -1,6 +1,7 @@
 """All that a run is at one moment: the one list of what is checkpointed, broadcast and compared."""
 
 import hashlib
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -16,7 +17,6 @@ from distgan.training import precision as precisions
 AVERAGE = "average/"  # begins the names of running averages
 LOSS_SCALE = "loss_scale/"  # part of the names of variables that only mixed_float16 has
 _RAMP = 0.05  # a half-life is at most this part of the images shown: Karras et al. 2020, appendix B
-_FLAGS_OF = {"G": "generator", "D": "discriminator"}  # player: the prefix of its flags
 
 
 class TrainState:
@@ -25,9 +25,10 @@ class TrainState:
     Attributes:
         variables: every variable of the state by its name, in a fixed order.
         network_names: the names of those that belong to networks and their averages.
+        num_examples: how many images an epoch has.
     """
 
-    def __init__(self, gan: GAN, config: Config, precision: str) -> None:
+    def __init__(self, gan: GAN, config: Config, precision: str, num_examples: int) -> None:
         """Make the optimizers of a GAN's players; in the scope of the replicas."""
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.images_shown = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -37,24 +38,39 @@ class TrainState:
         self.variables: dict[str, tf.Variable] = {"step": self.step, "images_shown": self.images_shown}
         networks = network_variables(gan)
         self.network_names = list(networks)
-        self.variables |= networks
-        self._half_life_images = config.average_half_life_images
+        self.variables |= networks | gan.memory
+        self.num_examples = num_examples
+        self._config = config
         for player, optimizer in self.optimizers.items():
             self.variables |= _optimizer_variables(player, optimizer)
 
     def advance(self, images: int) -> None:
-        """Count a step and the real images it has shown, and let the averages follow the networks; inside a step.
+        """Count a step and the real images it has shown; set the learning rates of the next one; inside a step.
 
-        What an average holds of earlier weights halves every `--average_half_life_images`, sooner at the start.
+        The averages follow the networks: what they hold of earlier weights halves every `--average_half_life_images`,
+        sooner at the start.
         """
         self.step.assign_add(1)
         self.images_shown.assign_add(images)
-        half_life = tf.minimum(_RAMP * tf.cast(self.images_shown, tf.float64), float(self._half_life_images))
+        if self._config.learning_rate_schedule != "constant":
+            part = self._part_of_learning_rate()
+            for player, optimizer in self.optimizers.items():
+                rate = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
+                rate.assign(tf.cast(part * getattr(self._config, f"{player}_learning_rate"), rate.dtype))
+        half_life = tf.minimum(
+            _RAMP * tf.cast(self.images_shown, tf.float64), float(self._config.average_half_life_images)
+        )
         kept = 0.5 ** (images / half_life)
         for name, average in self.variables.items():
             if name.startswith(AVERAGE):
                 now = self.variables[name.removeprefix(AVERAGE)]
                 average.assign(now + tf.cast(kept, now.dtype) * (average - now))
+
+    def _part_of_learning_rate(self) -> tf.Tensor:
+        """What the schedule leaves of the learning rates after the images shown, a float64 from 1 to 0."""
+        epochs = tf.cast(self.images_shown, tf.float64) / self.num_examples
+        passed = tf.clip_by_value((epochs - self._config.constant_epochs) / self._config.decay_epochs, 0.0, 1.0)
+        return 1 - passed if self._config.learning_rate_schedule == "linear" else (1 + tf.cos(math.pi * passed)) / 2
 
     def arrays(self) -> dict[str, np.ndarray]:
         """A copy of all values; waits for the device."""
@@ -64,9 +80,9 @@ class TrainState:
 def network_variables(gan: GAN) -> dict[str, tf.Variable]:
     """The variables of a GAN's networks, and of their running averages, by name, in a fixed order."""
     return {
-        f"{prefix}{name}/{variable.path}": variable.value
+        f"{prefix}{variable.path}": variable.value
         for prefix, networks in (("", gan.networks), (AVERAGE, gan.averages))
-        for name, network in networks.items()
+        for network in networks.values()
         for variable in network.variables
     }
 
@@ -88,9 +104,7 @@ def assign(
 
 
 def _optimizer_of(player: str, config: Config, precision: str) -> keras.optimizers.Optimizer:
-    kind, rate, beta_1 = (
-        getattr(config, f"{_FLAGS_OF[player]}_{what}") for what in ("optimizer", "learning_rate", "beta_1")
-    )
+    kind, rate, beta_1 = (getattr(config, f"{player}_{what}") for what in ("optimizer", "learning_rate", "beta_1"))
     return precisions.make_optimizer(kind, rate, beta_1, name=player, precision=precision)
 
 

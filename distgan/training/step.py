@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from distgan.data.pipeline import make_batch, part_of
+from distgan.data.pipeline import Augmentation, Share, make_batch, part_of
 from distgan.gans.base import GAN
 from distgan.replicas.base import Move, Replicas
 from distgan.training.state import TrainState
@@ -13,40 +13,44 @@ from distgan.training.state import TrainState
 
 def make_step(
     gan: GAN, state: TrainState, replicas: Replicas,
-    *, batch_size: int, seed: int, accumulate_steps: int,
-) -> Callable[[tf.Tensor, dict[str, tf.Tensor], tf.Tensor], dict[str, tf.Tensor]]:  # fmt: skip
+    *, augment: Augmentation, batch_size: int, seed: int, accumulate_steps: int,
+) -> Callable[[dict[str, tf.Tensor], Share, tf.Tensor], dict[str, tf.Tensor]]:  # fmt: skip
     """A function of the resident pixels, this replica's share of the global batch and its requests: makes one step.
 
     It returns what is worth logging, averaged over the global batch, and `requests`, the sum over all replicas of a
     vector by which any of them may ask the others for something.
     """
 
-    def step(pixels: tf.Tensor, share: dict[str, tf.Tensor], requests: tf.Tensor) -> dict[str, tf.Tensor]:
+    def step(resident: dict[str, tf.Tensor], share: Share, requests: tf.Tensor) -> dict[str, tf.Tensor]:
         values: dict[str, tf.Tensor] = {}
         for number, phase in enumerate(gan.phases):
-            gradients, scalars = gradients_of_share(pixels, share, number)
+            gradients, scalars = gradients_of_share(resident, share, number)
             moves = [Move(state.optimizers[player], gradients[player], gan.trainable(player)) for player in phase]
-            dtype = moves[0].gradients[0].dtype  # one data type: one all-reduce
-            values |= replicas.update(moves, scalars | {"requests": tf.cast(requests, dtype)})
+            if number == len(gan.phases) - 1:
+                dtype = moves[0].gradients[0].dtype  # one data type: one all-reduce
+                scalars["requests"] = tf.cast(requests, dtype)
+            values |= replicas.update(moves, scalars)
         state.advance(images=batch_size * sum(gan.image_phases))
         return values
 
-    def gradients_of_share(pixels: tf.Tensor, share: dict[str, tf.Tensor], number: int) -> Any:
+    def gradients_of_share(resident: dict[str, tf.Tensor], share: Share, number: int) -> Any:
         """Gradients and scalars of a phase; in parts, one after the other, if memory is short."""
-        sums = gradients_of_batch(pixels, part_of(share, accumulate_steps, 0), number)
+        sums = gradients_of_batch(resident, part_of(share, accumulate_steps, 0), number)
         if accumulate_steps == 1:
             return sums
 
         def add_part(part: tf.Tensor, sums: Any) -> Any:
-            of_part = gradients_of_batch(pixels, part_of(share, accumulate_steps, part), number)
+            of_part = gradients_of_batch(resident, part_of(share, accumulate_steps, part), number)
             return part + 1, tf.nest.map_structure(tf.add, sums, of_part)
 
         return tf.while_loop(lambda part, _: part < accumulate_steps, add_part, (1, sums), parallel_iterations=1)[1]
 
-    def gradients_of_batch(pixels: tf.Tensor, share: dict[str, tf.Tensor], number: int) -> Any:
+    def gradients_of_batch(resident: dict[str, tf.Tensor], share: Share, number: int) -> Any:
         phase = gan.phases[number]
         image_phase = sum(gan.image_phases[:number]) if gan.image_phases[number] else None
-        batch = make_batch(share, image_phase, pixels, name=f"{seed}/{number}", step=state.step)
+        batch = make_batch(
+            share, resident, image_phase, augment, name=f"{seed}/{number}", step=state.step, size=batch_size
+        )
         with tf.GradientTape(persistent=True) as tape:
             sums, logged = gan.losses(batch, phase)
             wanted = {player: state.optimizers[player].scale_loss(sums[player] / batch_size) for player in phase}

@@ -1,0 +1,189 @@
+"""Data sets small enough to be held in memory: the embedded MNIST, and IDX files."""
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from distgan.data.base import Source, Wanted
+from distgan.data.idx import read_idx
+from distgan.data.images import fitted, with_channels
+from distgan.errors import UserError
+
+MNIST_DIRECTORY = Path(__file__).parent / "mnist"
+MIN_SIDE_PIXELS = 4
+SPLITS = {"train": "train", "test": "(?:t10k|test)"}  # how file names spell them, as patterns
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """Images in memory, and what they show.
+
+    name: the --data value that opens it, such as "mnist" or "idx:/data/kmnist".
+    pixels: uint8 `[num_examples, height, width, channels]`, 0 to 255.
+    labels: int32 `[num_examples]`, 0 or more, or None.
+    """
+
+    name: str
+    pixels: np.ndarray
+    labels: np.ndarray | None
+
+    def within_caps(self, wanted: Wanted) -> np.ndarray:
+        """The examples of as many classes as are wanted, the first, and of each as many as are wanted, in order."""
+        examples = np.arange(len(self.pixels))
+        if wanted.max_classes is None and wanted.max_images_per_class is None:
+            return examples
+        labels = np.zeros_like(examples) if self.labels is None else self.labels
+        classes = [examples[labels == label][: wanted.max_images_per_class] for label in np.unique(labels)]
+        return np.sort(np.concatenate(classes[: wanted.max_classes]))
+
+    def source(self, wanted: Wanted) -> Source:
+        """These images, as they are wanted, in a stream "images". Raises `UserError` where none are left."""
+        pixels = _as_wanted(self.name, self.pixels[self.within_caps(wanted)], wanted)
+        _, height, width, channels = pixels.shape
+        margin = wanted.margin_pixels
+        digest = hashlib.sha256(repr((self.pixels.shape, wanted)).encode())
+        digest.update(np.ascontiguousarray(self.pixels).data)
+        if self.labels is not None:
+            digest.update(self.labels.astype("<i4").data)
+        return Source(
+            self.name, {"images": len(pixels)}, (height - margin, width - margin, channels), (height, width, channels),
+            digest.hexdigest(), arrays={"images": pixels},
+        )  # fmt: skip
+
+
+def _as_wanted(name: str, pixels: np.ndarray, wanted: Wanted) -> np.ndarray:
+    """Pixels `[n, height, width, channels]` of the size and channels that are wanted, with margins."""
+    height, width = (side + wanted.margin_pixels for side in wanted.image_size or pixels.shape[1:3])
+    channels = wanted.channels or pixels.shape[3]
+    if pixels.shape[1:] == (height, width, channels):
+        return pixels
+    if pixels.shape[3] not in (1, 3):
+        raise UserError(
+            f"--data={name} has {pixels.shape[3]} channels: give no --image_size, --jitter_pixels or --channels."
+        )
+    pictures = (
+        with_channels(Image.fromarray(image[..., 0] if image.shape[2] == 1 else image), channels) for image in pixels
+    )
+    return np.stack([fitted(picture, height, width, wanted.fit) for picture in pictures])
+
+
+def open_mnist(split: str = "train", directory: Path = MNIST_DIRECTORY) -> LabelledImages:
+    """Reads the embedded MNIST: 60,000 ("train") or 10,000 ("test") digits `[28, 28, 1]`.
+
+    Raises:
+      UserError: a file of it is missing or its SHA-256 is not the one in `SHA256SUMS`.
+    """
+    _check_sums(directory)
+    return _read_directory("mnist", directory, split)
+
+
+def open_idx(directory: str, split: str = "train") -> LabelledImages:
+    """Reads one split's images, and labels if there are any, from IDX files in `directory`.
+
+    The files have their usual names, such as `train-images-idx3-ubyte`, `t10k-images.idx3-ubyte` or
+    `emnist-letters-test-images-idx3-ubyte`, with or without `.gz`. Images are uint8
+    `[num_examples, height, width]` or `[num_examples, height, width, channels]`. They are taken as
+    they lie: those of EMNIST are published transposed, and stay so.
+
+    Raises:
+      UserError: the directory cannot be listed, holds no or several images files of the split, or
+        a file is unsound (see `read_idx`), of a wrong type, shape or number, or mislabelled.
+    """
+    return _read_directory(f"idx:{directory}", Path(os.path.expanduser(directory)), split)
+
+
+def _check_sums(directory: Path) -> None:
+    try:
+        for line in (directory / "SHA256SUMS").read_text().splitlines():
+            sha256, name = line.split()
+            path = directory / name
+            if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+                raise UserError(
+                    f"{path} of the embedded MNIST is damaged: its SHA-256 is not {sha256}; install distgan again."
+                )
+    except OSError as error:
+        raise UserError(
+            f"{error.filename} of the embedded MNIST cannot be read ({error.strerror}); install distgan again."
+        ) from error
+
+
+def _read_directory(name: str, directory: Path, split: str) -> LabelledImages:
+    try:
+        listing = sorted(path.name for path in directory.iterdir())
+    except OSError as error:
+        raise UserError(f"--data={name} cannot be listed ({error.strerror}).") from error
+    images_name = _find("images", split, directory, listing)
+    if images_name is None:
+        example = "train-images-idx3-ubyte" if split == "train" else "t10k-images-idx3-ubyte"
+        raise UserError(
+            f"{directory} holds no images of the {split} split, which are named like {example} "
+            f"or {example}.gz: found {_enumerate(listing)}."
+        )
+    pixels = _read_pixels(directory / images_name)
+    labels_name = _find("labels", split, directory, listing)
+    if labels_name is None:
+        return LabelledImages(name, pixels, None)
+    labels = _read_labels(directory / labels_name)
+    if len(labels) != len(pixels):
+        raise UserError(
+            f"{directory / labels_name} holds {len(labels)} labels and {images_name} "
+            f"{len(pixels)} images: the numbers must be equal."
+        )
+    return LabelledImages(name, pixels, labels)
+
+
+def _find(kind: str, split: str, directory: Path, listing: list[str]) -> str | None:
+    pattern = re.compile(rf"(?:\w.*-)?{SPLITS[split]}-{kind}[-.]idx\d-\w+(?:\.gz)?")
+    found = [name for name in listing if pattern.fullmatch(name)]
+    # Torchvision leaves X beside the X.gz that it unpacked: they are one.
+    found = [name for name in found if name.removesuffix(".gz") not in found or name[-3:] != ".gz"]
+    if len(found) > 1:
+        raise UserError(
+            f"{directory} holds several files of {kind} of the {split} split, where one is "
+            f"needed: found {_enumerate(found)}; give each data set a directory of its own."
+        )
+    return found[0] if found else None
+
+
+def _enumerate(names: list[str], limit: int = 12) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return (", ".join(names[:limit]) or "nothing") + more
+
+
+def _read_pixels(path: Path) -> np.ndarray:
+    pixels = read_idx(path)
+    shape = list(pixels.shape)
+    if pixels.ndim not in (3, 4):
+        raise UserError(
+            f"{path} holds an array {shape}, which is not one of images: they are [number, height, "
+            "width] or [number, height, width, channels]."
+        )
+    if pixels.dtype != np.uint8:
+        raise UserError(f"{path} holds {pixels.dtype} values: images must be uint8, 0 to 255.")
+    if 0 in shape:
+        raise UserError(f"{path} holds no images: its header says {shape}.")
+    if min(pixels.shape[1:3]) < MIN_SIDE_PIXELS:
+        raise UserError(
+            f"{path} holds images too small to learn from: [number, height, width, ...] is "
+            f"{shape}, and height and width must be at least {MIN_SIDE_PIXELS}."
+        )
+    return pixels if pixels.ndim == 4 else pixels[..., np.newaxis]
+
+
+def _read_labels(path: Path) -> np.ndarray:
+    labels = read_idx(path)
+    if labels.ndim != 1:
+        raise UserError(
+            f"{path} holds an array {list(labels.shape)}, which is not one of labels: they are "
+            "[number]; take the file away to go without."
+        )
+    if labels.dtype.kind not in "ui":
+        raise UserError(f"{path} holds {labels.dtype} values: labels must be whole numbers.")
+    if len(labels) and labels.min() < 0:
+        raise UserError(f"{path} holds the label {labels.min()}: labels must be 0 or more.")
+    return labels.astype(np.int32)

@@ -1,0 +1,107 @@
+"""Tasks for image-to-image GANs that need no data of one's own: made of the embedded MNIST, a digit at a time."""
+
+import colorsys
+import hashlib
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from distgan.data.arrays import LabelledImages, open_mnist
+from distgan.data.base import Source, Wanted
+from distgan.data.images import fitted
+from distgan.errors import UserError
+
+SIDE_PIXELS = 32  # of a digit, 28 pixels wide, and its black edges
+BRIGHTEST_TEXTURE = 0.4  # of full intensity; digits are of full intensity
+CLASS_COLOURS = np.array([colorsys.hsv_to_rgb(label / 10, 1 if label % 2 else 0.6, 1) for label in range(10)])
+
+
+class _Derived(Source):
+    """Streams whose examples are computed of digits when they are asked for."""
+
+    def __init__(self, name: str, wanted: Wanted, streams: dict[str, int], images: int, make: "_Make") -> None:
+        """Give `streams`; `make(stream, examples)` gives pictures of 32x32, `images` of them along the channels."""
+        if wanted.channels not in (None, 3):
+            raise UserError(f"--data={name} has 3 channels: leave out --channels={wanted.channels}.")
+        height, width = wanted.image_size or (SIDE_PIXELS, SIDE_PIXELS)
+        margin = wanted.margin_pixels
+        super().__init__(
+            name, streams, (height, width, 3), (height + margin, width + margin, 3 * images),
+            hashlib.sha256(repr((name, streams, wanted)).encode()).hexdigest(),
+        )  # fmt: skip
+        self._make, self._fit = make, wanted.fit
+
+    def read(self, stream: str, examples: np.ndarray) -> np.ndarray:
+        """Compute examples, uint8 `[n, *example_shape]`."""
+        pixels = np.rint(self._make(stream, examples) * 255).astype(np.uint8)
+        height, width, channels = self.example_shape
+        if pixels.shape[1:3] == (height, width):
+            return pixels
+        halves = [half for picture in pixels for half in np.split(picture, channels // 3, axis=2)]
+        resized = np.stack([fitted(Image.fromarray(half), height, width, self._fit) for half in halves])
+        return np.concatenate([resized[first :: channels // 3] for first in range(channels // 3)], axis=3)
+
+
+_Make = Callable[[str, np.ndarray], np.ndarray]
+
+
+def open_edges(split: str, wanted: Wanted) -> Source:
+    """Pairs of a digit's outline, white on black, and the digit in the colour of its class."""
+    digits = _capped(open_mnist(split), wanted)
+
+    def make(_: str, examples: np.ndarray) -> np.ndarray:
+        intensity = _intensity(digits, examples)
+        colours = CLASS_COLOURS[digits.labels[examples]][:, None, None, :]  # type: ignore[index]
+        return np.concatenate([np.repeat(_outline(intensity), 3, axis=3), intensity * colours], axis=3)
+
+    return _Derived("mnist-edges", wanted, {"pairs": len(digits.pixels)}, 2, make)
+
+
+def open_domains(split: str, wanted: Wanted) -> Source:
+    """Digits of two domains, no digit in both: A is white on black, B is coloured on a texture."""
+    digits = _capped(open_mnist(split), wanted)
+
+    def make(stream: str, examples: np.ndarray) -> np.ndarray:
+        if stream == "A":
+            return np.repeat(_intensity(digits, 2 * examples), 3, axis=3)
+        return _on_texture(_intensity(digits, 2 * examples + 1), examples)
+
+    num_digits = len(digits.pixels)
+    return _Derived("mnist-domains", wanted, {"A": -(-num_digits // 2), "B": num_digits // 2}, 1, make)
+
+
+def _capped(digits: LabelledImages, wanted: Wanted) -> LabelledImages:
+    kept = digits.within_caps(wanted)
+    return LabelledImages(digits.name, digits.pixels[kept], digits.labels[kept])  # type: ignore[index]
+
+
+def _intensity(digits: LabelledImages, examples: np.ndarray) -> np.ndarray:
+    """Digits in the middle of 32x32 pixels, `[n, 32, 32, 1]` in [0, 1]."""
+    edge = (SIDE_PIXELS - digits.pixels.shape[1]) // 2
+    return np.pad(digits.pixels[examples] / 255.0, ((0, 0), (edge, edge), (edge, edge), (0, 0)))
+
+
+def _outline(intensity: np.ndarray) -> np.ndarray:
+    """Those of a digit's pixels that touch its ground, as `[n, height, width, 1]` of 0 and 1."""
+    inside = intensity > 0.5
+    surrounded = inside.copy()
+    for shift, axis in ((1, 1), (-1, 1), (1, 2), (-1, 2)):
+        surrounded &= np.roll(inside, shift, axis)
+    return (inside & ~surrounded).astype(np.float64)
+
+
+def _on_texture(intensity: np.ndarray, examples: np.ndarray) -> np.ndarray:
+    """Digits in a colour, over dark stripes of another; which ones depends on the example's number only."""
+    draws = np.stack([np.random.default_rng([int(example), 1]).random(6) for example in examples])
+    hue, ground_hue, angle, pitch, phase, depth = (draws[:, number, None, None] for number in range(6))
+    rows, columns = np.mgrid[:SIDE_PIXELS, :SIDE_PIXELS][:, None]
+    along = columns * np.cos(np.pi * angle) + rows * np.sin(np.pi * angle)
+    stripes = 0.5 + 0.5 * np.sin(along * 2 * np.pi / (4 + 4 * pitch) + 2 * np.pi * phase)
+    ground = BRIGHTEST_TEXTURE * (0.4 + 0.6 * (0.5 + 0.5 * depth) * stripes)[..., None] * _rainbow(ground_hue)
+    return intensity * _rainbow(hue) + (1 - intensity) * ground
+
+
+def _rainbow(hue: np.ndarray) -> np.ndarray:
+    """Bright colours, `[..., 3]` in [0, 1], of hues in [0, 1)."""
+    return np.clip(np.abs((hue[..., None] + np.array([0, 2 / 3, 1 / 3])) % 1 * 6 - 3) - 1, 0, 1)

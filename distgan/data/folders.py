@@ -1,0 +1,221 @@
+"""Data sets in folders of image files: of one kind, in pairs, or of two domains."""
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from distgan.data.base import Source, Wanted, refuse_faults
+from distgan.data.images import BadImageError, fitted, open_picture, with_channels
+from distgan.data.trees import FileSizes, first_of_classes, image_files, matched, pair_folders
+from distgan.errors import UserError
+
+MOST_SAMPLED = 1000  # files are decoded when a data set is opened
+NUM_THREADS = min(8, len(os.sched_getaffinity(0)))
+
+
+class Seen(NamedTuple):
+    """A picture of the sample: its example's first file, its (height, width), whether it is grey."""
+
+    path: str
+    size: tuple[int, int]
+    grey: bool
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """The files of a data set.
+
+    name: the --data value that opens it.
+    root: the directory that paths are relative to.
+    streams: of each stream a list of paths, or two equally long ones where two files make an example.
+    halved: whether each file is a pair, side by side.
+    faults: files that are no images, each with the reason.
+    """
+
+    name: str
+    root: str
+    streams: dict[str, tuple[list[str], ...]]
+    halved: bool = False
+    faults: dict[str, str] = field(default_factory=dict)
+
+    def paths(self, stream: str, number: int) -> list[str]:
+        """Give the paths of an example's one or two files."""
+        return [paths[number] for paths in self.streams[stream]]
+
+    def pictures(self, stream: str, number: int, size: tuple[int, int] | None) -> list[Image.Image]:
+        """Decode an example's pictures; give none where a file is bad, which becomes one of `faults`."""
+        pictures = []
+        for path in self.paths(stream, number):
+            try:
+                if path not in self.faults:
+                    pictures += self._decode(path, size)
+            except BadImageError as error:
+                self.faults[path] = str(error)
+            if path in self.faults:
+                return []
+        return pictures
+
+    def _decode(self, path: str, size: tuple[int, int] | None) -> list[Image.Image]:
+        picture = open_picture(os.path.join(self.root, path), size)
+        if not self.halved:
+            return [picture]
+        width, height = picture.size
+        if width % 2:
+            raise BadImageError(f"no two halves: {height}x{width}, whose width is odd")
+        return [picture.crop((left, 0, left + width // 2, height)) for left in (0, width // 2)]
+
+    def mismatch(self, stream: str, number: int, pictures: list[Image.Image]) -> str | None:
+        """Say how the pictures of a pair differ in size, if they do."""
+        if len({picture.size for picture in pictures}) < 2:
+            return None
+        a, b = (f"{picture.height}x{picture.width}" for picture in pictures)
+        return f"{a}, and {self.paths(stream, number)[-1]} is {b}"
+
+
+@dataclass(eq=False, kw_only=True)
+class FileSource(Source):
+    """A data set whose files are decoded whenever they are read.
+
+    files: the files.
+    fit: what is done to a picture of another size.
+    """
+
+    files: ImageFiles = field(repr=False)
+    fit: str
+    pool: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, NUM_THREADS), repr=False)
+
+    def read(self, stream: str, examples: np.ndarray) -> np.ndarray:
+        """Decode examples, uint8 `[n, *example_shape]`, with the next good one in the place of a bad one.
+
+        Raises:
+          UserError: all examples of the stream are bad.
+        """
+        pixels = np.empty((len(examples), *self.example_shape), np.uint8)
+        for place, example in enumerate(self.pool.map(partial(self._good, stream), examples.tolist())):
+            pixels[place] = example
+        return pixels
+
+    def _good(self, stream: str, number: int) -> np.ndarray:
+        num_examples = self.streams[stream]
+        for candidate in chain(range(number, num_examples), range(number)):
+            pictures = self.files.pictures(stream, candidate, _draft_size(self.files, self.example_shape[:2]))
+            mismatch = self.files.mismatch(stream, candidate, pictures)
+            if mismatch:
+                self.faults[self.files.paths(stream, candidate)[0]] = mismatch
+            elif pictures:
+                return self._example(pictures)
+        raise UserError(f"--data={self.name}: none of its {num_examples} {stream} can be read: mend the files.")
+
+    def _example(self, pictures: list[Image.Image]) -> np.ndarray:
+        height, width, _ = self.example_shape
+        alike = [with_channels(picture, self.image_shape[2]) for picture in pictures]
+        return np.concatenate([fitted(picture, height, width, self.fit) for picture in alike], axis=-1)
+
+
+def open_folder(directory: str, split: str, wanted: Wanted) -> Source:
+    """Open a tree of images, all of one kind, whatever the split; its top folders are classes.
+
+    Raises:
+      UserError: there are no images, too many are bad, or they differ in size and none is wanted.
+    """
+    name, root = f"folder:{directory}", os.path.expanduser(directory)
+    sizes = image_files(f"--data={name}", root, "")
+    return _opened(ImageFiles(name, root, {"images": (first_of_classes(list(sizes), wanted),)}), sizes, wanted)
+
+
+def open_pairs(directory: str, split: str, wanted: Wanted) -> Source:
+    """Open pairs: the left and right halves of files, or the files of one name in two folders A and B.
+
+    Raises:
+      UserError: as `open_folder`; or a file lacks its other, or the two of a pair differ in size.
+    """
+    name, root = f"pairs:{directory}", os.path.expanduser(directory)
+    folders = pair_folders(f"--data={name}", root, split)
+    listings = [image_files(f"--data={name}", root, folder) for folder in folders]
+    halved = len(folders) == 1
+    paths = (list(listings[0]),) if halved else matched(f"--data={name}", folders, listings)
+    sizes = {path: size for listing in listings for path, size in listing.items()}
+    return _opened(ImageFiles(name, root, {"pairs": paths}, halved), sizes, wanted)
+
+
+def open_unpaired(directory: str, split: str, wanted: Wanted) -> Source:
+    """Open two domains: the folders testA and testB if that is the split and both are there, else trainA and trainB.
+
+    Raises:
+      UserError: as `open_folder`.
+    """
+    name, root = f"unpaired:{directory}", os.path.expanduser(directory)
+    has_test = all(os.path.isdir(os.path.join(root, folder)) for folder in ("testA", "testB"))
+    prefix = "test" if split == "test" and has_test else "train"
+    listings = {domain: image_files(f"--data={name}", root, prefix + domain) for domain in "AB"}
+    files = ImageFiles(name, root, {domain: (list(listing),) for domain, listing in listings.items()})
+    return _opened(files, listings["A"] | listings["B"], wanted)
+
+
+def _opened(files: ImageFiles, sizes: FileSizes, wanted: Wanted) -> Source:
+    seen = _sample(files, wanted.image_size)
+    height, width = wanted.image_size or _one_size(files.name, seen)
+    channels = wanted.channels or (1 if all(picture.grey for picture in seen) else 3)
+    margin, pictures = wanted.margin_pixels, 2 if "pairs" in files.streams else 1
+    return FileSource(
+        files.name,
+        {stream: len(paths[0]) for stream, paths in files.streams.items()},
+        (height, width, channels),
+        (height + margin, width + margin, channels * pictures),
+        _fingerprint(files, sizes, (height, width, channels, margin, wanted.fit)),
+        faults=files.faults,
+        num_files=sum(len(paths) for lists in files.streams.values() for paths in lists),
+        files=files,
+        fit=wanted.fit,
+    )
+
+
+def _sample(files: ImageFiles, size: tuple[int, int] | None) -> list[Seen]:
+    most = MOST_SAMPLED // sum(len(lists) for lists in files.streams.values())
+    examples = []
+    for stream, (paths, *_) in files.streams.items():
+        number = min(len(paths), most)
+        examples += [(stream, place * len(paths) // number) for place in range(number)]
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        seen = [picture for found in pool.map(partial(_look, files, size), examples) for picture in found]
+    num_files = sum(len(files.streams[stream]) for stream, _ in examples)
+    refuse_faults(files.name, dict(sorted(files.faults.items())), num_files)
+    return seen
+
+
+def _look(files: ImageFiles, size: tuple[int, int] | None, example: tuple[str, int]) -> list[Seen]:
+    pictures = files.pictures(*example, _draft_size(files, size))
+    path = files.paths(*example)[0]
+    mismatch = files.mismatch(*example, pictures)
+    if mismatch:
+        raise UserError(f"--data={files.name}: {path} is {mismatch}: the two of a pair must be of one size.")
+    return [Seen(path, (picture.height, picture.width), picture.mode == "L") for picture in pictures]
+
+
+def _draft_size(files: ImageFiles, size: tuple[int, int] | None) -> tuple[int, int] | None:
+    # A pair's sizes are compared, and its width halved, as they are in the files.
+    return None if "pairs" in files.streams else size
+
+
+def _one_size(name: str, seen: list[Seen]) -> tuple[int, int]:
+    paths = {picture.size: picture.path for picture in reversed(seen)}
+    if len(paths) > 1:
+        some = " and ".join(f"{height}x{width} ({paths[height, width]})" for height, width in sorted(paths)[:2])
+        raise UserError(f"--data={name} holds images of several sizes, such as {some}: give --image_size=HxW.")
+    return next(iter(paths))
+
+
+def _fingerprint(files: ImageFiles, sizes: FileSizes, settings: tuple[object, ...]) -> str:
+    digest = hashlib.sha256(repr((files.name.partition(":")[0], list(files.streams), settings)).encode())
+    for lists in files.streams.values():
+        for paths in lists:
+            for path in paths:
+                digest.update(os.fsencode(f"{path}\0{sizes[path]}\0"))
+    return digest.hexdigest()

@@ -1,0 +1,61 @@
+"""Data sets of tensorflow-datasets, where it is installed."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from distgan.data.base import Source, Wanted
+from distgan.data.images import fitted, with_channels
+from distgan.errors import UserError
+
+
+class TfdsSource(Source):
+    """The images of a data set with random access; what it lacks is downloaded and prepared at the first opening."""
+
+    def __init__(self, name: str, examples: Any, wanted: Wanted) -> None:
+        """Read from `examples`, a sequence of features, among them an "image", uint8 `[height, width, channels]`."""
+        first = examples[0]["image"]
+        self._channels = wanted.channels or (1 if first.shape[2] == 1 else 3)
+        height, width = wanted.image_size or first.shape[:2]
+        margin = wanted.margin_pixels
+        super().__init__(
+            f"tfds:{name}", {"images": len(examples)}, (height, width, self._channels),
+            (height + margin, width + margin, self._channels),
+            hashlib.sha256(repr((name, len(examples), wanted)).encode()).hexdigest(),
+        )  # fmt: skip
+        self._examples, self._fit = examples, wanted.fit
+
+    def read(self, stream: str, examples: np.ndarray) -> np.ndarray:
+        """Decode examples, uint8 `[n, *example_shape]`."""
+        height, width, _ = self.example_shape
+        found = self._examples.__getitems__([int(number) for number in examples])
+        return np.stack([fitted(self._picture(one["image"]), height, width, self._fit) for one in found])
+
+    def _picture(self, pixels: np.ndarray) -> Image.Image:
+        return with_channels(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), self._channels)
+
+
+def open_tfds(name: str, split: str, wanted: Wanted) -> Source:
+    """Open a data set by its name in tensorflow-datasets, such as "cifar10".
+
+    Raises `UserError` where tensorflow-datasets is missing or has no such images.
+    """
+    try:
+        import tensorflow_datasets
+    except ImportError as error:
+        raise UserError(
+            f"--data=tfds:{name} needs tensorflow-datasets, which is not installed here ({error}): run `pip install "
+            "tensorflow-datasets array-record`."
+        ) from None
+    try:
+        info = tensorflow_datasets.builder(name).info
+        examples = tensorflow_datasets.data_source(name, split=split if split in info.splits else "train")
+    except Exception as error:  # the library raises errors of many kinds, and of its own
+        raise UserError(f"--data=tfds:{name} can't be opened ({str(error).splitlines()[0]}).") from None
+    if "image" not in info.features or wanted.max_classes or wanted.max_images_per_class:
+        raise UserError(
+            f"--data=tfds:{name} must have a feature `image`, and no --max_classes or --max_images_per_class."
+        )
+    return TfdsSource(name, examples, wanted)

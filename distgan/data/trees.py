@@ -1,0 +1,106 @@
+"""Trees of image files: which files there are, sorted into classes and pairs; nothing is opened.
+
+Paths are relative to the data set's directory and sorted by code point, so that all machines number files alike.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+
+from distgan.data.base import Wanted
+from distgan.data.images import EXTENSIONS
+from distgan.errors import UserError
+
+LOOKED_FOR = f"images ({', '.join(EXTENSIONS)})"
+SPLITS = {"train": ("train", ""), "test": ("test", "val", "train", "")}  # folders, the best first
+
+FileSizes = dict[str, int]  # in bytes, by path
+
+
+def image_files(what: str, root: str, top: str) -> FileSizes:
+    """Find the files under a folder of a root, by their names, with their sizes.
+
+    what: the flag and its value, which begin the sentence of a `UserError` where there are none.
+    """
+    sizes: FileSizes = {}
+    waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [(top, ())]
+    try:
+        while waiting:
+            folder, above = waiting.pop()
+            status = os.stat(os.path.join(root, folder))
+            here = (status.st_dev, status.st_ino)
+            if here not in above:  # as it is behind a link to a folder that the link is in
+                waiting += [(path, (*above, here)) for path in _scan(root, folder, sizes)]
+    except OSError as error:
+        problem = f"{error.filename} cannot be listed ({error.strerror})"
+        raise UserError(f"{what}: {problem}: give a directory of {LOOKED_FOR}.") from error
+    if not sizes:
+        raise UserError(f"{what}: {os.path.join(root, top)} holds no {LOOKED_FOR}: give a directory that does.")
+    return dict(sorted(sizes.items()))
+
+
+def _scan(root: str, folder: str, sizes: FileSizes) -> list[str]:
+    folders = []
+    with os.scandir(os.path.join(root, folder)) as entries:
+        for entry in entries:
+            path = os.path.join(folder, entry.name)
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                continue
+            if entry.is_dir():
+                folders.append(path)
+            elif entry.name.lower().endswith(EXTENSIONS) and (entry.is_file() or entry.is_symlink()):
+                # What a link points to may be missing; that is told when it is decoded.
+                sizes[path] = entry.stat(follow_symlinks=entry.is_file()).st_size
+    return folders
+
+
+def first_of_classes(paths: list[str], wanted: Wanted) -> list[str]:
+    """Take the files of as many top folders as are wanted, and of each as many as are wanted."""
+    classes: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        classes[path.rpartition("/")[0].partition("/")[0]].append(path)
+    # Files beside class folders, under "", come after all classes.
+    chosen = sorted(classes, key=lambda folder: (not folder, folder))[: wanted.max_classes]
+    return sorted(path for folder in chosen for path in classes[folder][: wanted.max_images_per_class])
+
+
+def pair_folders(what: str, root: str, split: str) -> tuple[str, ...]:
+    """Find the folders A and B of a split, or the one folder whose files are pairs themselves.
+
+    Raises `UserError` where A or B is alone.
+    """
+    for folder in SPLITS[split]:
+        for layout in (f"{folder}@", os.path.join(folder, "@"), os.path.join("@", folder)):
+            both = (layout.replace("@", "A"), layout.replace("@", "B"))
+            missing = [one for one in both if not os.path.isdir(os.path.join(root, one))]
+            if not missing:
+                return both
+            if len(missing) == 1:
+                raise UserError(f"{what}: {os.path.join(root, missing[0])} is missing: pairs take both folders.")
+        if os.path.isdir(os.path.join(root, folder)):
+            return (folder,)
+    return ("",)
+
+
+def matched(what: str, folders: Sequence[str], listings: list[FileSizes]) -> tuple[list[str], ...]:
+    """Match the files of two folders by their names: two equally long lists.
+
+    Raises `UserError` where one lacks its other.
+    """
+    by_stem = [_by_stem(what, folder, listing) for folder, listing in zip(folders, listings, strict=True)]
+    in_a, in_b = by_stem
+    lone = sorted(in_a.keys() ^ in_b.keys())
+    if lone:
+        path, other = (in_a[lone[0]], folders[1]) if lone[0] in in_a else (in_b[lone[0]], folders[0])
+        more = f" ({len(lone) - 1} more files lack theirs)" if len(lone) > 1 else ""
+        raise UserError(f"{what}: {path} lacks the other of its pair{more}: add it to {other} or remove this.")
+    return tuple([stems[stem] for stem in sorted(in_a)] for stems in by_stem)
+
+
+def _by_stem(what: str, folder: str, listing: FileSizes) -> dict[str, str]:
+    stems: dict[str, str] = {}
+    for path in listing:
+        known = stems.setdefault(os.path.splitext(path[len(folder) :])[0], path)
+        if known != path:
+            raise UserError(f"{what}: {known} and {path} are both for one pair: remove one of them.")
+    return stems

@@ -1,0 +1,118 @@
+"""CycleGAN: image-to-image translation learnt without pairs (Zhu et al. 2017)."""
+
+import keras
+import tensorflow as tf
+
+from distgan.config import Config
+from distgan.data.order import Draws
+from distgan.data.pipeline import Batch
+from distgan.gans import losses
+from distgan.gans.base import Losses
+from distgan.gans.history import ImageHistory
+from distgan.gans.translation import DIRECTIONS, Translator, refuse_size
+from distgan.nets.layers import SumInStep
+from distgan.nets.patch import patch_discriminator
+from distgan.nets.resnet import resnet, suitable_blocks
+
+SMALLEST_PIXELS = 32
+THRESHOLD = 0.5  # between 1, the least-squares label of real images, and 0
+
+
+class CycleGAN(Translator):
+    """Two generators, from A to B and from B to A, each against a discriminator of the domain it paints.
+
+    All move at once: the generators against the discriminators as they are, these on fakes from the history.
+    """
+
+    players = {  # noqa: RUF012 - never mutated
+        "generator": ("generator_AtoB", "generator_BtoA"),
+        "discriminator": ("discriminator_A", "discriminator_B"),
+    }
+    phases = (("generator", "discriminator"),)
+    image_phases = (True,)
+    streams = ("A", "B")
+    directions = DIRECTIONS
+
+    def __init__(self, config: Config, image_shape: tuple[int, int, int], sum_in_step: SumInStep) -> None:
+        """Make the networks and the histories. Raises `UserError` where images of the shape don't suit them."""
+        super().__init__()
+        refuse_size(image_shape, 4, SMALLEST_PIXELS)
+
+        def generator(direction: str) -> keras.Model:
+            blocks = config.residual_blocks or suitable_blocks(*image_shape[:2])
+            return resnet(
+                f"generator_{direction}", image_shape,
+                filters=config.filters, residual_blocks=blocks, recompute=config.recompute, seed=config.seed,
+            )  # fmt: skip
+
+        generators = {f"generator_{direction}": generator(direction) for direction in DIRECTIONS}
+        discriminators = {
+            name: patch_discriminator(
+                name, image_shape, num_images=1, filters=config.filters, batch_norm=None, seed=config.seed
+            )
+            for name in self.players["discriminator"]
+        }
+        self.networks = generators | discriminators
+        if config.average_half_life_images:
+            self.averages = {f"generator_{direction}": generator(direction) for direction in DIRECTIONS}
+        self._histories = {
+            domain: ImageHistory(domain, config.history_size, image_shape, sum_in_step)
+            for domain in self.streams
+            if config.history_size
+        }
+        for domain, history in self._histories.items():
+            self.memory |= {f"history_{domain}/images": history.images, f"history_{domain}/filled": history.filled}
+        self._cycle_weight, self._identity_weight = config.cycle_weight, config.identity_weight
+
+    def losses(self, batch: Batch, phase: tuple[str, ...]) -> Losses:
+        """Least squares, cycle consistency and identity (eq. 1 to 3, sec. 5.2), summed over both directions."""
+        logged: dict[str, tf.Tensor] = {}
+        for source, target in (("A", "B"), ("B", "A")):
+            for name, value in self._one_way(batch, source, target).items():
+                logged[name] = logged[name] + value if name in logged else value
+        identity = self._cycle_weight * self._identity_weight * logged["loss/identity"]
+        sums = {
+            "generator": logged["loss/game"] + self._cycle_weight * logged["loss/cycle"] + identity,
+            "discriminator": logged.pop("halved"),
+        }
+        means = {name: value / 2 for name, value in logged.items() if name.startswith("accuracy/")}
+        return sums, logged | means | {f"loss/{player}": value for player, value in sums.items()}
+
+    def _one_way(self, batch: Batch, source: str, target: str) -> dict[str, tf.Tensor]:
+        """Sums over this replica's examples, of the way from one domain to the other and back."""
+        there, back = self.networks[f"generator_{source}to{target}"], self.networks[f"generator_{target}to{source}"]
+        discriminator = self.networks[f"discriminator_{target}"]
+        images, reals = batch.images[source], batch.images[target]
+        fakes = there(images, training=True)
+        real_logits = discriminator(reals, training=True)
+        shown = tf.stop_gradient(fakes)
+        if target in self._histories:
+            shown = self._histories[target].exchange(shown, batch)
+        shown_logits = discriminator(shown, training=True)
+        terms = {
+            "loss/game": losses.least_squares_generator_loss(discriminator(fakes, training=True)),
+            "loss/cycle": losses.l1(back(fakes, training=True), images),
+            "loss/identity": losses.l1(there(reals, training=True), reals) if self._identity_weight else tf.zeros([1]),
+            # Halved, so that it learns more slowly than the generator (appendix 7.1).
+            "halved": losses.least_squares_discriminator_loss(real_logits, shown_logits) / 2,
+        }
+        sums = {name: tf.reduce_sum(values) for name, values in terms.items()}
+        return sums | losses.accuracies(real_logits, shown_logits, THRESHOLD)
+
+    def translate(self, images: tf.Tensor, direction: str, draws: Draws) -> tf.Tensor:
+        """Images as the generator of a direction translates them."""
+        return self.shown(f"generator_{direction}")(images, training=False)
+
+    def preview(self, count: int, seed: int, held_out: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Held-out images there and back: A, A to B and back to A in one half of the pictures; the same from B."""
+        rows = []
+        for source, direction, back, number in (
+            ("A", *DIRECTIONS, -(-count // 2)),
+            ("B", *DIRECTIONS[::-1], count // 2),
+        ):
+            images = held_out[source][:number]
+            draws = Draws(f"{seed}/preview", 0, 0, len(images))
+            fakes = self.translate(images, direction, draws)
+            returned = self.translate(fakes, back, draws)
+            rows.append(tf.concat([images, tf.cast(fakes, tf.float32), tf.cast(returned, tf.float32)], 2))
+        return tf.concat(rows, 0)

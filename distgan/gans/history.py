@@ -1,0 +1,71 @@
+"""A history of fakes, so that a discriminator also sees what the generator made before (Shrivastava et al. 2017)."""
+
+import tensorflow as tf
+
+from distgan.data.pipeline import Batch
+from distgan.nets.layers import SumInStep
+
+
+class ImageHistory:
+    """The fakes of one domain that are kept: a part of the run's state, the same on all replicas.
+
+    Attributes:
+        images: `[size, height, width, channels]`; filled: how many of them there are yet.
+    """
+
+    def __init__(self, name: str, size: int, image_shape: tuple[int, int, int], sum_in_step: SumInStep) -> None:
+        """Start empty; in the scope of the replicas. `sum_in_step` tells all replicas of all fakes."""
+        dtype = tf.as_dtype(tf.keras.config.dtype_policy().variable_dtype)
+        self.images = tf.Variable(tf.zeros([size, *image_shape], dtype), trainable=False)
+        self.filled = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._name, self._size, self._sum_in_step = name, size, sum_in_step
+
+    def exchange(self, fakes: tf.Tensor, batch: Batch) -> tf.Tensor:
+        """Hand in this replica's fakes, and get as many to show, `[count, height, width, channels]`.
+
+        Fakes come one after the other: while the history is not full, each is kept and shown; then, for every other
+        one, at random, a kept one is shown and gives its place to it.
+        """
+        draws = batch.together(self._name)
+        swaps = draws.of("swaps").uniform(())
+        slots = tf.cast(draws.of("slots").uniform(()) * self._size, tf.int64) % self._size
+        kept, shown, filled = exchanges(self.filled, swaps < 0.5, slots, self._size)
+        of_all = tf.concat([self.images, self._of_all_replicas(fakes, batch)], 0)
+        self.images.assign(tf.gather(of_all, kept))
+        self.filled.assign(filled)
+        first, count = batch.draws.first, tf.cast(batch.draws.count, tf.int64)
+        return tf.cast(tf.gather(of_all, shown[first : first + count]), fakes.dtype)
+
+    def _of_all_replicas(self, fakes: tf.Tensor, batch: Batch) -> tf.Tensor:
+        """The fakes of the whole global batch: each replica adds its rows to zeros."""
+        before = tf.cast(batch.draws.first, tf.int32)
+        after = batch.size - before - tf.cast(batch.draws.count, tf.int32)
+        rows = tf.pad(tf.cast(fakes, self.images.dtype), [[before, after], [0, 0], [0, 0], [0, 0]])
+        return self._sum_in_step([tf.ensure_shape(rows, [batch.size, *fakes.shape[1:]])])[0]
+
+
+def exchanges(
+    filled: tf.Tensor, swaps: tf.Tensor, slots: tf.Tensor, size: int
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Who is where after a batch, as places in a line of the `size` kept ones and then the batch's.
+
+    `swaps`, bool `[batch]`, and `slots`, int64 `[batch]`, say for each of the batch whether it changes places with a
+    kept one, and with which. Returns who is kept, int64 `[size]`, who is shown, int64 `[batch]`, and how many are kept.
+    """
+
+    def step(number: tf.Tensor, kept: tf.Tensor, shown: tf.Tensor, filled: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        is_filling = filled < size
+        slot = tf.where(is_filling, filled, slots[number])
+        new = tf.cast(number, tf.int64) + size
+        is_kept = is_filling | swaps[number]
+        old = tf.where(is_kept & ~is_filling, kept[slot], new)
+        kept = tf.where(is_kept & (tf.range(size, dtype=tf.int64) == slot), new, kept)
+        shown = tf.tensor_scatter_nd_update(shown, [[number]], [old])
+        return number + 1, kept, shown, filled + tf.cast(is_filling, tf.int64)
+
+    batch_size = swaps.shape[0]
+    start = (
+        tf.constant(0), tf.range(size, dtype=tf.int64), tf.zeros([batch_size], tf.int64), tf.identity(filled)
+    )  # fmt: skip
+    _, kept, shown, filled = tf.while_loop(lambda number, *_: number < batch_size, step, start)
+    return kept, shown, filled

@@ -1,0 +1,81 @@
+"""Pix2Pix: image-to-image translation learnt from pairs (Isola et al. 2017)."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from distgan.config import Config
+from distgan.data.order import Draws
+from distgan.data.pipeline import Batch
+from distgan.gans import losses
+from distgan.gans.base import Losses
+from distgan.gans.translation import DIRECTIONS, Translator, refuse_size
+from distgan.nets.layers import BatchNorm, SumInStep
+from distgan.nets.patch import patch_discriminator
+from distgan.nets.unet import suitable_depth, unet
+
+SMALLEST_PIXELS = 32
+
+
+class Pix2Pix(Translator):
+    """A generator of a target from an input, and a discriminator that sees the input beside the target or the fake.
+
+    Both move at once: the discriminator on the fakes from before the generator's move.
+    """
+
+    players = {"generator": ("generator",), "discriminator": ("discriminator",)}  # noqa: RUF012 - never mutated
+    phases = (("generator", "discriminator"),)
+    image_phases = (True,)
+    streams = ("pairs",)
+
+    def __init__(self, config: Config, image_shape: tuple[int, int, int], sum_in_step: SumInStep) -> None:
+        """Make the networks. Raises `UserError` where they can't be had for images of the shape."""
+        super().__init__()
+        depth = config.depth or max(1, suitable_depth(*image_shape[:2]))
+        refuse_size(image_shape, 2**depth, SMALLEST_PIXELS)
+        shared: dict[str, Any] = {
+            "filters": config.filters, "batch_norm": BatchNorm(config.normalization, sum_in_step), "seed": config.seed,
+        }  # fmt: skip
+
+        def generator() -> keras.Model:
+            return unet(image_shape, depth=depth, dropout=config.dropout, **shared)
+
+        discriminator = patch_discriminator("discriminator", image_shape, num_images=2, **shared)
+        self.networks = {"generator": generator(), "discriminator": discriminator}
+        if config.average_half_life_images:
+            self.averages = {"generator": generator()}
+        self.directions = (config.direction,)
+        self._l1_weight = config.l1_weight
+
+    def losses(self, batch: Batch, phase: tuple[str, ...]) -> Losses:
+        """Cross-entropy over patches and, for the generator, the L1 distance to the target (eq. 1 to 4)."""
+        generator, discriminator = self.networks["generator"], self.networks["discriminator"]
+        draws = batch.draws
+        inputs, targets = self._input_and_target(batch.images["pairs"])
+        fakes = generator(inputs, training=True, draws=draws.of("generator"))
+        real_logits = discriminator([inputs, targets], training=True, draws=draws.of("real"))
+        fake_logits = discriminator([inputs, fakes], training=True, draws=draws.of("fake"))
+        distance = tf.reduce_sum(losses.l1(fakes, targets))
+        game = tf.reduce_sum(losses.non_saturating_loss(fake_logits))
+        sums = {
+            "generator": game + self._l1_weight * distance,
+            # Halved, so that it learns more slowly than the generator (sec. 3.3).
+            "discriminator": tf.reduce_sum(losses.discriminator_loss(real_logits, fake_logits)) / 2,
+        }
+        logged = {f"loss/{player}": value for player, value in sums.items()} | {"loss/l1": distance}
+        return sums, logged | losses.accuracies(real_logits, fake_logits)
+
+    def _input_and_target(self, pairs: tf.Tensor) -> list[tf.Tensor]:
+        halves = tf.split(pairs, 2, axis=3)
+        return halves if self.directions == DIRECTIONS[:1] else halves[::-1]
+
+    def translate(self, images: tf.Tensor, direction: str, draws: Draws) -> tf.Tensor:
+        """Images as the generator translates them, with dropout, and normalised by their own statistics (sec. 3.3)."""
+        return self.shown("generator")(images, training=False, draws=draws, own_statistics=True)
+
+    def preview(self, count: int, seed: int, held_out: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Held-out pairs: input, output and target side by side."""
+        inputs, targets = self._input_and_target(held_out["pairs"][:count])
+        outputs = self.translate(inputs, self.directions[0], Draws(f"{seed}/preview", 0, 0, len(inputs)))
+        return tf.concat([inputs, tf.cast(outputs, tf.float32), targets], 2)

@@ -1,0 +1,122 @@
+"""Which MNIST digit does an image show? A classifier trained by benchmarks/train_digit_classifier.py."""
+
+import functools
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from distgan.errors import UserError
+from distgan.nets.classifier import classifier
+
+WEIGHTS = Path(__file__).with_name("digits.npz")
+WEIGHTS_SHA256 = "0"
+IMAGE_SHAPE = (28, 28, 1)
+NUM_CLASSES = 10
+PADDED_SIZE = 32  # MNIST's 28 and 2 black pixels on each side
+STRETCHED_ABOVE = 0.0  # brightness in [-1, 1]; an image that is darker everywhere shows nothing to be made brighter
+BATCH_SIZE = 500
+
+
+@functools.cache
+def load(path: Path = WEIGHTS) -> keras.Model:
+    """Build the classifier of `[batch, 28, 28, 1]` with the weights that came with distgan; once, then kept.
+
+    Raises:
+      UserError: the weights are missing or their SHA-256 is not WEIGHTS_SHA256.
+    """
+    weights = _read_weights(path)
+    model = classifier(IMAGE_SHAPE, NUM_CLASSES, seed=0)
+    for variable in model.weights:
+        variable.assign(weights[variable.path])
+    return model
+
+
+def read_digits(images: Any) -> np.ndarray:
+    """The digit that each image shows, int64 `[batch]`; see `prepare` for the images."""
+    return logits(images).argmax(1).astype(np.int64)
+
+
+def logits(images: Any) -> np.ndarray:
+    """The classifier's logits, float32 `[batch, 10]`; see `prepare` for the images."""
+    return _outputs_of("logits", images)
+
+
+def features(images: Any) -> np.ndarray:
+    """The classifier's last layer but one, float32 `[batch, 64]`, 0 or more; see `prepare` for the images."""
+    return _outputs_of("features", images)
+
+
+def prepare(images: np.ndarray) -> np.ndarray:
+    """Make of light digits on black, `[batch, size, size, 1 or 3]` in [-1, 1], what the classifier reads.
+
+    A size of 28 is kept; 32 is cut to its middle 28; a multiple of 32 is averaged down to 32 first. Colours become
+    grey by their brightest channel. MNIST's digits are white at their core, so an image whose brightest value is above
+    STRETCHED_ABOVE is stretched to make that value 1, and black stays black.
+
+    Raises:
+      ValueError: the images have another shape.
+    """
+    _check_shape(images.shape)
+    grey = images.astype(np.float32).max(3, keepdims=True)
+    if grey.shape[1] != IMAGE_SHAPE[0]:
+        grey = _cut(_average_down(grey))
+    brightest = grey.max((1, 2, 3), keepdims=True)
+    top = np.where(brightest > STRETCHED_ABOVE, brightest, np.float32(1))
+    return (grey + 1) * (2 / (top + 1)) - 1
+
+
+def _read_weights(path: Path) -> dict[str, np.ndarray]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"{path} of the digit classifier cannot be read ({error.strerror}); install distgan again."
+        ) from error
+    if hashlib.sha256(content).hexdigest() != WEIGHTS_SHA256:
+        raise UserError(
+            f"{path} of the digit classifier is damaged: its SHA-256 is not {WEIGHTS_SHA256}; install distgan again."
+        )
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        return dict(stored)
+
+
+@functools.cache
+def _up_to(layer: str) -> keras.Model:
+    model = load()
+    return keras.Model(model.input, model.get_layer(layer).output, name=layer)
+
+
+def _outputs_of(layer: str, images: Any) -> np.ndarray:
+    """Run in batches, so that memory does not grow with the images."""
+    model = _up_to(layer)
+    starts = range(0, max(len(images), 1), BATCH_SIZE)  # one, of nothing, for no images
+    batches = (prepare(np.asarray(images[start : start + BATCH_SIZE])) for start in starts)
+    return np.concatenate([np.asarray(model(batch, training=False)) for batch in batches])
+
+
+def _check_shape(shape: tuple[int, ...]) -> None:
+    if len(shape) == 4:
+        _, height, width, channels = shape
+        of_size = height == IMAGE_SHAPE[0] or (height > 0 and height % PADDED_SIZE == 0)
+        if height == width and of_size and channels in (1, 3):
+            return
+    raise ValueError(
+        f"Images of shape {list(shape)} cannot be read: they must be [batch, size, size, 1 or 3], "
+        f"of size {IMAGE_SHAPE[0]} or a multiple of {PADDED_SIZE}."
+    )
+
+
+def _average_down(images: np.ndarray) -> np.ndarray:
+    """Average squares of pixels, to make `[batch, 32, 32, 1]`."""
+    factor = images.shape[1] // PADDED_SIZE
+    return images.reshape(-1, PADDED_SIZE, factor, PADDED_SIZE, factor, 1).mean((2, 4))
+
+
+def _cut(images: np.ndarray) -> np.ndarray:
+    """Cut `[batch, 32, 32, 1]` to its middle `[batch, 28, 28, 1]`."""
+    edge = (PADDED_SIZE - IMAGE_SHAPE[0]) // 2
+    return images[:, edge:-edge, edge:-edge]

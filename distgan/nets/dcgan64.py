@@ -1,0 +1,58 @@
+"""The networks of the `dcgan64` and `faces` recipes: Radford et al. 2015, figure 1, for images of any size."""
+
+import keras
+
+from distgan.nets.layers import BatchNorm, Layers, centre_crop, leaky_relu, network, relu, scaled_down
+
+LEAK = 0.2  # negative slope of the leaky ReLUs
+DEVIATION = 0.02  # of the initial weights
+MOMENTUM, EPSILON = 0.9, 1e-5  # of batch norm, as in the authors' code
+
+
+def generator(
+    image_shape: tuple[int, int, int],
+    *,
+    noise_size: int,
+    filters: int,
+    kernel_size: int,
+    depth: int,
+    batch_norm: BatchNorm,
+    seed: int,
+) -> keras.Model:
+    """Noise `[batch, noise_size]` to images `[batch, height, width, channels]` in [-1, 1].
+
+    Each stage doubles the size; the last one before the image has `filters` channels, each before it twice as many:
+    4x4x1024, 8x8x512, 16x16x256, 32x32x128, 64x64x3 with 128.
+    """
+    height, width, channels = image_shape
+    base = (scaled_down(height, 2, depth), scaled_down(width, 2, depth), filters * 2 ** (depth - 1))
+    with Layers("generator", seed, batch_norm, deviation=DEVIATION, momentum=MOMENTUM, epsilon=EPSILON) as layer:
+        noise = keras.Input((noise_size,), name="noise")
+        x = layer.dense(noise, "project", base[0] * base[1] * base[2])
+        x = keras.layers.Reshape(base, name="reshape")(x)
+        x = relu(layer.normalized(x, "project"), "project")
+        for stage in range(1, depth):
+            name = f"grow_{stage}"
+            x = layer.transposed(x, name, base[2] // 2**stage, kernel_size, 2, use_bias=True)
+            x = relu(layer.normalized(x, name), name)
+        x = layer.transposed(x, "to_image", channels, kernel_size, 2, use_bias=True)
+        return network("generator", noise, centre_crop(x, height, width), activation="tanh")
+
+
+def discriminator(
+    image_shape: tuple[int, int, int],
+    *,
+    filters: int,
+    kernel_size: int,
+    depth: int,
+    batch_norm: BatchNorm,
+    seed: int,
+) -> keras.Model:
+    """Images `[batch, height, width, channels]` to logits `[batch, 1]` of being real; no norm on the first stage."""
+    with Layers("discriminator", seed, batch_norm, deviation=DEVIATION, momentum=MOMENTUM, epsilon=EPSILON) as layer:
+        images = x = keras.Input(image_shape, name="images")
+        for stage in range(depth):
+            name = f"shrink_{stage + 1}"
+            x = layer.convolution(x, name, filters * 2**stage, kernel_size, 2)
+            x = leaky_relu(layer.normalized(x, name) if stage else x, name, LEAK)
+        return network("discriminator", images, layer.dense(keras.layers.Flatten(name="flatten")(x), "logit", 1))

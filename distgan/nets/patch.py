@@ -1,0 +1,45 @@
+"""The PatchGAN discriminator of Pix2Pix and CycleGAN (Isola et al. 2017, appendix 6.1.2): it judges 70x70 patches."""
+
+import keras
+
+from distgan.nets.layers import BatchNorm, InstanceNormalization, Layers, leaky_relu, network
+
+LEAK = 0.2  # negative slope of the leaky ReLUs
+DEVIATION = 0.02  # of the initial weights
+MOST_TIMES_FILTERS = 8
+STAGES = 3  # of stride 2
+SMALL_IMAGE_PIXELS = 64  # below that side, a stage less: patches of 34x34
+
+
+def patch_discriminator(
+    name: str,
+    image_shape: tuple[int, int, int],
+    *,
+    num_images: int,
+    filters: int,
+    batch_norm: BatchNorm | None,
+    seed: int,
+) -> keras.Model:
+    """`num_images` images, each `[batch, height, width, channels]`, to a logit a patch, `[batch, rows, columns, 1]`.
+
+    Without `batch_norm` each image is normalised by itself, and convolutions have biases instead.
+    """
+    stages = STAGES if min(image_shape[:2]) >= SMALL_IMAGE_PIXELS else STAGES - 1
+    with Layers(name, seed, batch_norm or BatchNorm("none", list), deviation=DEVIATION) as layer:
+        images = [keras.Input(image_shape, name=f"images_{number + 1}") for number in range(num_images)]
+        x = keras.layers.Concatenate(name="together")(images) if num_images > 1 else images[0]
+        for stage in range(stages + 1):
+            layer_name, last = f"shrink_{stage + 1}", stage == stages
+            if last:
+                x = keras.layers.ZeroPadding2D(name=f"{layer_name}_pad")(x)
+            x = layer.convolution(
+                x, layer_name, filters * min(2**stage, MOST_TIMES_FILTERS), 4, 1 if last else 2,
+                use_bias=batch_norm is None, padding="valid" if last else "same",
+            )  # fmt: skip
+            if stage and batch_norm is None:
+                x = InstanceNormalization(name=f"{layer_name}_norm")(x)
+            elif stage:
+                x = layer.normalized(x, layer_name)
+            x = leaky_relu(x, layer_name, LEAK)
+        x = layer.convolution(keras.layers.ZeroPadding2D(name="logit_pad")(x), "logit", 1, 4, 1, padding="valid")
+        return network(name, images, x)

@@ -1,0 +1,87 @@
+"""The residual generator of CycleGAN (Zhu et al. 2017, appendix 7.2; Johnson et al. 2016)."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from distgan.nets.layers import (
+    Initial,
+    InstanceNormalization,
+    Layers,
+    ReflectionPadding,
+    instance_normalized,
+    network,
+    reflected,
+    relu,
+)
+
+DEVIATION = 0.02  # of the initial weights
+LARGE_IMAGE_PIXELS = 256
+
+
+class Residual(keras.layers.Layer):
+    """Adds to images what two convolutions of 3x3 make of them."""
+
+    def __init__(self, initials: list[Initial], recompute: bool, **kwargs: Any) -> None:
+        """Draw the kernels from `initials`; with `recompute`, keep nothing between them for the backward pass."""
+        super().__init__(**kwargs)
+        self._initials, self._recompute = initials, recompute
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make two kernels and biases."""
+        channels = input_shape[-1]
+        self._parts = []
+        for number, initial in enumerate(self._initials, 1):
+            kernel = self.add_weight((3, 3, channels, channels), initial, name=f"kernel_{number}")
+            self._parts.append((kernel, self.add_weight((channels,), "zeros", name=f"bias_{number}")))
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """The images `[batch, height, width, channels]` and their change."""
+        # Weights are arguments: recompute_grad finds no variables of a strategy.
+        change = tf.recompute_grad(_change) if self._recompute else _change
+        return inputs + change(inputs, *(tf.convert_to_tensor(weight) for part in self._parts for weight in part))
+
+
+def _change(x: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
+    for number in (0, 2):
+        x = tf.nn.conv2d(reflected(x, 1), weights[number], 1, "VALID") + weights[number + 1]
+        x = instance_normalized(x)
+        x = x if number else tf.nn.relu(x)
+    return x
+
+
+def suitable_blocks(height: int, width: int) -> int:
+    """How many residual blocks suit images of a size."""
+    return 9 if min(height, width) >= LARGE_IMAGE_PIXELS else 6
+
+
+def resnet(
+    name: str, image_shape: tuple[int, int, int], *, filters: int, residual_blocks: int, recompute: bool, seed: int
+) -> keras.Model:
+    """Images `[batch, height, width, channels]` in [-1, 1] to images of the same shape.
+
+    With `recompute` the residual blocks keep only their inputs for the backward pass. Height and width must be
+    multiples of 4.
+    """
+    with Layers(name, seed, deviation=DEVIATION) as layer:
+
+        def block(x: Any, name: str, filters: int, stride: int) -> Any:
+            x = layer.convolution(x, name, filters, 3, stride)
+            return relu(InstanceNormalization(name=f"{name}_norm")(x), name)
+
+        images = keras.Input(image_shape, name="images")
+        x = ReflectionPadding(3, name="from_image_pad")(images)
+        x = layer.convolution(x, "from_image", filters, 7, 1, padding="valid")
+        x = relu(InstanceNormalization(name="from_image_norm")(x), "from_image")
+        x = block(block(x, "down_1", 2 * filters, 2), "down_2", 4 * filters, 2)
+        for number in range(1, residual_blocks + 1):
+            name = f"residual_{number}"
+            x = Residual([layer.initial(f"{name}/{half}") for half in (1, 2)], recompute, name=name)(x)
+        for stage, width in enumerate((2 * filters, filters), 1):
+            up = f"up_{stage}"
+            x = InstanceNormalization(name=f"{up}_norm")(layer.transposed(x, up, width, 3, 2, use_bias=True))
+            x = relu(x, up)
+        x = ReflectionPadding(3, name="to_image_pad")(x)
+        x = layer.convolution(x, "to_image", image_shape[2], 7, 1, padding="valid")
+        return network(name, images, x, activation="tanh")

@@ -1,0 +1,51 @@
+"""The U-Net generator of Pix2Pix (Isola et al. 2017, appendix 6.1.1)."""
+
+import keras
+
+from distgan.nets.layers import BatchNorm, Layers, dropped, leaky_relu, network, relu
+
+LEAK = 0.2  # negative slope of the leaky ReLUs
+DEVIATION = 0.02  # of the initial weights
+MOST_STAGES = 8
+MOST_TIMES_FILTERS = 8
+DROPPED_STAGES = 3  # on the way up
+
+
+def suitable_depth(height: int, width: int) -> int:
+    """How many times an image can be halved without a rest, 8 at most."""
+    depth = 0
+    while depth < MOST_STAGES and height % 2 == width % 2 == 0:
+        height, width, depth = height // 2, width // 2, depth + 1
+    return depth
+
+
+def unet(
+    image_shape: tuple[int, int, int],
+    *,
+    filters: int,
+    depth: int,
+    dropout: float,
+    batch_norm: BatchNorm,
+    seed: int,
+) -> keras.Model:
+    """Images `[batch, height, width, channels]` in [-1, 1] to images of the same shape.
+
+    `depth` stages halve the size, as many double it again, each having seen its counterpart; channels go from `filters`
+    to 8 times that. Height and width must be multiples of 2^depth.
+    """
+    widths = [filters * min(2**stage, MOST_TIMES_FILTERS) for stage in range(depth)]
+    with Layers("generator", seed, batch_norm, deviation=DEVIATION) as layer:
+        images = x = keras.Input(image_shape, name="images")
+        seen = []
+        for stage, width in enumerate(widths, 1):
+            name = f"down_{stage}"
+            x = layer.convolution(x, name, width, 4, 2, use_bias=False)
+            x = leaky_relu(layer.normalized(x, name) if stage > 1 else x, name, LEAK)
+            seen.append(x)
+        for stage in range(1, depth):
+            name = f"up_{stage}"
+            x = layer.normalized(layer.transposed(x, name, widths[depth - 1 - stage], 4, 2), name)
+            x = relu(dropped(x, name, dropout) if stage <= DROPPED_STAGES else x, name)
+            x = keras.layers.Concatenate(name=f"{name}_beside")([x, seen[depth - 1 - stage]])
+        x = layer.transposed(x, "to_image", image_shape[2], 4, 2, use_bias=True)
+        return network("generator", images, x, activation="tanh")

@@ -1,0 +1,37 @@
+"""The recipes: for each preset, the defaults in which it differs from those of `Config`."""
+
+from typing import Any
+
+_ADAM = {"generator_learning_rate": 2e-4, "discriminator_learning_rate": 2e-4} | (
+    _HALF := {"generator_beta_1": 0.5, "discriminator_beta_1": 0.5}
+)
+_RADFORD = _HALF | {"data": None, "architecture": "dcgan64", "noise": "uniform", "alternating": True, "batch_size": 128}
+_ISOLA = _ADAM | {
+    "data": None, "batch_size": 1, "jitter_pixels": 30, "mirror": True, "image_size": "256x256", "epochs": 200,
+    "learning_rate_schedule": "linear", "constant_epochs": 100.0, "decay_epochs": 100.0, "num_samples": 4,
+}  # fmt: skip
+PRESETS: dict[str, dict[str, Any]] = {
+    # The DCGAN of the TensorFlow tutorial: the defaults below.
+    "mnist": {},
+    "mnist_large": {"batch_size": 512, "checkpoint_every_epochs": 10},
+    "mlp": _ADAM | {
+        "architecture": "mlp", "alternating": True, "batch_size": 32, "steps": 30_000,
+        "checkpoint_every_steps": 5000, "sample_every_steps": 200, "num_samples": 25,
+    },
+    "dcgan": _ADAM | {
+        "data": None, "architecture": "dcgan", "image_size": "150x150", "alternating": True,
+        "noise": "uniform", "noise_size": 200, "kernel_size": 3, "filters": 32, "depth": 3, "dropout": 0.4,
+        "batch_size": 32, "discriminator_learning_rate": 5e-5, "epochs": 500, "sample_every_epochs": 50,
+        "num_samples": 25,
+    },
+    # Radford et al. 2015
+    "dcgan64": _RADFORD | _ADAM | {"image_size": "64x64", "depth": 4},
+    "faces": _RADFORD | {
+        "image_size": "32x32", "depth": 3, "filters": 32, "generator_filters": 32, "kernel_size": 4,
+        "real_label": 0.9, "generator_updates": 2,
+    },
+    # Isola et al. 2017
+    "pix2pix": _ISOLA | {"architecture": "pix2pix", "dropout": 0.5},
+    # Zhu et al. 2017
+    "cyclegan": _ISOLA | {"architecture": "cyclegan"},
+}  # fmt: skip
