@@ -42,7 +42,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=9)
-    parser.add_argument("--batch_size", type=int, default=108)
+    parser.add_argument("--batch_size", type=int, default=128)
     parser.add_argument("--learning_rate", type=float, default=2e-3, help="at the start; it falls to 0 as a cosine")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=digits.WEIGHTS, help="the .npz file to write")

@@ -8,8 +8,8 @@ import tensorflow as tf
 from distgan.config import Config
 from distgan.data.order import Draws
 from distgan.gans import GANS
-from distgan.nets import dcgan
-from distgan.nets.layers import BatchNormalization, Dropout
+from distgan.nets import mnist
+from distgan.nets.layers import BatchNorm, BatchNormalization, Dropout
 from distgan.training import precision
 
 
@@ -83,7 +83,7 @@ def test_dropout_does_nothing_outside_training() -> None:
 
 def test_batch_norm_is_keras_s_on_one_replica() -> None:
     inputs = tf.random.stateless_normal([16, 5, 5, 3], [1, 2]) * 3 + 1
-    ours, theirs = BatchNormalization(list, local=False), keras.layers.BatchNormalization()
+    ours, theirs = BatchNormalization(BatchNorm("sync", list)), keras.layers.BatchNormalization()
     assert np.allclose(ours(inputs, training=True), theirs(inputs, training=True), atol=1e-5)
     for mine, other in ((ours.moving_mean, theirs.moving_mean), (ours.moving_variance, theirs.moving_variance)):
         assert np.allclose(mine.numpy(), other.numpy(), atol=1e-6)
@@ -93,13 +93,13 @@ def test_batch_norm_is_keras_s_on_one_replica() -> None:
 def test_local_batch_norm_normalises_by_its_share_and_follows_the_global_batch() -> None:
     inputs = tf.random.stateless_normal([8, 3], [1, 2])
     doubled = lambda tensors: [2 * tensor for tensor in tensors]  # noqa: E731 - as two replicas of equal shares would
-    local, alone = BatchNormalization(doubled, local=True), BatchNormalization(list, local=False)
+    local, alone = BatchNormalization(BatchNorm("local", doubled)), BatchNormalization(BatchNorm("sync", list))
     assert np.allclose(local(inputs, training=True), alone(inputs, training=True), atol=1e-6)
     assert np.allclose(local.moving_variance.numpy(), alone.moving_variance.numpy(), atol=1e-6)
 
 
 def test_draws_reach_dropout_through_a_network() -> None:
-    network = dcgan.discriminator((28, 28, 1), filters=4, kernel_size=3, depth=2, dropout=0.5, seed=0)
+    network = mnist.discriminator((28, 28, 1), filters=4, kernel_size=3, dropout=0.5, seed=0)
     images = tf.ones([4, 28, 28, 1])
     one, same, other = (network(images, training=True, draws=Draws(name, 0, 0, 4)).numpy() for name in ("a", "a", "b"))
     assert np.array_equal(one, same)

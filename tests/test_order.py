@@ -9,7 +9,7 @@ from distgan.data import order
 
 @pytest.mark.parametrize(("total", "parts"), [(256, 3), (256, 4), (7, 7), (10, 1), (64, 3)])
 def test_shares_are_fair_whole_and_in_order(total: int, parts: int) -> None:
-    shares = [order.share(total, parts, part) for part in range(parts)]
+    shares = [order.fair_range(total, parts, part) for part in range(parts)]
     assert [row for first, count in shares for row in range(first, first + count)] == list(range(total))
     counts = [count for _, count in shares]
     assert max(counts) - min(counts) <= 1
@@ -18,22 +18,28 @@ def test_shares_are_fair_whole_and_in_order(total: int, parts: int) -> None:
 
 def test_shares_of_tensors_are_those_of_numbers() -> None:
     for part in range(3):
-        assert [int(x) for x in order.share(tf.constant(64), 3, tf.constant(part))] == list(order.share(64, 3, part))
+        assert [int(x) for x in order.fair_range(tf.constant(64), 3, tf.constant(part))] == list(
+            order.fair_range(64, 3, part)
+        )
 
 
-def _examples(first: int, count: int, num_examples: int, seed: int) -> list[int]:
-    return order.examples_at(tf.range(first, first + count, dtype=tf.int64), num_examples, seed).numpy().tolist()
+def _examples(first: int, count: int, num_examples: int, seed: int, stream: str = "images") -> list[int]:
+    return (
+        order.examples_at(tf.range(first, first + count, dtype=tf.int64), num_examples, seed, stream).numpy().tolist()
+    )
 
 
-@pytest.mark.parametrize("num_examples", [2, 97, 60000])
+@pytest.mark.parametrize("num_examples", [1, 2, 3, 97, 60000])
 def test_every_epoch_shows_every_example_once(num_examples: int) -> None:
     for epoch in range(3):
         shown = _examples(epoch * num_examples, num_examples, num_examples, seed=1)
         assert sorted(shown) == list(range(num_examples))
 
 
-def test_epochs_and_seeds_have_orders_of_their_own() -> None:
-    orders = [_examples(epoch * 97, 97, 97, seed) for epoch in range(2) for seed in (0, 1, 2**63)]
+def test_epochs_seeds_and_streams_have_orders_of_their_own() -> None:
+    orders = [
+        _examples(epoch * 97, 97, 97, seed, stream) for epoch in range(2) for seed in (0, 1, 2**63) for stream in "AB"
+    ]
     assert len({tuple(shown) for shown in orders}) == len(orders)
 
 
@@ -82,4 +88,4 @@ def test_the_streams_are_the_same_in_every_version() -> None:
     assert np.allclose(draws.normal((2,)), [[1.51536751, 0.06989708], [-0.16153829, -0.65529329]], atol=1e-6)
     assert np.allclose(draws.uniform((2,)), [[0.31644297, 0.2426641], [0.79632175, 0.53846681]], atol=1e-6)
     assert draws.words((2,)).numpy().tolist() == [[33076, 15784], [60895, 38629]]
-    assert _examples(0, 5, 60000, seed=0) == [39240, 56274, 30112, 1822, 39953]
+    assert _examples(0, 5, 60000, seed=0) == [54148, 37895, 16743, 15015, 28393]

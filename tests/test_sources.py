@@ -10,14 +10,9 @@ import numpy as np
 import pytest
 from idx_files import write_idx
 
-from distgan.data.sources import (
-    MNIST_DIRECTORY,
-    SOURCES,
-    ArraySource,
-    check_name,
-    open_mnist,
-    open_source,
-)
+from distgan.data.arrays import MNIST_DIRECTORY, LabelledImages, open_idx, open_mnist
+from distgan.data.base import Wanted
+from distgan.data.sources import SOURCES, check_name, open_source
 from distgan.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 5, 4), np.uint8)
@@ -47,12 +42,9 @@ class TestEmbeddedMnist:
         ],
     )
     def test_is_the_real_one(self, split, num_examples, first_labels, mean):
-        source = open_source("mnist", split)
+        source = open_mnist(split)
         assert source.name == "mnist"
-        assert source.num_examples == num_examples
         assert source.pixels.shape == (num_examples, 28, 28, 1)
-        assert source.image_shape == (28, 28, 1)
-        assert source.num_classes == 10
         assert source.pixels.dtype == np.uint8 and source.labels.dtype == np.int32
         assert source.labels[:5].tolist() == first_labels
         assert source.pixels.mean() == pytest.approx(mean, abs=1e-6)
@@ -114,18 +106,18 @@ class TestNames:
 
     @pytest.mark.parametrize(
         "data",
-        ["", "MNIST", "cifar10", "tfds:mnist", ":", "/data/kmnist", "idx", "idx:", "mnist:28"],
+        ["", "MNIST", "cifar10", "tfds:", ":", "/data/kmnist", "idx", "idx:", "mnist:28"],
     )
-    @pytest.mark.parametrize("function", [check_name, open_source])
+    @pytest.mark.parametrize("function", [check_name, lambda data: open_source(data, "train", Wanted())])
     def test_any_other_name_is_refused_with_those_allowed(self, function, data):
         sentence = refusal(function, data)
-        assert sentence == f"--data={data} names no data set: it may be mnist or idx:DIR."
+        assert sentence == (
+            f"--data={data} names no data set: it may be one of mnist, mnist-edges, mnist-domains, idx:DIR, "
+            "folder:DIR, pairs:DIR, unpaired:DIR, tfds:NAME."
+        )
 
     def test_every_kind_of_source_is_listed_under_the_word_it_begins_with(self):
-        assert {name: kind.spelling.partition(":")[0] for name, kind in SOURCES.items()} == {
-            "mnist": "mnist",
-            "idx": "idx",
-        }
+        assert all(kind.spelling.partition(":")[0] == name for name, kind in SOURCES.items())
 
     def test_checking_a_name_does_not_import_tensorflow(self):
         program = (
@@ -139,31 +131,25 @@ class TestNames:
 class TestIdxDirectory:
     def test_images_and_labels_come_back_as_written(self, tmp_path):
         write_pair(tmp_path)
-        source = open_source(f"idx:{tmp_path}")
+        source = open_idx(str(tmp_path))
         assert source.name == f"idx:{tmp_path}"
-        assert source.num_examples == 6
-        assert source.image_shape == (5, 4, 1)
-        assert source.num_classes == 4
         np.testing.assert_array_equal(source.pixels, PIXELS[..., np.newaxis], strict=True)
         np.testing.assert_array_equal(source.labels, LABELS.astype(np.int32), strict=True)
 
     def test_labels_are_optional(self, tmp_path):
         write_pair(tmp_path, labels=None)
-        source = open_source(f"idx:{tmp_path}")
-        assert source.labels is None
-        assert source.num_classes == 0
+        assert open_idx(str(tmp_path)).labels is None
 
     def test_images_may_have_channels(self, tmp_path):
         colours = np.random.default_rng(1).integers(0, 256, (3, 8, 9, 3), np.uint8)
         write_idx(tmp_path / "train-images-idx4-ubyte.gz", colours)
-        source = open_source(f"idx:{tmp_path}")
-        assert source.image_shape == (8, 9, 3)
+        source = open_idx(str(tmp_path))
         np.testing.assert_array_equal(source.pixels, colours, strict=True)
 
     @pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32"])
     def test_labels_of_any_whole_type_become_int32(self, tmp_path, dtype):
         write_pair(tmp_path, labels=LABELS.astype(dtype))
-        np.testing.assert_array_equal(open_source(f"idx:{tmp_path}").labels, LABELS.astype(np.int32), strict=True)
+        np.testing.assert_array_equal(open_idx(str(tmp_path)).labels, LABELS.astype(np.int32), strict=True)
 
     @pytest.mark.parametrize("packed", ["", ".gz"])
     @pytest.mark.parametrize(
@@ -193,7 +179,7 @@ class TestIdxDirectory:
         (tmp_path / f"._{images}{packed}").write_text("What a Mac leaves behind.")
         write_idx(tmp_path / f"{images}{packed}", PIXELS)
         write_idx(tmp_path / f"{labels}{packed}", LABELS)
-        source = open_source(f"idx:{tmp_path}", split)
+        source = open_idx(str(tmp_path), split)
         np.testing.assert_array_equal(source.pixels[..., 0], PIXELS)
         np.testing.assert_array_equal(source.labels, LABELS)
 
@@ -201,44 +187,44 @@ class TestIdxDirectory:
         write_pair(tmp_path)
         write_idx(tmp_path / "train-images-idx3-ubyte.gz", PIXELS)
         write_idx(tmp_path / "train-labels-idx1-ubyte.gz", LABELS)
-        assert open_source(f"idx:{tmp_path}").num_examples == 6
+        assert len(open_idx(str(tmp_path)).pixels) == 6
 
     def test_a_tilde_is_the_home_directory(self, tmp_path, monkeypatch):
         monkeypatch.setenv("HOME", str(tmp_path))
         write_pair(tmp_path)
-        source = open_source("idx:~")
+        source = open_idx("~")
         assert source.name == "idx:~"
-        assert source.num_examples == 6
+        assert len(source.pixels) == 6
 
 
 class TestRefusals:
     def test_a_missing_directory_is_refused(self, tmp_path):
-        sentence = refusal(open_source, f"idx:{tmp_path}/nowhere")
+        sentence = refusal(open_idx, f"{tmp_path}/nowhere")
         assert f"--data=idx:{tmp_path}/nowhere" in sentence and "No such file" in sentence
 
     def test_a_home_directory_of_nobody_is_refused(self):
-        assert "No such file" in refusal(open_source, "idx:~nobody-of-this-name/data")
+        assert "No such file" in refusal(open_idx, "~nobody-of-this-name/data")
 
     def test_a_file_where_a_directory_belongs_is_refused(self, tmp_path):
         write_pair(tmp_path)
-        sentence = refusal(open_source, f"idx:{tmp_path}/train-images-idx3-ubyte")
+        sentence = refusal(open_idx, f"{tmp_path}/train-images-idx3-ubyte")
         assert "Not a directory" in sentence
 
     def test_an_empty_directory_is_refused(self, tmp_path):
-        sentence = refusal(open_source, f"idx:{tmp_path}")
+        sentence = refusal(open_idx, str(tmp_path))
         assert f"{tmp_path} holds no images of the train split" in sentence
         assert "train-images-idx3-ubyte.gz" in sentence and "found nothing" in sentence
 
     def test_a_directory_without_the_split_lists_what_it_has(self, tmp_path):
         write_pair(tmp_path)
-        sentence = refusal(open_source, f"idx:{tmp_path}", "test")
+        sentence = refusal(open_idx, str(tmp_path), "test")
         assert "no images of the test split" in sentence and "t10k-images-idx3-ubyte" in sentence
         assert "found train-images-idx3-ubyte, train-labels-idx1-ubyte." in sentence
 
     def test_a_long_listing_is_cut(self, tmp_path):
         for number in range(100):
             (tmp_path / f"photo{number:02d}.png").touch()
-        sentence = refusal(open_source, f"idx:{tmp_path}")
+        sentence = refusal(open_idx, str(tmp_path))
         assert "photo11.png and 88 more." in sentence
 
     @pytest.mark.parametrize("kind", ["images", "labels"])
@@ -246,57 +232,57 @@ class TestRefusals:
         write_pair(tmp_path)
         second = f"emnist-digits-train-{kind}-idx3-ubyte.gz"
         write_idx(tmp_path / second, PIXELS)
-        sentence = refusal(open_source, f"idx:{tmp_path}")
+        sentence = refusal(open_idx, str(tmp_path))
         assert f"several files of {kind}" in sentence and "a directory of its own" in sentence
         assert second in sentence and f"train-{kind}-idx" in sentence.replace(second, "")
 
     @pytest.mark.parametrize("shape", [(6,), (6, 20), (6, 1, 1, 5, 4)], ids=str)
     def test_an_array_without_the_rank_of_images_is_refused(self, tmp_path, shape):
         write_pair(tmp_path, pixels=np.zeros(shape, np.uint8))
-        sentence = refusal(open_source, f"idx:{tmp_path}")
+        sentence = refusal(open_idx, str(tmp_path))
         assert f"{tmp_path}/train-images-idx3-ubyte holds an array {list(shape)}" in sentence
         assert "not one of images" in sentence
 
     def test_images_where_labels_belong_are_refused(self, tmp_path):
         write_pair(tmp_path, labels=PIXELS)
-        sentence = refusal(open_source, f"idx:{tmp_path}")
+        sentence = refusal(open_idx, str(tmp_path))
         assert f"{tmp_path}/train-labels-idx1-ubyte holds an array [6, 5, 4]" in sentence
         assert "not one of labels" in sentence
 
     @pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "float32", "float64"])
     def test_images_that_are_not_uint8_are_refused(self, tmp_path, dtype):
         write_pair(tmp_path, pixels=np.zeros((6, 5, 4), dtype))
-        sentence = refusal(open_source, f"idx:{tmp_path}")
+        sentence = refusal(open_idx, str(tmp_path))
         assert f"{tmp_path}/train-images-idx3-ubyte holds {dtype} values" in sentence
 
     def test_labels_that_are_not_whole_numbers_are_refused(self, tmp_path):
         write_pair(tmp_path, labels=LABELS.astype(np.float32))
-        sentence = refusal(open_source, f"idx:{tmp_path}")
+        sentence = refusal(open_idx, str(tmp_path))
         assert f"{tmp_path}/train-labels-idx1-ubyte holds float32 values" in sentence
 
     def test_labels_below_zero_are_refused(self, tmp_path):
         write_pair(tmp_path, labels=np.array([0, 1, -1, 2, 0, 3], np.int16))
-        sentence = refusal(open_source, f"idx:{tmp_path}")
+        sentence = refusal(open_idx, str(tmp_path))
         assert f"{tmp_path}/train-labels-idx1-ubyte holds the label -1" in sentence
 
     @pytest.mark.parametrize("num_labels", [0, 5, 7])
     def test_another_number_of_labels_than_of_images_is_refused(self, tmp_path, num_labels):
         write_pair(tmp_path, labels=np.zeros(num_labels, np.uint8))
-        sentence = refusal(open_source, f"idx:{tmp_path}")
+        sentence = refusal(open_idx, str(tmp_path))
         assert f"{tmp_path}/train-labels-idx1-ubyte holds {num_labels} labels" in sentence
         assert "train-images-idx3-ubyte 6 images" in sentence
 
     @pytest.mark.parametrize("shape", [(0, 28, 28), (6, 0, 28), (6, 28, 28, 0)], ids=str)
     def test_a_file_of_no_images_is_refused(self, tmp_path, shape):
         write_pair(tmp_path, pixels=np.zeros(shape, np.uint8))
-        sentence = refusal(open_source, f"idx:{tmp_path}")
+        sentence = refusal(open_idx, str(tmp_path))
         assert f"{tmp_path}/train-images-idx3-ubyte holds no images" in sentence
         assert str(list(shape)) in sentence
 
     @pytest.mark.parametrize("shape", [(6, 3, 28), (6, 28, 3), (6, 1, 28, 28)], ids=str)
     def test_images_lower_or_narrower_than_four_pixels_are_refused(self, tmp_path, shape):
         write_pair(tmp_path, pixels=np.zeros(shape, np.uint8))
-        sentence = refusal(open_source, f"idx:{tmp_path}")
+        sentence = refusal(open_idx, str(tmp_path))
         assert f"{tmp_path}/train-images-idx3-ubyte holds images too small" in sentence
         assert str(list(shape)) in sentence and "at least 4" in sentence
 
@@ -304,7 +290,7 @@ class TestRefusals:
     def test_a_truncated_file_is_refused_by_name(self, tmp_path, name):
         write_pair(tmp_path)
         (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-1])
-        assert f"{tmp_path / name} is truncated" in refusal(open_source, f"idx:{tmp_path}")
+        assert f"{tmp_path / name} is truncated" in refusal(open_idx, str(tmp_path))
 
 
 class TestFingerprint:
@@ -315,7 +301,7 @@ class TestFingerprint:
         write_pair(plain)
         write_idx(packed / "train-images.idx3-ubyte.gz", PIXELS)
         write_idx(packed / "train-labels.idx1-ubyte.gz", LABELS.astype(np.int32))
-        first, second = open_source(f"idx:{plain}"), open_source(f"idx:{packed}")
+        first, second = open_idx(str(plain)), open_idx(str(packed))
         assert first.fingerprint == second.fingerprint
 
     def test_differs_with_any_pixel_label_shape_or_the_lack_of_labels(self):
@@ -324,7 +310,7 @@ class TestFingerprint:
         another_pixel[-1, -1, -1, -1] ^= 1
         another_label[-1] += 1
         prints = [
-            ArraySource("idx:x", *arrays).fingerprint
+            LabelledImages("idx:x", *arrays).fingerprint
             for arrays in [
                 (pixels, labels),
                 (pixels, None),
@@ -340,11 +326,38 @@ class TestFingerprint:
         pixels = PIXELS[..., np.newaxis]
         columns_first = np.asfortranarray(pixels)
         assert not columns_first.flags.c_contiguous
-        assert ArraySource("idx:x", columns_first, None).fingerprint == ArraySource("idx:x", pixels, None).fingerprint
+        assert (
+            LabelledImages("idx:x", columns_first, None).fingerprint
+            == LabelledImages("idx:x", pixels, None).fingerprint
+        )
 
     def test_of_mnist_never_changes_or_checkpoints_would_be_refused(self):
-        assert open_source("mnist").fingerprint == "2a9bac7d365be67de4ee2bde1b2e99976435fa84c8fa83c150b04c268c859699"
-        assert (
-            open_source("mnist", "test").fingerprint
-            == "8e4f653f4234f022331f8194d2a1ca62e34862ca6c2f74856b0097c7a397840d"
-        )
+        assert open_mnist().fingerprint == "2a9bac7d365be67de4ee2bde1b2e99976435fa84c8fa83c150b04c268c859699"
+        assert open_mnist("test").fingerprint == "8e4f653f4234f022331f8194d2a1ca62e34862ca6c2f74856b0097c7a397840d"
+
+
+class TestAsWanted:
+    def test_images_come_as_they_are_if_nothing_is_wanted(self, tmp_path):
+        write_pair(tmp_path)
+        source = open_source(f"idx:{tmp_path}", "train", Wanted())
+        assert source.streams == {"images": 6}
+        assert source.image_shape == source.example_shape == (5, 4, 1)
+        np.testing.assert_array_equal(source.read("images", np.array([4, 1])), PIXELS[[4, 1]][..., np.newaxis])
+
+    def test_images_are_brought_to_a_size_and_channels_with_a_margin(self, tmp_path):
+        write_pair(tmp_path)
+        source = open_source(f"idx:{tmp_path}", "train", Wanted(image_size=(10, 12), margin_pixels=2, channels=3))
+        assert (source.image_shape, source.example_shape) == ((10, 12, 3), (12, 14, 3))
+        pixels = source.read("images", np.arange(6))
+        assert pixels.shape == (6, 12, 14, 3)
+        np.testing.assert_array_equal(pixels[..., 0], pixels[..., 2])
+
+    def test_no_more_classes_and_images_are_taken_than_wanted(self, tmp_path):
+        write_pair(tmp_path)  # with the labels 3, 0, 1, 2, 0, 3
+        source = open_source(f"idx:{tmp_path}", "train", Wanted(max_classes=2, max_images_per_class=1))
+        np.testing.assert_array_equal(source.arrays["images"][..., 0], PIXELS[[1, 2]])
+
+    def test_images_of_odd_channels_are_not_resized(self, tmp_path):
+        write_idx(tmp_path / "train-images-idx4-ubyte", np.zeros((2, 8, 8, 2), np.uint8))
+        sentence = refusal(open_source, f"idx:{tmp_path}", "train", Wanted(image_size=(4, 4)))
+        assert "has 2 channels" in sentence

@@ -96,8 +96,8 @@ def test_a_run_leaves_logs_pictures_and_a_manifest(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert {"loss/generator", "loss/discriminator", "accuracy/real", "accuracy/fake", "accuracy/mean",
-            "gradient_norm/G", "gradient_norm/D", "learning_rate/G", "learning_rate/D",
-            "speed/images_per_second"} <= lines[-1].keys()  # fmt: skip
+            "gradient_norm/generator", "gradient_norm/discriminator", "learning_rate/generator",
+            "learning_rate/discriminator", "speed/images_per_second"} <= lines[-1].keys()  # fmt: skip
     assert lines[-1]["images_shown"] == 6 * 16
     assert {path.name for path in (tmp_path / "samples").iterdir()} == {
         "image_at_step_000003.png", "image_at_step_000006.png"

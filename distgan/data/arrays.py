@@ -32,6 +32,15 @@ class LabelledImages:
     pixels: np.ndarray
     labels: np.ndarray | None
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hex, over the shape and bytes of pixels and labels."""
+        digest = hashlib.sha256(repr(self.pixels.shape).encode())
+        digest.update(np.ascontiguousarray(self.pixels).data)
+        if self.labels is not None:
+            digest.update(self.labels.astype("<i4").data)
+        return digest.hexdigest()
+
     def within_caps(self, wanted: Wanted) -> np.ndarray:
         """The examples of as many classes as are wanted, the first, and of each as many as are wanted, in order."""
         examples = np.arange(len(self.pixels))
@@ -46,13 +55,9 @@ class LabelledImages:
         pixels = _as_wanted(self.name, self.pixels[self.within_caps(wanted)], wanted)
         _, height, width, channels = pixels.shape
         margin = wanted.margin_pixels
-        digest = hashlib.sha256(repr((self.pixels.shape, wanted)).encode())
-        digest.update(np.ascontiguousarray(self.pixels).data)
-        if self.labels is not None:
-            digest.update(self.labels.astype("<i4").data)
         return Source(
             self.name, {"images": len(pixels)}, (height - margin, width - margin, channels), (height, width, channels),
-            digest.hexdigest(), arrays={"images": pixels},
+            self.fingerprint, arrays={"images": pixels},
         )  # fmt: skip
 
 

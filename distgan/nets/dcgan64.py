@@ -28,12 +28,12 @@ def generator(
     base = (scaled_down(height, 2, depth), scaled_down(width, 2, depth), filters * 2 ** (depth - 1))
     with Layers("generator", seed, batch_norm, deviation=DEVIATION, momentum=MOMENTUM, epsilon=EPSILON) as layer:
         noise = keras.Input((noise_size,), name="noise")
-        x = layer.dense(noise, "project", base[0] * base[1] * base[2])
+        x = layer.dense(noise, "project", base[0] * base[1] * base[2], use_bias=layer.needs_bias)
         x = keras.layers.Reshape(base, name="reshape")(x)
         x = relu(layer.normalized(x, "project"), "project")
         for stage in range(1, depth):
             name = f"grow_{stage}"
-            x = layer.transposed(x, name, base[2] // 2**stage, kernel_size, 2, use_bias=True)
+            x = layer.transposed(x, name, base[2] // 2**stage, kernel_size, 2, use_bias=layer.needs_bias)
             x = relu(layer.normalized(x, name), name)
         x = layer.transposed(x, "to_image", channels, kernel_size, 2, use_bias=True)
         return network("generator", noise, centre_crop(x, height, width), activation="tanh")
@@ -53,6 +53,6 @@ def discriminator(
         images = x = keras.Input(image_shape, name="images")
         for stage in range(depth):
             name = f"shrink_{stage + 1}"
-            x = layer.convolution(x, name, filters * 2**stage, kernel_size, 2)
+            x = layer.convolution(x, name, filters * 2**stage, kernel_size, 2, use_bias=not stage or layer.needs_bias)
             x = leaky_relu(layer.normalized(x, name) if stage else x, name, LEAK)
         return network("discriminator", images, layer.dense(keras.layers.Flatten(name="flatten")(x), "logit", 1))

@@ -168,6 +168,11 @@ class Layers:
         """Close it."""
         self._scope.__exit__(*error)
 
+    @property
+    def needs_bias(self) -> bool:
+        """Whether a layer that is normalised needs a bias: batch norm takes one away, and adds one of its own."""
+        return self._batch_norm.kind == "none"
+
     def initial(self, name: str, mean: float = 0.0) -> Initial:
         """An initializer for the weights called `name`."""
         name = f"{self._network_name}/{name}"

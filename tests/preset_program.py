@@ -1,0 +1,61 @@
+"""Runs on every process of a layout: a short run of each preset, for test_every_preset.py to compare.
+
+Each run is of small networks in float64, with uneven shares, dropout, random crops, mirrors, schedules and averages
+wherever the preset has them.
+"""
+
+import argparse
+import io
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from distgan.config import Config
+from distgan.replicas.connect import connect
+from distgan.training import loop
+
+STEPS = 4
+SHARED: dict[str, Any] = {
+    "batch_size": 7, "steps": STEPS, "checkpoint_every_steps": 2, "sample_every_steps": 2, "log_every_steps": 1,
+    "precision": "float64", "jitter_pixels": 2, "average_half_life_images": 20,
+    "learning_rate_schedule": "cosine", "constant_epochs": 0.0, "decay_epochs": 0.001,
+}  # fmt: skip
+PRESETS: dict[str, dict[str, Any]] = {
+    "mnist": {"filters": 4},
+    "mnist_large": {"filters": 4, "image_size": "56x56"},
+    "mlp": {"noise_size": 10, "learning_rate_schedule": "constant"},
+    "dcgan": {"image_size": "14x10", "filters": 4, "mirror": True},
+    "dcgan64": {"data": "mnist", "image_size": "32x32", "channels": 3, "filters": 4, "generator_filters": 8},
+    "faces": {"data": "mnist", "channels": 3, "filters": 4, "generator_filters": 4, "discriminator_updates": 2},
+    "pix2pix": {"data": "mnist-edges", "image_size": "32x32", "filters": 4},
+    "cyclegan": {
+        "data": "mnist-domains", "image_size": "32x32", "filters": 4, "history_size": 9, "residual_blocks": 1,
+    },
+}  # fmt: skip
+
+
+def config(preset: str, pictures: Path, run_dir: Path, **settings: Any) -> Config:
+    """A short run of a preset; `pictures` are what `dcgan` learns from."""
+    folder = {"data": f"folder:{pictures}"} if preset == "dcgan" else {}
+    return Config(**SHARED | PRESETS[preset] | folder | settings, preset=preset, run_dir=str(run_dir))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--backend", required=True)
+    parser.add_argument("--virtual_devices", type=int, default=0)
+    parser.add_argument("--pictures", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    given = parser.parse_args()
+    replicas = connect(Config(backend=given.backend, virtual_devices=given.virtual_devices))
+    said = {}
+    for preset in PRESETS:
+        started, console = time.monotonic(), io.StringIO()
+        loop.train(config(preset, given.pictures, given.output / preset), replicas, console)
+        said[preset] = f"{console.getvalue()}{time.monotonic() - started:.1f} s\n"
+    (given.output / f"said-{replicas.rank}.json").write_text(json.dumps(said, indent=1))
+
+
+if __name__ == "__main__":
+    main()

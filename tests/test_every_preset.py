@@ -1,0 +1,123 @@
+"""The promises of a run, held for every preset: the same on every layout, and the same after a kill."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import layouts
+import numpy as np
+import picture_files
+import preset_program
+import pytest
+import small_runs
+import tensorflow as tf
+from preset_program import PRESETS, STEPS
+
+from distgan.data.order import examples_at
+from distgan.presets import PRESETS as ALL_PRESETS
+from distgan.replicas.base import Replicas
+from distgan.training import loop
+
+PROGRAM = str(Path(__file__).parent / "preset_program.py")
+EXACT = 1e-10  # in float64
+QUICKLY_KILLED = {"cyclegan", "dcgan"}
+QUICK = {layouts.Layout("horovod", 2)}
+KILLED_STEPS = 30
+NUM_PICTURES = 1100  # more than are looked at when a run starts
+
+
+def _parameter(layout: layouts.Layout) -> Any:
+    marks = [] if layout in QUICK else [pytest.mark.slow]
+    if layout.backend == "horovod" and not layouts.HOROVODRUN:
+        marks.append(pytest.mark.skip(reason=layouts.NO_HOROVOD))
+    return pytest.param(layout, marks=marks, id=str(layout))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which one of the first examples shown is no picture, and is not looked at when a run starts."""
+    first_shown = examples_at(tf.range(STEPS * preset_program.SHARED["batch_size"], dtype=tf.int64), NUM_PICTURES, 0,
+                              "images").numpy()  # fmt: skip
+    looked_at = {place * NUM_PICTURES // 1000 for place in range(1000)}
+    broken = next(int(example) for example in first_shown[:14] if example not in looked_at)
+    directory = tmp_path_factory.mktemp("pictures") / "of_noise"
+    return picture_files.write_folder(directory, NUM_PICTURES, broken=(broken,))
+
+
+def _run(layout: layouts.Layout, pictures: Path, directory: Path) -> Path:
+    status, output = layouts.run(
+        layout, PROGRAM, f"--output={directory}", f"--pictures={pictures}", timeout_seconds=1800
+    )
+    assert status == 0, output[-5000:]
+    return directory
+
+
+@pytest.fixture(scope="module")
+def single(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _run(layouts.SINGLE, pictures, tmp_path_factory.mktemp("single"))
+
+
+@pytest.fixture(scope="module", params=[_parameter(layout) for layout in layouts.LAYOUTS])
+def layout(request: pytest.FixtureRequest, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _run(request.param, pictures, tmp_path_factory.mktemp(str(request.param)))
+
+
+def test_no_preset_is_left_out() -> None:
+    assert PRESETS.keys() == ALL_PRESETS.keys()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_variable_is_the_single_process_s_in_float64(preset: str, layout: Path, single: Path) -> None:
+    ours, theirs = small_runs.state(layout / preset, STEPS), small_runs.state(single / preset, STEPS)
+    assert ours.keys() == theirs.keys()
+    differences = {name: np.abs(ours[name] - theirs[name]).max() for name in ours}
+    print(f"{preset}: largest difference in float64 {max(differences.values()):.2g}")
+    assert max(differences.values()) <= EXACT, differences
+
+
+def test_the_image_history_is_full_and_was_exchanged(single: Path) -> None:
+    before, after = (small_runs.state(single / "cyclegan", step) for step in (2, 4))
+    for domain in "AB":
+        assert before[f"history_{domain}/filled"] == after[f"history_{domain}/filled"] == 9
+        changed = (before[f"history_{domain}/images"] != after[f"history_{domain}/images"]).any((1, 2, 3))
+        assert 0 < changed.sum() < 9
+
+
+def test_a_file_that_is_no_image_is_named_once_and_replaced_alike(pictures: Path, layout: Path) -> None:
+    (broken,) = [path.name for path in pictures.iterdir() if path.read_bytes() == picture_files.BROKEN]
+    said = json.loads((layout / "said-0.json").read_text())["dcgan"]
+    assert said.count(f"warning: {broken} is left out: not an image (1 such files)") == 1
+
+
+@pytest.mark.parametrize(
+    "preset",
+    [preset if preset in QUICKLY_KILLED else pytest.param(preset, marks=pytest.mark.slow) for preset in PRESETS],
+)
+def test_a_run_that_is_killed_goes_on_to_the_same_bits(preset: str, pictures: Path, tmp_path: Path) -> None:
+    settings = {"precision": "float32", "steps": KILLED_STEPS}
+    whole, broken = (
+        preset_program.config(preset, pictures, tmp_path / name, **settings) for name in ("whole", "broken")
+    )
+    loop.train(whole, Replicas(), io.StringIO())
+    _kill_after_a_checkpoint(broken.to_json(), tmp_path)
+    assert max(small_runs.checkpoints(tmp_path / "broken")) < KILLED_STEPS
+    loop.train(broken, Replicas(), io.StringIO())
+    ours, theirs = (small_runs.digest(tmp_path / name, KILLED_STEPS) for name in ("broken", "whole"))
+    assert ours == theirs
+
+
+def _kill_after_a_checkpoint(config: str, tmp_path: Path) -> None:
+    """Start a run in a process of its own and kill it when its first checkpoint is there."""
+    (tmp_path / "config.json").write_text(config)
+    command = [sys.executable, "-m", "distgan.train", f"--config={tmp_path / 'config.json'}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        while process.poll() is None and not (tmp_path / "broken" / "checkpoints" / "step_000000002").exists():
+            time.sleep(0.005)
+        os.kill(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
