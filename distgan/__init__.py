@@ -3,12 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 from distgan.config import Config
+from distgan.dcgan import DCGAN
 from distgan.errors import UserError
 
 if TYPE_CHECKING:
     from distgan.run import Run
 
-__all__ = ["Config", "Run", "UserError", "load", "train"]
+__all__ = ["DCGAN", "Config", "Run", "UserError", "load", "train"]
 
 
 def train(config: Config) -> "Run":

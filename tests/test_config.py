@@ -10,6 +10,7 @@ import pytest
 
 from distgan.config import OPTIONS, Config, changed_for_good, load_config
 from distgan.errors import UserError
+from distgan.presets import PRESETS
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,20 @@ from distgan.errors import UserError
         ({"generator_learning_rate": 0.0}, "--generator_learning_rate=0.0 is refused: it must be a number above 0."),
         ({"precision": "half"}, "--precision=half is refused: it must be one of auto, float32, mixed_bfloat16, "
                                 "mixed_float16, float64."),
-        ({"preset": "stylegan"}, "--preset=stylegan is refused: it must be one of mnist."),
+        ({"preset": "stylegan"}, "--preset=stylegan is refused: it must be one of mnist, mnist_large, mlp, "
+                                 "dcgan, dcgan64, faces, pix2pix, cyclegan."),
+        ({"preset": "dcgan"}, "--preset=dcgan learns from images of yours: give --data, e.g. --data=folder:DIR."),
+        ({"preset": "cyclegan"}, "--preset=cyclegan learns from images of yours: give --data, e.g. "
+                                 "--data=unpaired:DIR, or --data=mnist-domains --image_size=32x32 to try it."),
+        ({"preset": "mlp", "filters": 8}, "--filters says nothing to --architecture=mlp: leave it out."),
+        ({"l1_weight": 1.0}, "--l1_weight says nothing to --architecture=mnist: leave it out."),
+        ({"image_size": "64"}, "--image_size=64 is refused: it must be HxW, two numbers of pixels from 4, e.g. 64x64."),
+        ({"image_size": "64x2"},
+         "--image_size=64x2 is refused: it must be HxW, two numbers of pixels from 4, e.g. 64x64."),
+        ({"real_label": 0.5}, "--real_label=0.5 is refused: it must be a number above 0.5 and of at most 1."),
+        ({"normalization": "instance"}, "--normalization=instance is for pix2pix, not for --architecture=mnist."),
+        ({"preset": "cyclegan", "data": "unpaired:x", "accumulate_steps": 2},
+         "--accumulate_steps=2 needs --history_size=0: a history takes whole batches."),
         ({"steps": 1, "epochs": 1}, "Give only one of --epochs and --steps."),
         ({"profile_steps": "7"}, "--profile_steps=7 is refused: it must be FIRST:LAST, two step numbers from 1, e.g. "
                                  "100:110."),
@@ -70,6 +84,26 @@ def test_an_unfit_file_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(UserError):
         load_config(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize("preset", [name for name in PRESETS if name != "mnist"])
+def test_every_preset_has_a_config_that_comes_back_from_its_file(preset: str, tmp_path: Path) -> None:
+    config = Config(preset=preset, data="folder:x")
+    (tmp_path / "config.json").write_text(config.to_json())
+    assert load_config(tmp_path / "config.json") == config
+    with pytest.raises(UserError, match=rf"is of --preset={preset}: leave out --preset"):
+        load_config(tmp_path / "config.json", preset="mnist")
+
+
+def test_what_says_nothing_to_an_architecture_is_none() -> None:
+    config = Config(preset="cyclegan", data="unpaired:x")
+    assert (config.noise_size, config.normalization, config.alternating, config.l1_weight) == (None,) * 4
+    assert (config.cycle_weight, config.history_size) == (10.0, 50)
+
+
+@pytest.mark.parametrize("name", ["mnist-edges", "mnist-domains"])
+def test_the_small_configs_of_translation_are_ones(name: str) -> None:
+    assert load_config(Path(__file__).parents[1] / "launch" / f"{name}.json").data == name
 
 
 def test_the_quick_config_of_make_train_is_one_and_flags_override_it() -> None:

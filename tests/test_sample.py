@@ -1,15 +1,22 @@
 """What comes out of a trained run: from Python and from the command line."""
 
+import io
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import picture_files
 import pytest
 import small_runs
 from PIL import Image
 
 import distgan
+from distgan.config import Config
+from distgan.errors import UserError
+from distgan.replicas.base import Replicas
+from distgan.training import loop
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +58,9 @@ def test_train_gives_what_load_gives(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def _sample(*flags: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "distgan.sample", *flags], capture_output=True, text=True, check=False)
+def _sample(*flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "distgan.sample", *flags]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
 
 
 @pytest.mark.parametrize("output", ["grid.png", "new/walk.gif", "pixels.npz", "new/images"])
@@ -92,3 +100,100 @@ def test_an_output_that_can_t_be_written_gets_one_sentence(run_dir: Path, tmp_pa
         assert answer.returncode == 2
         assert answer.stderr.startswith(f"distgan: {tmp_path / 'taken'}")
         assert answer.stderr.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("translator")
+    config = Config(
+        preset="cyclegan", data="mnist-domains", image_size="32x32", jitter_pixels=0, filters=2, residual_blocks=1,
+        batch_size=2, steps=1, precision="float32", run_dir=str(directory),
+    )  # fmt: skip
+    loop.train(config, Replicas(), io.StringIO())
+    return directory
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve pictures in two folders, two of one stem, and a file that is none."""
+    directory = tmp_path_factory.mktemp("photos") / "of"
+    picture_files.write_folder(directory, 10, side_pixels=20)
+    picture_files.write_folder(directory / "more", 2, broken=(1,))
+    with Image.open(directory / "00003.png") as image:
+        image.save(directory / "00003.jpg")
+    return directory
+
+
+def test_a_folder_is_translated_with_its_names(translator: Path, photos: Path, tmp_path: Path) -> None:
+    answer = _sample(f"--run_dir={translator}", f"--input={photos}", f"--output={tmp_path / 'b'}", "--direction=BtoA")
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stderr.splitlines()[-1] == f"warning: {photos}/more/00001.png is left out: not an image"
+    names = {str(path.relative_to(tmp_path / "b")) for path in (tmp_path / "b").rglob("*.png")}
+    others = {f"{number:05d}.png" for number in range(10) if number != 3}
+    assert names == others | {"00003.png.png", "00003.jpg.png", "more/00000.png"}
+    with Image.open(photos / "00007.png") as image:
+        pixels = np.asarray(image.resize((32, 32), Image.Resampling.BICUBIC, reducing_gap=3.0))[None]
+    with Image.open(tmp_path / "b" / "00007.png") as image:
+        assert np.abs(np.asarray(image).astype(int) - distgan.load(translator).translate(pixels, "BtoA")[0]).max() <= 1
+
+
+def test_processes_share_a_folder_and_translate_as_one_would(translator: Path, photos: Path, tmp_path: Path) -> None:
+    flags = [f"--run_dir={translator}", f"--input={photos}"]
+    assert _sample(*flags, f"--output={tmp_path / 'one'}").returncode == 0
+    written = []
+    for rank in range(2):
+        output = tmp_path / f"rank-{rank}"
+        assert _sample(*flags, f"--output={output}", HOROVOD_SIZE="2", HOROVOD_RANK=str(rank)).returncode == 0
+        written.append({path.relative_to(output): path.read_bytes() for path in output.rglob("*.png")})
+    assert not written[0].keys() & written[1].keys()
+    whole = {path.relative_to(tmp_path / "one"): path for path in (tmp_path / "one").rglob("*.png")}
+    both = written[0] | written[1]
+    assert both.keys() == whole.keys()
+    for name, path in whole.items():
+        with Image.open(path) as ours, Image.open(io.BytesIO(both[name])) as theirs:
+            assert np.abs(np.asarray(ours).astype(int) - np.asarray(theirs)).max() <= 1  # of another batch
+
+
+def test_one_image_is_translated(translator: Path, photos: Path, tmp_path: Path) -> None:
+    answer = _sample(f"--run_dir={translator}", f"--input={photos / '00003.jpg'}", f"--output={tmp_path / 'out'}")
+    assert answer.returncode == 0, answer.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["00003.png"]
+
+
+def test_what_can_t_be_translated_gets_one_sentence(
+    translator: Path, run_dir: Path, photos: Path, tmp_path: Path
+) -> None:
+    broken = photos / "more" / "00001.png"
+    for flags, sentence in (
+        ([f"--run_dir={translator}"], "A run of --architecture=cyclegan translates images; it generates none of noise"),
+        ([f"--run_dir={run_dir}", f"--input={photos}"], "A run of --architecture=mnist generates images"),
+        ([f"--run_dir={translator}", "--input=/nowhere"], "--input=/nowhere: /nowhere cannot be listed"),
+        ([f"--run_dir={translator}", f"--input={photos}", "--output=x.png"], "--output=x.png is of no kind"),
+        ([f"--run_dir={translator}", f"--input={broken}", f"--output={tmp_path}"], "none of its 1 files is an image"),
+    ):
+        answer = _sample(*flags)
+        assert answer.returncode == 2, answer.stderr
+        assert sentence in answer.stderr.splitlines()[-1]
+        assert "Traceback" not in answer.stderr
+
+
+def test_the_dcgan_class_learns_from_a_folder(tmp_path: Path) -> None:
+    picture_files.write_folder(tmp_path / "pictures", 10, side_pixels=20)
+    code = (
+        "import distgan, keras\n"
+        f"gan = distgan.DCGAN(save_path={str(tmp_path / 'run')!r}, kernel_size=4, stride=2, input_size=10,\n"
+        "    img_size=(18, 14, 3), dropout=0.2, depth=2, increment=4, batch_size=5,\n"
+        "    optimizer=keras.optimizers.Adam(1e-3, beta_1=0.4), precision='float32')\n"
+        f"run = gan.train({str(tmp_path / 'pictures')!r}, epochs=2)\n"
+        "assert run.step == 4 and run.generate(3).shape == (3, 18, 14, 3)\n"
+        "assert (run.config.generator_learning_rate, run.config.generator_beta_1) == (1e-3, 0.4)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_the_dcgan_class_refuses_an_optimizer_it_does_not_have() -> None:
+    import keras
+
+    with pytest.raises(UserError, match="optimizer=Lion is refused"):
+        distgan.DCGAN(optimizer=keras.optimizers.Lion())
+    assert distgan.DCGAN(optimizer=keras.optimizers.SGD(0.1, momentum=0.9)).settings["generator_beta_1"] == 0.9

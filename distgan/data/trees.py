@@ -32,7 +32,7 @@ def image_files(what: str, root: str, top: str) -> FileSizes:
             if here not in above:  # as it is behind a link to a folder that the link is in
                 waiting += [(path, (*above, here)) for path in _scan(root, folder, sizes)]
     except OSError as error:
-        problem = f"{error.filename} cannot be listed ({error.strerror})"
+        problem = f"{os.path.normpath(error.filename)} cannot be listed ({error.strerror})"
         raise UserError(f"{what}: {problem}: give a directory of {LOOKED_FOR}.") from error
     if not sizes:
         raise UserError(f"{what}: {os.path.join(root, top)} holds no {LOOKED_FOR}: give a directory that does.")

@@ -13,7 +13,7 @@ from distgan.errors import UserError
 from distgan.nets.classifier import classifier
 
 WEIGHTS = Path(__file__).with_name("digits.npz")
-WEIGHTS_SHA256 = "b56dcfa3486e622ffdbbc602062976fc959c3b523fbdd7b32279d25b2cb57e81"
+WEIGHTS_SHA256 = "63c0433cd10b7c76f47ae44be10b7a9f278a159e4db4b644da2ab4e4c96838d9"
 IMAGE_SHAPE = (28, 28, 1)
 NUM_CLASSES = 10
 PADDED_SIZE = 32  # MNIST's 28 and 2 black pixels on each side

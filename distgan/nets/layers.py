@@ -51,10 +51,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
         self._register_call_context_args("own_statistics")
         self._kind, self._sum_in_step = over
 
-    def call(self, inputs: tf.Tensor, training: bool = False, own_statistics: bool = False) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, training: bool = False, own_statistics: bool | None = None) -> tf.Tensor:
         """Normalise `[batch, ..., channels]`: by the batch in training, else by the moving statistics.
 
-        With `own_statistics`, each example by itself, whatever batch it comes in; nothing moves then.
+        With `own_statistics`, each example by itself, whatever batch it comes in; nothing moves then. (Its default is
+        None as Keras keeps any other as if it were given when a network is put together.)
         """
         inputs = tf.cast(inputs, self.variable_dtype)
         mean, variance = self.moving_mean.value, self.moving_variance.value

@@ -1,6 +1,7 @@
-"""How far a run is, in steps, in images and in epochs: arithmetic that needs no device."""
+"""How far a run is, in steps, in images and in epochs, and how fast it gets there; needs no device."""
 
 import math
+import time
 
 
 class Clock:
@@ -56,3 +57,34 @@ class Clock:
             epochs * self._num_examples
         )
         return in_steps or in_images
+
+
+class Speed:
+    """Images a second, since the last log and over the run; the first step, which compiles, is left out."""
+
+    def __init__(self, step: int, batch_size: int) -> None:
+        self._batch_size = batch_size
+        self._first_step = self._logged_step = step + 1
+        self._first_seconds = self._logged_seconds = math.nan
+
+    def stepped(self, step: int) -> None:
+        """Must be called after each step."""
+        if step == self._first_step:
+            self._first_seconds = self._logged_seconds = time.perf_counter()
+
+    def since_log(self, step: int) -> float:
+        """Images a second since the call before; NaN where no step was made since."""
+        rate = self._rate(step - self._logged_step, self._logged_seconds)
+        self._logged_step, self._logged_seconds = step, time.perf_counter()
+        return rate
+
+    def average(self, step: int) -> float:
+        """Images a second over the run."""
+        return self._rate(step - self._first_step, self._first_seconds)
+
+    def seconds_for(self, steps: int, step: int) -> float:
+        """How long `steps` more steps will take."""
+        return steps * self._batch_size / self.average(step)
+
+    def _rate(self, steps: int, since_seconds: float) -> float:
+        return steps * self._batch_size / (time.perf_counter() - since_seconds) if steps > 0 else math.nan

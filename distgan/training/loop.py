@@ -2,11 +2,9 @@
 
 import contextlib
 import dataclasses
-import math
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TextIO
 
@@ -16,7 +14,7 @@ import tensorflow as tf
 from distgan import pictures
 from distgan.config import Config
 from distgan.data import pipeline
-from distgan.data.base import Source, Wanted, refuse_faults
+from distgan.data.base import Source, Wanted
 from distgan.data.sources import open_source
 from distgan.errors import UserError
 from distgan.gans import GANS
@@ -24,7 +22,8 @@ from distgan.gans.base import GAN
 from distgan.replicas.base import Replicas
 from distgan.report import Reporter
 from distgan.training import precision, profiler
-from distgan.training.clock import Clock
+from distgan.training.clock import Clock, Speed
+from distgan.training.faults import Faults
 from distgan.training.run_directory import RunDirectory
 from distgan.training.state import AVERAGE, TrainState
 from distgan.training.step import make_step
@@ -134,9 +133,9 @@ class _Run(NamedTuple):
                 first_position=clock.images_shown, image_phases=sum(self.gan.image_phases),
             )
         )  # fmt: skip
-        faults = _Faults(source, self.replicas, self.reporter)
+        faults = Faults(source, self.replicas, self.reporter)
         profile = profiler.Profiler(config.profile_range(), self.directory.path, self.replicas)
-        speed = _Speed(clock.step, batch_size)
+        speed = Speed(clock.step, batch_size)
         results: list[dict[str, tf.Tensor]] = []
         values: dict[str, float] = {}
         answer = tf.zeros(3)
@@ -170,7 +169,7 @@ class _Run(NamedTuple):
         self._say_goodbye(stopped_by)
         return Outcome(self.gan, source.image_shape, clock.step, stopped_by)
 
-    def _tell(self, faults: "_Faults") -> None:
+    def _tell(self, faults: Faults) -> None:
         try:
             faults.tell()
         except UserError:
@@ -197,7 +196,7 @@ class _Run(NamedTuple):
                 found[f"loss_scale/{player}"] = float(optimizer.dynamic_scale.numpy())
         return found
 
-    def _progress(self, values: dict[str, float], speed: "_Speed") -> None:
+    def _progress(self, values: dict[str, float], speed: Speed) -> None:
         clock = self.clock
         self.reporter.progress(
             step=clock.step, total_steps=clock.total_steps, epoch=clock.epochs, total_epochs=clock.total_epochs,
@@ -214,63 +213,6 @@ class _Run(NamedTuple):
         self.reporter.samples(self.clock.step, epoch, pictures.to_pixels(images.numpy()))
         names = [name for name in self.state.network_names if not name.startswith(AVERAGE)]
         self.reporter.histograms(self.clock.step, {name: self.state.variables[name].numpy() for name in names})
-
-
-class _Faults:
-    """Files that are no images: whichever process finds one, all learn of it, and the run ends if there are many."""
-
-    def __init__(self, source: Source, replicas: Replicas, reporter: Reporter) -> None:
-        """Tell what was found in opening the data."""
-        self._source, self._replicas, self._reporter = source, replicas, reporter
-        self._known: dict[str, str] = {}
-        self._asked: set[str] = set()
-        self.tell()
-
-    def are_new(self) -> bool:
-        """Whether this process has found files of which it has not yet asked to tell."""
-        found = set(self._source.faults) - self._asked
-        self._asked |= found
-        return bool(found - set(self._known))
-
-    def tell(self) -> None:
-        """Name the new ones in a warning. Raises `UserError`, on all processes, where there are too many."""
-        for faults in self._replicas.gather(dict(self._source.faults)):
-            for path, reason in faults.items():
-                if path not in self._known:
-                    self._known[path] = reason
-                    self._reporter.say(f"warning: {path} is left out: {reason} ({len(self._known)} such files)")
-        refuse_faults(self._source.name, self._known, self._source.num_files)
-
-
-class _Speed:
-    """Images a second, since the last log and over the run; the first step, which compiles, is left out."""
-
-    def __init__(self, step: int, batch_size: int) -> None:
-        self._batch_size = batch_size
-        self._first_step = self._logged_step = step + 1
-        self._first_seconds = self._logged_seconds = math.nan
-
-    def stepped(self, step: int) -> None:
-        """Must be called after each step."""
-        if step == self._first_step:
-            self._first_seconds = self._logged_seconds = time.perf_counter()
-
-    def since_log(self, step: int) -> float:
-        """Images a second since the call before; NaN where no step was made since."""
-        rate = self._rate(step - self._logged_step, self._logged_seconds)
-        self._logged_step, self._logged_seconds = step, time.perf_counter()
-        return rate
-
-    def average(self, step: int) -> float:
-        """Images a second over the run."""
-        return self._rate(step - self._first_step, self._first_seconds)
-
-    def seconds_for(self, steps: int, step: int) -> float:
-        """How long `steps` more steps will take."""
-        return steps * self._batch_size / self.average(step)
-
-    def _rate(self, steps: int, since_seconds: float) -> float:
-        return steps * self._batch_size / (time.perf_counter() - since_seconds) if steps > 0 else math.nan
 
 
 def _means(results: list[dict[str, tf.Tensor]]) -> dict[str, float]:

@@ -1,0 +1,151 @@
+"""How well do the small Pix2Pix and CycleGAN learn the tasks made of MNIST?
+
+    python benchmarks/translation.py [--task=edges] [--task=domains]
+
+Trains launch/mnist-edges.json and launch/mnist-domains.json as they stand, one process, and judges them on the digits
+of MNIST's test set, which they have not seen:
+
+edges     the L1 distance of translations to their targets, over that of the untouched outlines; and how often the
+          colour of a translation is the one of its class
+domains   how often a classifier, trained here to tell the two domains apart, takes a translation for one of the other
+          domain; and how often the digit classifier still reads the same digit
+
+Prints a table and writes results/translation_*.json. About 20 minutes on 2 cores.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import record
+
+import distgan
+from distgan.data import derived
+from distgan.data.arrays import open_mnist
+from distgan.data.base import Source, Wanted
+from distgan.metrics.digits import read_digits
+from distgan.nets.classifier import classifier
+
+LAUNCH = Path(__file__).parent.parent / "launch"
+NUM_JUDGED = 2000  # translations of each kind
+NUM_OF_DOMAIN = 6000  # images of each domain, that the domain classifier learns from
+AT_ONCE = 100
+
+
+def main() -> None:
+    given = _arguments()
+    rows: dict[str, dict[str, float]] = {}
+    for task in given.task or ["edges", "domains"]:
+        config = distgan.config.load_config(LAUNCH / f"mnist-{task}.json")
+        started = time.monotonic()
+        subprocess.run([sys.executable, "-m", "distgan.train", f"--config={LAUNCH}/mnist-{task}.json"], check=True)
+        minutes = (time.monotonic() - started) / 60
+        rows[task] = {"minutes": minutes} | JUDGES[task](distgan.load(config.directory))
+    for task, row in rows.items():
+        for name, value in row.items():
+            print(f"{task:8} {name:45} {value:.3f}")
+    print(record.write("translation", vars(given), rows))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", action="append", choices=["edges", "domains"], help="both, if not given")
+    return parser.parse_args()
+
+
+def judge_edges(run: "distgan.Run") -> dict[str, float]:
+    """L1 and colours of the translations of held-out outlines."""
+    source = derived.open_edges("test", Wanted(image_size=run.image_shape[:2]))
+    examples = np.arange(NUM_JUDGED)
+    inputs, targets = np.split(source.read("pairs", examples), 2, axis=3)
+    outputs = _translated(run, inputs, "AtoB")
+    labels = _labels()[examples]
+    return {
+        "L1 over the identity's": _distance(outputs, targets) / _distance(inputs, targets),
+        "right colours": float((_colours(outputs) == labels).mean()),
+        "right colours of the targets": float((_colours(targets) == labels).mean()),
+        "digits read": float((read_digits(_images(outputs)) == labels).mean()),
+    }
+
+
+def judge_domains(run: "distgan.Run") -> dict[str, float]:
+    """Whether translations are of the other domain, and of the same digit."""
+    wanted = Wanted(image_size=run.image_shape[:2])
+    judge = _domain_classifier(derived.open_domains("train", wanted))
+    source = derived.open_domains("test", wanted)
+    examples = np.arange(NUM_JUDGED)
+    a, b = (source.read(stream, examples) for stream in "AB")
+    labels_a, labels_b = _labels()[2 * examples], _labels()[2 * examples + 1]
+    as_b, as_a = _translated(run, a, "AtoB"), _translated(run, b, "BtoA")
+    return {
+        "A to B accepted": float(_is_b(judge, as_b).mean()),
+        "B to A accepted": float(1 - _is_b(judge, as_a).mean()),
+        "real B and A accepted": float((_is_b(judge, b).mean() + 1 - _is_b(judge, a).mean()) / 2),
+        "A to B, the same digit": float((read_digits(_foreground(as_b)) == labels_a).mean()),
+        "B to A, the same digit": float((read_digits(_images(as_a)) == labels_b).mean()),
+        "real B read": float((read_digits(_foreground(b)) == labels_b).mean()),
+    }
+
+
+JUDGES: dict[str, Any] = {"edges": judge_edges, "domains": judge_domains}
+
+
+def _translated(run: "distgan.Run", pixels: np.ndarray, direction: str) -> np.ndarray:
+    parts = [
+        run.translate(pixels[first : first + AT_ONCE], direction, first) for first in range(0, len(pixels), AT_ONCE)
+    ]
+    return np.concatenate(parts)
+
+
+def _labels() -> np.ndarray:
+    return open_mnist("test").labels
+
+
+def _images(pixels: np.ndarray) -> np.ndarray:
+    return pixels.astype(np.float32) / 127.5 - 1
+
+
+def _foreground(pixels: np.ndarray) -> np.ndarray:
+    """Digits without the texture behind them, which is darker than they are, as images."""
+    brightness = pixels.max(3, keepdims=True) / 255.0
+    return (np.clip((brightness - derived.BRIGHTEST_TEXTURE) / (1 - derived.BRIGHTEST_TEXTURE), 0, 1) * 2 - 1).astype(
+        np.float32
+    )
+
+
+def _distance(pixels: np.ndarray, others: np.ndarray) -> float:
+    return float(np.abs(pixels.astype(float) - others).mean())
+
+
+def _colours(pixels: np.ndarray) -> np.ndarray:
+    """The class whose colour is nearest to the mean of an image's bright pixels."""
+    levels = pixels / 255.0
+    bright = (levels.max(3, keepdims=True) > 0.5).astype(float)
+    means = (levels * bright).sum((1, 2)) / np.maximum(bright.sum((1, 2)), 1)
+    means /= np.maximum(means.max(1, keepdims=True), 1e-3)
+    return np.abs(means[:, None] - derived.CLASS_COLOURS[None]).sum(2).argmin(1)
+
+
+def _domain_classifier(source: Source) -> keras.Model:
+    """A network that tells A (0) from B (1)."""
+    keras.utils.set_random_seed(0)
+    model = classifier(source.image_shape, 2, seed=0)
+    pixels = np.concatenate([source.read(stream, np.arange(NUM_OF_DOMAIN)) for stream in "AB"])
+    labels = np.repeat([0, 1], NUM_OF_DOMAIN)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(1e-3), loss)
+    model.fit(_images(pixels), labels, batch_size=100, epochs=1, verbose=0)
+    return model
+
+
+def _is_b(judge: keras.Model, pixels: np.ndarray) -> np.ndarray:
+    return judge.predict(_images(pixels), batch_size=AT_ONCE, verbose=0).argmax(1) == 1
+
+
+if __name__ == "__main__":
+    main()

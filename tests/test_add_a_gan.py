@@ -1,0 +1,50 @@
+"""docs/add-a-gan.md does what it says."""
+
+import importlib
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_runs
+
+from distgan.config import Config
+from distgan.gans import GANS
+from distgan.replicas.base import Replicas
+from distgan.training import loop
+
+PAGE = Path(__file__).parent.parent / "docs" / "add-a-gan.md"
+CLIPPED = 0.05
+
+
+def _example() -> str:
+    return re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[0]
+
+
+def test_the_example_is_shorter_than_sixty_lines() -> None:
+    assert len(_example().splitlines()) < 60
+
+
+def test_the_example_trains_resumes_to_the_same_bits_and_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(GANS, "mlp", GANS["mlp"])
+    (tmp_path / "wgan.py").write_text(_example())
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("wgan")
+
+    def train(name: str, steps: int) -> None:
+        config = Config(
+            preset="mlp", steps=steps, batch_size=16, precision="float32", checkpoint_every_steps=3,
+            run_dir=str(tmp_path / name),
+        )  # fmt: skip
+        loop.train(config, Replicas(), io.StringIO())
+
+    train("whole", 6)
+    train("parts", 3)
+    train("parts", 6)
+    assert small_runs.digest(tmp_path / "whole", 6) == small_runs.digest(tmp_path / "parts", 6)
+    state = small_runs.state(tmp_path / "whole", 6)
+    assert np.abs(state["critic/hidden/kernel"]).max() <= CLIPPED
+    assert not np.array_equal(
+        state["generator/hidden/kernel"], small_runs.state(tmp_path / "whole", 3)["generator/hidden/kernel"]
+    )
