@@ -29,8 +29,8 @@ class Config:
     )
     data: str | None = option(
         "mnist",
-        "Data set: mnist, mnist-edges, mnist-domains (all embedded), idx:DIR, folder:DIR, pairs:DIR, unpaired:DIR or "
-        "tfds:NAME.",
+        "Data set: mnist, mnist-colours, mnist-edges, mnist-domains (all embedded), idx:DIR, folder:DIR, pairs:DIR, "
+        "unpaired:DIR or tfds:NAME.",
         may_change=True,
     )
     image_size: str | None = option(
@@ -235,7 +235,7 @@ class Config:
         return {
             "pix2pix": "--data=pairs:DIR, or --data=mnist-edges --image_size=32x32 to try it",
             "cyclegan": "--data=unpaired:DIR, or --data=mnist-domains --image_size=32x32 to try it",
-        }.get(self.architecture, "--data=folder:DIR")
+        }.get(self.architecture, "--data=folder:DIR, or --data=mnist-colours to try it")
 
     @property
     def height_and_width(self) -> tuple[int, int] | None:

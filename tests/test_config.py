@@ -26,7 +26,8 @@ from distgan.presets import PRESETS
                                 "mixed_float16, float64."),
         ({"preset": "stylegan"}, "--preset=stylegan is refused: it must be one of mnist, mnist_large, mlp, "
                                  "dcgan, dcgan64, faces, pix2pix, cyclegan."),
-        ({"preset": "dcgan"}, "--preset=dcgan learns from images of yours: give --data, e.g. --data=folder:DIR."),
+        ({"preset": "dcgan"}, "--preset=dcgan learns from images of yours: give --data, e.g. --data=folder:DIR, "
+                              "or --data=mnist-colours to try it."),
         ({"preset": "cyclegan"}, "--preset=cyclegan learns from images of yours: give --data, e.g. "
                                  "--data=unpaired:DIR, or --data=mnist-domains --image_size=32x32 to try it."),
         ({"preset": "mlp", "filters": 8}, "--filters says nothing to --architecture=mlp: leave it out."),

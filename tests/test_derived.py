@@ -36,7 +36,7 @@ def test_domains_share_no_digit_and_the_texture_is_darker_than_digits() -> None:
     assert len({example.tobytes() for example in b}) == 50
 
 
-@pytest.mark.parametrize("data", ["mnist-edges", "mnist-domains"])
+@pytest.mark.parametrize("data", ["mnist-colours", "mnist-edges", "mnist-domains"])
 def test_examples_depend_on_their_number_only(data: str) -> None:
     source, again = (open_source(data, "train", Wanted()) for _ in range(2))
     for stream in source.streams:

@@ -66,7 +66,6 @@ def test_batches_make_no_difference(images: np.ndarray) -> None:
     whole = digits.logits(images[: digits.BATCH_SIZE + 3])
     assert whole.shape == (digits.BATCH_SIZE + 3, 10)
     assert np.allclose(whole[-3:], digits.logits(images[digits.BATCH_SIZE : digits.BATCH_SIZE + 3]), atol=1e-4)
-    assert digits.read_digits(images[:0]).shape == (0,)
 
 
 def test_features_are_64_of_which_the_logits_are_linear(images: np.ndarray) -> None:

@@ -112,8 +112,8 @@ class TestNames:
     def test_any_other_name_is_refused_with_those_allowed(self, function, data):
         sentence = refusal(function, data)
         assert sentence == (
-            f"--data={data} names no data set: it may be one of mnist, mnist-edges, mnist-domains, idx:DIR, "
-            "folder:DIR, pairs:DIR, unpaired:DIR, tfds:NAME."
+            f"--data={data} names no data set: it may be one of mnist, mnist-colours, mnist-edges, mnist-domains, "
+            "idx:DIR, folder:DIR, pairs:DIR, unpaired:DIR, tfds:NAME."
         )
 
     def test_every_kind_of_source_is_listed_under_the_word_it_begins_with(self):

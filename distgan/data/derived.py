@@ -1,4 +1,4 @@
-"""Tasks for image-to-image GANs that need no data of one's own: made of the embedded MNIST, a digit at a time."""
+"""Colour images and pairs of images that need no data of one's own: made of the embedded MNIST, a digit at a time."""
 
 import colorsys
 import hashlib
@@ -69,6 +69,16 @@ def open_domains(split: str, wanted: Wanted) -> Source:
 
     num_digits = len(digits.pixels)
     return _Derived("mnist-domains", wanted, {"A": -(-num_digits // 2), "B": num_digits // 2}, 1, make)
+
+
+def open_colours(split: str, wanted: Wanted) -> Source:
+    """Coloured digits on a texture, as images of one kind."""
+    digits = _capped(open_mnist(split), wanted)
+
+    def make(_: str, examples: np.ndarray) -> np.ndarray:
+        return _on_texture(_intensity(digits, examples), examples)
+
+    return _Derived("mnist-colours", wanted, {"images": len(digits.pixels)}, 1, make)
 
 
 def _capped(digits: LabelledImages, wanted: Wanted) -> LabelledImages:

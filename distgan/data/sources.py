@@ -17,6 +17,7 @@ class SourceKind(NamedTuple):
 
 SOURCES = {
     "mnist": SourceKind("mnist", lambda _, split, wanted: arrays.open_mnist(split).source(wanted)),
+    "mnist-colours": SourceKind("mnist-colours", lambda _, split, wanted: derived.open_colours(split, wanted)),
     "mnist-edges": SourceKind("mnist-edges", lambda _, split, wanted: derived.open_edges(split, wanted)),
     "mnist-domains": SourceKind("mnist-domains", lambda _, split, wanted: derived.open_domains(split, wanted)),
     "idx": SourceKind("idx:DIR", lambda rest, split, wanted: arrays.open_idx(rest, split).source(wanted)),

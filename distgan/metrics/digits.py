@@ -93,7 +93,7 @@ def _up_to(layer: str) -> keras.Model:
 def _outputs_of(layer: str, images: Any) -> np.ndarray:
     """Run in batches, so that memory does not grow with the images."""
     model = _up_to(layer)
-    starts = range(0, max(len(images), 1), BATCH_SIZE)  # one, of nothing, for no images
+    starts = range(0, len(images), BATCH_SIZE)
     batches = (prepare(np.asarray(images[start : start + BATCH_SIZE])) for start in starts)
     return np.concatenate([np.asarray(model(batch, training=False)) for batch in batches])
 
