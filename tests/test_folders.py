@@ -348,7 +348,7 @@ class TestBadFiles:
         source = open_folder(str(sparse), "train", Wanted())
         for path in sparse.iterdir():
             path.write_text("")
-        with pytest.raises(UserError, match="none of its 12 images"):
+        with pytest.raises(UserError, match="none of 12 images can be read"):
             source.read("images", np.array([3]))
 
 

@@ -5,7 +5,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from distgan.data.trees import FileSizes, first_of_classes, image_files, matched
 from distgan.errors import UserError
 
 MOST_SAMPLED = 1000  # files are decoded when a data set is opened
+MOST_PASSED = 1000  # examples, in search of a good one
 NUM_THREADS = min(8, len(os.sched_getaffinity(0)))
 
 
@@ -95,7 +96,7 @@ class FileSource(Source):
         """Decode examples, uint8 `[n, *example_shape]`, with the next good one in the place of a bad one.
 
         Raises:
-          UserError: all examples of the stream are bad.
+          UserError: so many in a row are bad that the files must be gone.
         """
         pixels = np.empty((len(examples), *self.example_shape), np.uint8)
         for place, example in enumerate(self.pool.map(partial(self._good, stream), examples.tolist())):
@@ -104,14 +105,17 @@ class FileSource(Source):
 
     def _good(self, stream: str, number: int) -> np.ndarray:
         num_examples = self.streams[stream]
-        for candidate in chain(range(number, num_examples), range(number)):
+        for candidate in islice(chain(range(number, num_examples), range(number)), MOST_PASSED):
             pictures = self.files.pictures(stream, candidate, _draft_size(self.files, self.example_shape[:2]))
             mismatch = self.files.mismatch(stream, candidate, pictures)
             if mismatch:
                 self.faults[self.files.paths(stream, candidate)[0]] = mismatch
             elif pictures:
                 return self._example(pictures)
-        raise UserError(f"--data={self.name}: none of its {num_examples} {stream} can be read: mend the files.")
+        raise UserError(
+            f"--data={self.name}: none of {min(MOST_PASSED, num_examples)} {stream} can be read, from "
+            f"{self.files.paths(stream, number)[0]} on: mend the files."
+        )
 
     def _example(self, pictures: list[Image.Image]) -> np.ndarray:
         height, width, _ = self.example_shape

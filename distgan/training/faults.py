@@ -1,5 +1,10 @@
 """Files that are no images, told to all processes."""
 
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+
 from distgan.data.base import Source, refuse_faults
 from distgan.replicas.base import Replicas
 from distgan.report import Reporter
@@ -14,6 +19,14 @@ class Faults:
         self._known: dict[str, str] = {}
         self._asked: set[str] = set()
         self.tell()
+
+    def watched(self, batches: Iterator[Any]) -> Any:
+        """The next batch. Raises `UserError` where it can't be read for want of good files."""
+        try:
+            return next(batches)
+        except tf.errors.OpError:
+            refuse_faults(self._source.name, self._source.faults, self._source.num_files)
+            raise
 
     def are_new(self) -> bool:
         """Whether this process has found files of which it has not yet asked to tell."""

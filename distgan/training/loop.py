@@ -144,19 +144,19 @@ class _Run(NamedTuple):
         while not (clock.is_over or stops):
             profile.before(clock.step + 1)
             requests = tf.constant([bool(caught), self.directory.wants_to_save(), faults.are_new()], tf.float32)
-            results.append(train_step(resident, next(batches), requests))
+            results.append(train_step(resident, faults.watched(batches), requests))
             profile.after(clock.step + 1)
             clock.tick()
             speed.stepped(clock.step)
             # What was asked in the step before: that one is done on the device by now, so nobody waits for it.
             (stops, saves, tells), answer = answer.numpy() > 0, results[-1]["requests"]
-            if tells:
-                self._tell(faults)
             if clock.due(steps=config.log_every_steps) or clock.is_over or stops:
                 values = _means(results) | self._settings() | {"speed/images_per_second": speed.since_log(clock.step)}
                 self.reporter.scalars(clock.step, clock.images_shown, clock.epochs, values)
                 results.clear()
             self._progress(values, speed)
+            if tells:
+                self._tell(faults)
             if clock.due(steps=config.sample_every_steps, epochs=config.sample_every_epochs):
                 self._show()
             if saves or stops or clock.is_over or clock.due(
