@@ -42,6 +42,8 @@ def main() -> None:
     rows: dict[str, dict[str, float]] = {}
     for task in given.task or ["edges", "domains"]:
         config = distgan.config.load_config(LAUNCH / f"mnist-{task}.json")
+        if config.directory.exists():
+            sys.exit(f"{config.directory} is there already: remove it, as the training is timed.")
         started = time.monotonic()
         subprocess.run([sys.executable, "-m", "distgan.train", f"--config={LAUNCH}/mnist-{task}.json"], check=True)
         minutes = (time.monotonic() - started) / 60
@@ -63,7 +65,7 @@ def judge_edges(run: "distgan.Run") -> dict[str, float]:
     source = derived.open_edges("test", Wanted(image_size=run.image_shape[:2]))
     examples = np.arange(NUM_JUDGED)
     inputs, targets = np.split(source.read("pairs", examples), 2, axis=3)
-    outputs = _translated(run, inputs, "AtoB")
+    outputs = run.translate(inputs, "AtoB")
     labels = _labels()[examples]
     return {
         "L1 over the identity's": _distance(outputs, targets) / _distance(inputs, targets),
@@ -81,7 +83,7 @@ def judge_domains(run: "distgan.Run") -> dict[str, float]:
     examples = np.arange(NUM_JUDGED)
     a, b = (source.read(stream, examples) for stream in "AB")
     labels_a, labels_b = _labels()[2 * examples], _labels()[2 * examples + 1]
-    as_b, as_a = _translated(run, a, "AtoB"), _translated(run, b, "BtoA")
+    as_b, as_a = run.translate(a, "AtoB"), run.translate(b, "BtoA")
     return {
         "A to B accepted": float(_is_b(judge, as_b).mean()),
         "B to A accepted": float(1 - _is_b(judge, as_a).mean()),
@@ -93,13 +95,6 @@ def judge_domains(run: "distgan.Run") -> dict[str, float]:
 
 
 JUDGES: dict[str, Any] = {"edges": judge_edges, "domains": judge_domains}
-
-
-def _translated(run: "distgan.Run", pixels: np.ndarray, direction: str) -> np.ndarray:
-    parts = [
-        run.translate(pixels[first : first + AT_ONCE], direction, first) for first in range(0, len(pixels), AT_ONCE)
-    ]
-    return np.concatenate(parts)
 
 
 def _labels() -> np.ndarray:

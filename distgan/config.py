@@ -40,8 +40,8 @@ class Config:
         "resize", "Resize a picture of another size, or crop the middle of what covers it.", choices=("resize", "crop")
     )
     channels: int | None = option(None, "1 (grey) or 3 (RGB); if not given, what the data has.", at_least=1, below=4)
-    max_classes: int | None = option(None, "Folders of a tree to take, by name, at most.", at_least=1)
-    max_images_per_class: int | None = option(None, "Images of each such folder to take, at most.", at_least=1)
+    max_classes: int | None = option(None, "Folders of a tree to take, by name, or labels, at most.", at_least=1)
+    max_images_per_class: int | None = option(None, "Images of each of these to take, at most.", at_least=1)
     jitter_pixels: int = option(
         0, "Pixels by which images are first made larger, to be cropped at random places.", at_least=0
     )
@@ -67,7 +67,7 @@ class Config:
     )
     stride: int = option(2, "By how much a stage scales the image.", at_least=1, only=("dcgan",))
     depth: int | None = option(
-        None, "Stages that scale the image; if not given, as many as suit its size.", at_least=1,
+        None, "Stages that scale the image; if not given, as many as the preset has, or suit its size.", at_least=1,
         only=("mnist", "dcgan", "dcgan64", "pix2pix"),
     )  # fmt: skip
     residual_blocks: int | None = option(
@@ -85,8 +85,9 @@ class Config:
         only=(*NOISE, "pix2pix"),
     )
     recompute: bool = option(
-        False, "Compute the residual blocks again in the backward pass: slower, and less memory.", only=("cyclegan",)
-    )
+        False, "Compute the residual blocks again in the backward pass: slower, and less memory.", only=("cyclegan",),
+        may_change=True,
+    )  # fmt: skip
     # The game
     alternating: bool = option(
         False, "Each player moves on a batch of its own, discriminator first, not both on one.", only=NOISE
@@ -208,6 +209,14 @@ class Config:
         if self.data is None:
             raise UserError(f"--preset={self.preset} learns from images of yours: give --data, e.g. {self._example}.")
         _ = self.height_and_width
+        if self.channels == 2:
+            raise UserError("--channels=2 is refused: it must be 1 (grey) or 3 (RGB).")
+        falls = self.learning_rate_schedule != "constant"
+        if falls and (self.epochs or 0) > self.constant_epochs + self.decay_epochs:
+            raise UserError(
+                f"--epochs={self.epochs} is refused: learning rates are zero after {self.constant_epochs:g} epochs and "
+                f"{self.decay_epochs:g} more, which --constant_epochs and --decay_epochs set."
+            )
         if self.epochs is None and self.steps is None:
             raise UserError("Give one of --epochs and --steps, as a run has an end.")
         if self.batch_size is None and self.batch_size_per_replica is None:

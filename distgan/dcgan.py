@@ -49,7 +49,7 @@ class DCGAN:
         optimizer: the generator's, a `keras.optimizers.Adam`, `RMSprop` or `SGD`; Adam(2e-4, beta_1=0.5) if not given.
         settings: any other fields of `Config`, such as `seed` or `checkpoint_every_epochs`.
 
-        Raises `UserError` for another optimizer.
+        Raises `UserError` for another optimizer, or a field that a parameter sets.
         """
         height, width, channels = img_size
         self.settings: dict[str, Any] = {
@@ -57,7 +57,11 @@ class DCGAN:
             "noise_size": input_size, "image_size": f"{height}x{width}", "channels": channels, "dropout": dropout,
             "depth": depth, "filters": increment, "batch_size": batch_size,
         }  # fmt: skip
-        self.settings |= (_of_optimizer(optimizer) if optimizer is not None else {}) | settings
+        self.settings |= _of_optimizer(optimizer) if optimizer is not None else {}
+        taken = sorted({*self.settings, "data", "epochs"} & settings.keys())
+        if taken:
+            raise UserError(f"{taken[0]}={settings[taken[0]]} is refused: a parameter of DCGAN or of train sets it.")
+        self.settings |= settings
 
     def train(self, folder: str, epochs: int = 500) -> "Run":
         """Learn from the images in a folder, with or without class folders in it, for so many passes over them.
@@ -70,13 +74,14 @@ class DCGAN:
 
 
 def _of_optimizer(optimizer: "keras.optimizers.Optimizer") -> dict[str, Any]:
-    kind, found = type(optimizer).__name__.lower(), optimizer.get_config()
-    if kind not in ("adam", "rmsprop", "sgd") or not isinstance(found["learning_rate"], float):
+    kind, found, usual = type(optimizer).__name__.lower(), optimizer.get_config(), type(optimizer)().get_config()
+    beta_1 = {"adam": "beta_1", "sgd": "momentum"}.get(kind, "")
+    changed = [name for name in found if found[name] != usual[name] and name not in ("learning_rate", "name", beta_1)]
+    if kind not in ("adam", "rmsprop", "sgd") or changed or not isinstance(found["learning_rate"], float):
         raise UserError(
-            f"optimizer={type(optimizer).__name__} is refused: give Adam, RMSprop or SGD of a constant learning rate, "
-            "and a schedule by learning_rate_schedule."
+            f"optimizer={type(optimizer).__name__} is refused: give Adam (of a learning_rate and beta_1), SGD (of a "
+            "learning_rate and momentum) or RMSprop (of a learning_rate), and what else you like by other settings."
         )
     rate = float(f"{found['learning_rate']:.6g}")  # Keras keeps it in float32
     settings = {"generator_optimizer": kind, "generator_learning_rate": rate}
-    beta_1 = found.get("beta_1", found.get("momentum"))
-    return settings | ({} if kind == "rmsprop" else {"generator_beta_1": beta_1})
+    return settings | ({"generator_beta_1": found[beta_1]} if beta_1 else {})

@@ -14,12 +14,12 @@ from distgan.data.pipeline import to_images
 from distgan.errors import UserError
 from distgan.gans import GANS
 from distgan.gans.base import GAN
-from distgan.gans.noise_to_image import NoiseToImage
-from distgan.gans.translation import Translator
 from distgan.replicas.connect import connect
 from distgan.training import loop, precision
 from distgan.training.run_directory import read_checkpoint
 from distgan.training.state import assign, network_variables
+
+TRANSLATED_AT_ONCE = 8  # images
 
 
 class Run:
@@ -43,38 +43,36 @@ class Run:
 
         Raises `UserError` where the run is of a GAN that translates images.
         """
-        return pictures.to_pixels(self._of_noise().generate(num_images, seed).numpy())
+        return pictures.to_pixels(self._gan.generate(num_images, seed).numpy())
 
     def walk(self, num_frames: int, seed: int = 0) -> np.ndarray:
         """A closed walk between latents, uint8 `[num_frames, height, width, channels]`: the frames of a film.
 
         Raises `UserError` where the run is of a GAN that translates images.
         """
-        return pictures.to_pixels(self._of_noise().walk(num_frames, seed).numpy())
+        return pictures.to_pixels(self._gan.walk(num_frames, seed).numpy())
 
     def translate(self, pixels: np.ndarray, direction: str | None = None, first: int = 0, seed: int = 0) -> np.ndarray:
         """Images of one domain as images of the other, both uint8 `[n, height, width, channels]`.
 
         Each depends on itself, on the seed and, where the GAN draws random numbers, on its number, `first` being that
         of the first. `direction` is "AtoB" or "BtoA"; if not given, the one the run has learnt. Raises `UserError`
-        where the run has not learnt it.
+        where the run has not learnt it, or images are of another shape.
         """
-        gan = self._gan
-        if not isinstance(gan, Translator):
-            raise UserError(f"A run of --architecture={self.config.architecture} generates images; it translates none.")
-        direction = direction or gan.directions[0]
-        if direction not in gan.directions:
-            raise UserError(f"The run has learnt {' and '.join(gan.directions)}, not {direction}.")
-        draws = Draws(f"{seed}/translate", 0, first, len(pixels))
-        return pictures.to_pixels(gan.translate(to_images(pixels), direction, draws).numpy())
-
-    def _of_noise(self) -> NoiseToImage:
-        if not isinstance(self._gan, NoiseToImage):
+        learnt = self._gan.directions
+        if learnt and direction not in (None, *learnt):
+            raise UserError(f"The run has learnt {' and '.join(learnt)}, not {direction}.")
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != self.image_shape:
             raise UserError(
-                f"A run of --architecture={self.config.architecture} translates images; it generates none of noise: "
-                "give it some with --input."
+                f"The run translates uint8 images of {list(self.image_shape)}, not {pixels.dtype} of "
+                f"{list(pixels.shape[1:])}."
             )
-        return self._gan
+        parts = []
+        for start in range(0, len(pixels), TRANSLATED_AT_ONCE):
+            images = to_images(pixels[start : start + TRANSLATED_AT_ONCE])
+            draws = Draws(f"{seed}/translate", 0, first + start, len(images))
+            parts.append(self._gan.translate(images, direction or learnt[0] if learnt else "", draws).numpy())
+        return pictures.to_pixels(np.concatenate(parts))
 
 
 def train(config: Config, console: TextIO = sys.stdout) -> Run:

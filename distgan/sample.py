@@ -35,7 +35,7 @@ _INPUT = flags.DEFINE_string("input", None, "An image file, or a directory of th
 _DIRECTION = flags.DEFINE_enum("direction", None, ["AtoB", "BtoA"], "From which domain to which; of CycleGAN.")
 SUFFIXES = (".png", ".gif", ".npz")
 GIF_MILLISECONDS = 60
-TRANSLATED_AT_ONCE = 8  # images
+READ_AT_ONCE = 32  # images
 
 
 def main() -> int:
@@ -48,10 +48,18 @@ def main() -> int:
     if output.suffix not in ("", *(() if _INPUT.value else SUFFIXES)):
         allowed = "name a directory" if _INPUT.value else f"end it in {', '.join(SUFFIXES)}, or name a directory"
         raise UserError(f"--output={output} is of no kind that is known: {allowed}.")
+    if _DIRECTION.value and not _INPUT.value:
+        raise UserError(
+            f"--direction={_DIRECTION.value} needs --input, an image or a directory of images to translate."
+        )
+    if _INPUT.value and output.resolve().is_relative_to(Path(_INPUT.value).resolve()):
+        raise UserError(f"--output={output} must not be in --input={_INPUT.value}: name another directory.")
     names = _named(Path(_INPUT.value)) if _INPUT.value else {}
     program.import_tensorflow()
+    from distgan.replicas import devices
     from distgan.run import load
 
+    devices.set_up(*launcher.place_on_host(), 0, deterministic=False)
     try:
         run = load(_RUN_DIR.value)
         if _INPUT.value:
@@ -83,8 +91,8 @@ def _translate(run: "Run", names: dict[Path, Path], output: Path) -> None:
     first, count = fair_range(len(files), max(1, launcher.launched_size()), launcher.launched_rank())
     num_written = 0
     with ThreadPoolExecutor() as pool:
-        for start in range(first, first + count, TRANSLATED_AT_ONCE):
-            part = files[start : min(start + TRANSLATED_AT_ONCE, first + count)]
+        for start in range(first, first + count, READ_AT_ONCE):
+            part = files[start : min(start + READ_AT_ONCE, first + count)]
             inputs = list(pool.map(functools.partial(_read, run), part))
             # One that can't be read stays in its place: what is random goes by the number of the file.
             pixels = np.stack([np.zeros(run.image_shape, np.uint8) if image is None else image for image in inputs])

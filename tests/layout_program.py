@@ -16,8 +16,10 @@ import tensorflow as tf
 
 from distgan.config import Config
 from distgan.data import pipeline
+from distgan.data.arrays import LabelledImages
+from distgan.data.base import Wanted
 from distgan.errors import UserError
-from distgan.gans import GANS, noise_to_image
+from distgan.gans import GANS, MnistDCGAN
 from distgan.replicas.base import Replicas
 from distgan.replicas.connect import connect
 from distgan.training import loop, precision
@@ -92,10 +94,11 @@ def failure_on_chief(replicas: Replicas, output: Path) -> dict[str, Any]:
 def noise_rows(replicas: Replicas, output: Path) -> dict[str, Any]:
     """The noise and the examples of this process's replicas in step 3 of a batch of 10."""
 
+    pixels = np.zeros((97, 4, 4, 1), np.uint8)
+    source = LabelledImages("made", pixels, None).source(Wanted())
+
     def make(shard: Any) -> tf.data.Dataset:
-        return pipeline.make_shares(
-            shard, batch_size=10, num_examples=97, seed=5, first_position=90, image_phases=1
-        ).map(
+        return pipeline.make_shares(shard, source, batch_size=10, seed=5, first_position=90, image_phases=1).map(
             lambda share: (
                 share
                 | {"noise": pipeline.order.Draws("noise", 3, share["rows"][0], tf.size(share["rows"])).normal((7,))}
@@ -103,10 +106,11 @@ def noise_rows(replicas: Replicas, output: Path) -> dict[str, Any]:
         )
 
     share = next(replicas.batches(make))
+    share["examples"] = share["examples"]["images"]
     values = {name: tf.nest.flatten(replicas.local_values(share[name])) for name in ("rows", "examples", "noise")}
     return {
         "rows": np.concatenate([value.numpy() for value in values["rows"]]).tolist(),
-        "examples": np.concatenate([value.numpy()[0] for value in values["examples"]]).tolist(),
+        "examples": np.concatenate([value.numpy()[:, 0] for value in values["examples"]]).tolist(),
         "noise": np.concatenate([value.numpy() for value in values["noise"]]).tolist(),
     }
 
@@ -117,7 +121,7 @@ def divergence(replicas: Replicas, output: Path) -> dict[str, Any]:
     with RunDirectory(config, replicas) as directory:
         with replicas.scope(), precision.policy("float32"):
             gan = GANS["mnist"](config, (28, 28, 1), replicas.sum_in_step)
-            state = TrainState(gan, config, "float32")
+            state = TrainState(gan, config, "float32", 60000)
             directory.restore(state, "")
         state.step.assign(1)
         astray = state.variables["discriminator/logit/bias"]
@@ -131,28 +135,23 @@ def divergence(replicas: Replicas, output: Path) -> dict[str, Any]:
     return {"divergence": None}
 
 
-class OverflowsOnce(noise_to_image.NoiseToImage):
+class OverflowsOnce(MnistDCGAN):
     """Overflows in the first row of the last replica's share, in the third step."""
 
     def losses(self, batch: pipeline.Batch, phase: tuple[str, ...]) -> Any:
         sums, logged = super().losses(batch, phase)
         last_rows = batch.draws.first + tf.cast(batch.draws.count, tf.int64) >= SMALL["batch_size"]
         overflow = tf.where(last_rows & (batch.draws.step == 2), float("inf"), 1.0)
-        return {"G": sums["G"] * overflow, "D": sums["D"] * overflow}, logged
+        return {player: value * overflow for player, value in sums.items()}, logged
 
 
 def overflow(replicas: Replicas, output: Path) -> dict[str, Any]:
     """Five steps in float16, the third of which overflows on one replica; replicas must stay equal to be saved."""
-
-    def overflowing(*arguments: Any) -> OverflowsOnce:
-        networks = noise_to_image.mnist(*arguments).networks
-        return OverflowsOnce(networks["generator"], networks["discriminator"])
-
-    GANS["mnist"] = overflowing
+    GANS["mnist"] = OverflowsOnce
     config = Config(**SMALL | {"precision": "mixed_float16", "steps": 5, "checkpoint_every_steps": 1,
                     "keep_checkpoints": 9} | PROFILED, run_dir=str(output / "float16"))  # fmt: skip
     loop.train(config, replicas, io.StringIO())
-    GANS["mnist"] = noise_to_image.mnist
+    GANS["mnist"] = MnistDCGAN
     return {}
 
 

@@ -172,13 +172,13 @@ def test_pix2pix_translates_with_dropout_by_each_image_s_own_statistics(tmp_path
 def test_a_direction_that_was_not_learnt_is_refused(tmp_path: Path) -> None:
     small_runs.train(tmp_path / "noise", steps=1)
     run = distgan.load(tmp_path / "noise")
-    with pytest.raises(UserError, match="it translates none"):
+    with pytest.raises(UserError, match="translates no images"):
         run.translate(np.zeros((1, 28, 28, 1), np.uint8))
     gan = _gan("pix2pix", (32, 32, 3), data="pairs:x", filters=4, direction="BtoA")
     run = distgan.Run(run.config, gan, 0, (32, 32, 3))
     with pytest.raises(UserError, match="has learnt BtoA, not AtoB"):
         run.translate(np.zeros((1, 32, 32, 3), np.uint8), "AtoB")
-    with pytest.raises(UserError, match="generates none of noise"):
+    with pytest.raises(UserError, match="generates no images of noise"):
         run.generate(1)
 
 

@@ -86,11 +86,11 @@ def test_late_processes_do_not_change_a_bit(seen: Seen) -> None:
 
 def test_all_processes_stay_equal_and_skip_a_step_that_overflows_on_one(seen: Seen) -> None:
     before, skipped = seen.state("float16", 2), seen.state("float16", 3)
-    for player in "GD":
+    for player in ("generator", "discriminator"):
         assert skipped[f"{player}/loss_scale/dynamic_scale"] == before[f"{player}/loss_scale/dynamic_scale"] / 2
         assert skipped[f"{player}/iteration"] == before[f"{player}/iteration"]
     lines = (seen.directory / "float16" / "metrics.jsonl").read_text().splitlines()
-    assert 0 < json.loads(lines[1])["gradient_norm/G"] < 1000  # not the scaled gradients', of 32,768 times that
+    assert 0 < json.loads(lines[1])["gradient_norm/generator"] < 1000  # not the scaled gradients', of 32,768 times that
     for name in ("generator/project/kernel", "discriminator/logit/kernel"):
         assert np.array_equal(skipped[name], before[name])
         assert not np.array_equal(seen.state("float16", 4)[name], skipped[name])

@@ -165,8 +165,10 @@ def test_what_can_t_be_translated_gets_one_sentence(
 ) -> None:
     broken = photos / "more" / "00001.png"
     for flags, sentence in (
-        ([f"--run_dir={translator}"], "A run of --architecture=cyclegan translates images; it generates none of noise"),
-        ([f"--run_dir={run_dir}", f"--input={photos}"], "A run of --architecture=mnist generates images"),
+        ([f"--run_dir={translator}"], "A CycleGAN generates no images of noise"),
+        ([f"--run_dir={run_dir}", f"--input={photos}"], "A MnistDCGAN translates no images"),
+        ([f"--run_dir={translator}", f"--input={photos}", f"--output={photos}/b"], "must not be in --input"),
+        ([f"--run_dir={translator}", "--direction=AtoB"], "--direction=AtoB needs --input"),
         ([f"--run_dir={translator}", "--input=/nowhere"], "--input=/nowhere: /nowhere cannot be listed"),
         ([f"--run_dir={translator}", f"--input={photos}", "--output=x.png"], "--output=x.png is of no kind"),
         ([f"--run_dir={translator}", f"--input={broken}", f"--output={tmp_path}"], "none of its 1 files is an image"),
@@ -194,6 +196,9 @@ def test_the_dcgan_class_learns_from_a_folder(tmp_path: Path) -> None:
 def test_the_dcgan_class_refuses_an_optimizer_it_does_not_have() -> None:
     import keras
 
-    with pytest.raises(UserError, match="optimizer=Lion is refused"):
-        distgan.DCGAN(optimizer=keras.optimizers.Lion())
+    for optimizer in (keras.optimizers.Lion(), keras.optimizers.Adam(epsilon=0.1)):
+        with pytest.raises(UserError, match=f"optimizer={type(optimizer).__name__} is refused"):
+            distgan.DCGAN(optimizer=optimizer)
+    with pytest.raises(UserError, match="filters=3 is refused"):
+        distgan.DCGAN(filters=3)
     assert distgan.DCGAN(optimizer=keras.optimizers.SGD(0.1, momentum=0.9)).settings["generator_beta_1"] == 0.9

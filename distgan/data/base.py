@@ -40,6 +40,7 @@ class Source:
     arrays: of a data set that is held in memory, all examples by stream; else empty.
     faults: the files found to be no images, each with the reason; it grows as they are read.
     num_files: how many files those are part of.
+    failure: why `read` has raised an error, a sentence.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Source:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
     num_files: int = 0
+    failure: str | None = None
 
     def read(self, stream: str, examples: np.ndarray) -> np.ndarray:
         """Examples of a stream by number, uint8 `[n, *example_shape]`; several threads may call it at once.

@@ -14,7 +14,7 @@ from PIL import Image
 from distgan.data.base import Source, Wanted, refuse_faults
 from distgan.data.images import BadImageError, fitted, open_picture, with_channels
 from distgan.data.trees import FileSizes, first_of_classes, image_files, matched, pair_folders
-from distgan.errors import UserError
+from distgan.errors import UserError, sentence_of
 
 MOST_SAMPLED = 1000  # files are decoded when a data set is opened
 MOST_PASSED = 1000  # examples, in search of a good one
@@ -96,11 +96,15 @@ class FileSource(Source):
         """Decode examples, uint8 `[n, *example_shape]`, with the next good one in the place of a bad one.
 
         Raises:
-          UserError: so many in a row are bad that the files must be gone.
+          UserError: so many in a row are bad that the files must be gone; or the system can't read them.
         """
         pixels = np.empty((len(examples), *self.example_shape), np.uint8)
-        for place, example in enumerate(self.pool.map(partial(self._good, stream), examples.tolist())):
-            pixels[place] = example
+        try:
+            for place, example in enumerate(self.pool.map(partial(self._good, stream), examples.tolist())):
+                pixels[place] = example
+        except (OSError, UserError) as error:
+            self.failure = str(error) if isinstance(error, UserError) else sentence_of(error)
+            raise UserError(self.failure) from error
         return pixels
 
     def _good(self, stream: str, number: int) -> np.ndarray:
@@ -164,6 +168,8 @@ def open_unpaired(directory: str, split: str, wanted: Wanted) -> Source:
 
 
 def _opened(files: ImageFiles, sizes: FileSizes, wanted: Wanted) -> Source:
+    if "images" not in files.streams and (wanted.max_classes or wanted.max_images_per_class):
+        raise UserError(f"--data={files.name} has no classes: leave out --max_classes and --max_images_per_class.")
     seen = _sample(files, wanted.image_size)
     height, width = wanted.image_size or _one_size(files.name, seen)
     channels = wanted.channels or (1 if all(picture.grey for picture in seen) else 3)

@@ -27,7 +27,8 @@ def open_picture(path: str, size: tuple[int, int] | None = None) -> Image.Image:
     size: the (height, width) it is to be fitted to: a JPEG file much larger is decoded to a smaller picture.
 
     Raises:
-      BadImageError: it cannot be read, is no whole image, or would have more than `MAX_PIXELS`.
+      BadImageError: it is not there, is no whole image, or would have more than `MAX_PIXELS`.
+      OSError: the system can't read it, which says nothing of the image.
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
@@ -39,6 +40,10 @@ def open_picture(path: str, size: tuple[int, int] | None = None) -> Image.Image:
                 ImageOps.exif_transpose(image, in_place=True)
             return _opaque(image)
     except BadImageError:
+        raise
+    except OSError as error:
+        if error.errno is None or isinstance(error, FileNotFoundError | IsADirectoryError):
+            raise BadImageError(_reason(path, error)) from error
         raise
     except Exception as error:  # there is little that Pillow does not raise
         raise BadImageError(_reason(path, error)) from error

@@ -9,22 +9,26 @@ from distgan.errors import UserError
 
 
 class SourceKind(NamedTuple):
-    """How --data spells a kind of data set, and what opens it: (what follows the colon, split, wanted)."""
+    """How --data spells a kind of data set, its streams, and what opens it: (what follows the colon, split, wanted)."""
 
     spelling: str
+    streams: tuple[str, ...]
     open: Callable[[str, str, Wanted], Source]
 
 
+IMAGES, PAIRS, DOMAINS = ("images",), ("pairs",), ("A", "B")
+
+
 SOURCES = {
-    "mnist": SourceKind("mnist", lambda _, split, wanted: arrays.open_mnist(split).source(wanted)),
-    "mnist-colours": SourceKind("mnist-colours", lambda _, split, wanted: derived.open_colours(split, wanted)),
-    "mnist-edges": SourceKind("mnist-edges", lambda _, split, wanted: derived.open_edges(split, wanted)),
-    "mnist-domains": SourceKind("mnist-domains", lambda _, split, wanted: derived.open_domains(split, wanted)),
-    "idx": SourceKind("idx:DIR", lambda rest, split, wanted: arrays.open_idx(rest, split).source(wanted)),
-    "folder": SourceKind("folder:DIR", folders.open_folder),
-    "pairs": SourceKind("pairs:DIR", folders.open_pairs),
-    "unpaired": SourceKind("unpaired:DIR", folders.open_unpaired),
-    "tfds": SourceKind("tfds:NAME", tfds.open_tfds),
+    "mnist": SourceKind("mnist", IMAGES, lambda _, split, wanted: arrays.open_mnist(split).source(wanted)),
+    "mnist-colours": SourceKind("mnist-colours", IMAGES, lambda _, split, wanted: derived.open_colours(split, wanted)),
+    "mnist-edges": SourceKind("mnist-edges", PAIRS, lambda _, split, wanted: derived.open_edges(split, wanted)),
+    "mnist-domains": SourceKind("mnist-domains", DOMAINS, lambda _, split, wanted: derived.open_domains(split, wanted)),
+    "idx": SourceKind("idx:DIR", IMAGES, lambda rest, split, wanted: arrays.open_idx(rest, split).source(wanted)),
+    "folder": SourceKind("folder:DIR", IMAGES, folders.open_folder),
+    "pairs": SourceKind("pairs:DIR", PAIRS, folders.open_pairs),
+    "unpaired": SourceKind("unpaired:DIR", DOMAINS, folders.open_unpaired),
+    "tfds": SourceKind("tfds:NAME", IMAGES, tfds.open_tfds),
 }
 
 
@@ -35,7 +39,16 @@ def open_source(data: str, split: str, wanted: Wanted) -> Source:
     """
     check_name(data)
     scheme, _, rest = data.partition(":")
-    return SOURCES[scheme].open(rest, split, wanted)
+    source = SOURCES[scheme].open(rest, split, wanted)
+    empty = [stream for stream, number in source.streams.items() if not number]
+    if empty:
+        raise UserError(f"--data={data} has no {' and no '.join(empty)} left: take more with --max_images_per_class.")
+    return source
+
+
+def streams_of(data: str) -> tuple[str, ...]:
+    """The streams of the data set that --data names: ("images",), ("pairs",) or ("A", "B")."""
+    return SOURCES[data.partition(":")[0]].streams
 
 
 def check_name(data: str) -> None:

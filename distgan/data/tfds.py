@@ -54,8 +54,11 @@ def open_tfds(name: str, split: str, wanted: Wanted) -> Source:
         examples = tensorflow_datasets.data_source(name, split=split if split in info.splits else "train")
     except Exception as error:  # the library raises errors of many kinds, and of its own
         raise UserError(f"--data=tfds:{name} can't be opened ({str(error).splitlines()[0]}).") from None
-    if "image" not in info.features or wanted.max_classes or wanted.max_images_per_class:
-        raise UserError(
-            f"--data=tfds:{name} must have a feature `image`, and no --max_classes or --max_images_per_class."
-        )
+    image = info.features.get("image")
+    if image is None or image.dtype != np.uint8 or len(image.shape) != 3:
+        raise UserError(f"--data=tfds:{name} has no feature `image` of whole numbers from 0 to 255.")
+    if wanted.max_classes or wanted.max_images_per_class:
+        raise UserError(f"--data=tfds:{name} takes no --max_classes or --max_images_per_class: leave them out.")
+    if None in image.shape[:2] and wanted.image_size is None:
+        raise UserError(f"--data=tfds:{name} holds images of several sizes: give --image_size=HxW.")
     return TfdsSource(name, examples, wanted)

@@ -3,7 +3,11 @@
 import keras
 import tensorflow as tf
 
+from distgan.config import Config
+from distgan.data.order import Draws
 from distgan.data.pipeline import Batch
+from distgan.errors import UserError
+from distgan.nets.layers import SumInStep
 
 Losses = tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]
 
@@ -21,6 +25,7 @@ class GAN:
         image_phases: for each phase, whether its batch holds real images; the others take none from the data.
         streams: the streams of images that the data must have.
         shows_data: whether a preview is made of held-out images.
+        directions: those of "AtoB" and "BtoA" in which it has learnt to translate images.
         memory: further variables of the run's state, by name, that losses read and write.
     """
 
@@ -32,8 +37,13 @@ class GAN:
     streams: tuple[str, ...]
     shows_data = False
 
-    def __init__(self) -> None:
-        """Keep no averages and no memory."""
+    directions: tuple[str, ...] = ()
+
+    def __init__(self, config: Config, image_shape: tuple[int, int, int], sum_in_step: SumInStep) -> None:
+        """Make the networks for images of a shape, in the scope of the replicas; a subclass sets `networks`.
+
+        `sum_in_step` sums tensors over the replicas, inside a step. Raises `UserError` where they can't be made.
+        """
         self.averages = {}
         self.memory: dict[str, tf.Variable] = {}
 
@@ -57,4 +67,25 @@ class GAN:
 
         `held_out` are images by stream, float32 `[n, height, width, channels]`, where the GAN shows data; else empty.
         """
-        raise NotImplementedError
+        return self.generate(count, seed)
+
+    def generate(self, count: int, seed: int) -> tf.Tensor:
+        """`count` images, float32 `[count, height, width, channels]`; image i depends on the seed and on i only.
+
+        Raises `UserError` where the GAN makes none of noise.
+        """
+        raise UserError(f"A {type(self).__name__} generates no images of noise: give it images with --input.")
+
+    def walk(self, count: int, seed: int) -> tf.Tensor:
+        """`count` images on a closed walk between latents, float32 `[count, height, width, channels]`.
+
+        Raises `UserError` where the GAN has no latents to walk between.
+        """
+        raise UserError(f"A {type(self).__name__} has no latents to walk between.")
+
+    def translate(self, images: tf.Tensor, direction: str, draws: Draws) -> tf.Tensor:
+        """Images of one domain, float32 `[n, height, width, channels]` in [-1, 1], as images of the other one.
+
+        Raises `UserError` where the GAN translates none.
+        """
+        raise UserError(f"A {type(self).__name__} translates no images: leave out --input.")

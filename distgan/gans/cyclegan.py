@@ -7,9 +7,9 @@ from distgan.config import Config
 from distgan.data.order import Draws
 from distgan.data.pipeline import Batch
 from distgan.gans import losses
-from distgan.gans.base import Losses
+from distgan.gans.base import GAN, Losses
 from distgan.gans.history import ImageHistory
-from distgan.gans.translation import DIRECTIONS, Translator, refuse_size
+from distgan.gans.translation import DIRECTIONS, refuse_size
 from distgan.nets.layers import SumInStep
 from distgan.nets.patch import patch_discriminator
 from distgan.nets.resnet import resnet, suitable_blocks
@@ -18,7 +18,7 @@ SMALLEST_PIXELS = 32
 THRESHOLD = 0.5  # between 1, the least-squares label of real images, and 0
 
 
-class CycleGAN(Translator):
+class CycleGAN(GAN):
     """Two generators, from A to B and from B to A, each against a discriminator of the domain it paints.
 
     All move at once: the generators against the discriminators as they are, these on fakes from the history.
@@ -30,12 +30,13 @@ class CycleGAN(Translator):
     }
     phases = (("generator", "discriminator"),)
     image_phases = (True,)
+    shows_data = True
     streams = ("A", "B")
     directions = DIRECTIONS
 
     def __init__(self, config: Config, image_shape: tuple[int, int, int], sum_in_step: SumInStep) -> None:
         """Make the networks and the histories. Raises `UserError` where images of the shape don't suit them."""
-        super().__init__()
+        super().__init__(config, image_shape, sum_in_step)
         refuse_size(image_shape, 4, SMALLEST_PIXELS)
 
         def generator(direction: str) -> keras.Model:
@@ -92,7 +93,9 @@ class CycleGAN(Translator):
         terms = {
             "loss/game": losses.least_squares_generator_loss(discriminator(fakes, training=True)),
             "loss/cycle": losses.l1(back(fakes, training=True), images),
-            "loss/identity": losses.l1(there(reals, training=True), reals) if self._identity_weight else tf.zeros([1]),
+            "loss/identity": losses.l1(there(reals, training=True), reals)
+            if self._identity_weight
+            else fakes[:, 0, 0, 0] * 0,
             # Halved, so that it learns more slowly than the generator (appendix 7.1).
             "halved": losses.least_squares_discriminator_loss(real_logits, shown_logits) / 2,
         }

@@ -1,5 +1,6 @@
 """A history of fakes, so that a discriminator also sees what the generator made before (Shrivastava et al. 2017)."""
 
+import keras
 import tensorflow as tf
 
 from distgan.data.pipeline import Batch
@@ -15,7 +16,7 @@ class ImageHistory:
 
     def __init__(self, name: str, size: int, image_shape: tuple[int, int, int], sum_in_step: SumInStep) -> None:
         """Start empty; in the scope of the replicas. `sum_in_step` tells all replicas of all fakes."""
-        dtype = tf.as_dtype(tf.keras.config.dtype_policy().variable_dtype)
+        dtype = tf.as_dtype(keras.config.dtype_policy().variable_dtype)
         self.images = tf.Variable(tf.zeros([size, *image_shape], dtype), trainable=False)
         self.filled = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._name, self._size, self._sum_in_step = name, size, sum_in_step

@@ -1,7 +1,6 @@
 """GANs that turn noise into images: one generator, one discriminator."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -17,6 +16,7 @@ from distgan.nets.layers import BatchNorm, SumInStep
 
 FRAMES_PER_STOP = 12  # of a walk, at most
 GENERATED_AT_ONCE = 500  # images
+Shape = tuple[int, int, int]  # height, width, channels
 
 
 class NoiseToImage(GAN):
@@ -28,14 +28,16 @@ class NoiseToImage(GAN):
     players = {"generator": ("generator",), "discriminator": ("discriminator",)}  # noqa: RUF012 - never mutated
     streams = ("images",)
 
-    def __init__(
-        self, make_generator: Callable[[], keras.Model], make_discriminator: Callable[[], keras.Model], config: Config
-    ) -> None:
+    def __init__(self, config: Config, image_shape: Shape, sum_in_step: SumInStep) -> None:
         """Let two networks play, as `config` says."""
-        super().__init__()
-        self.networks = {"generator": make_generator(), "discriminator": make_discriminator()}
+        super().__init__(config, image_shape, sum_in_step)
+        batch_norm = BatchNorm(config.normalization, sum_in_step)
+        self.networks = {
+            "generator": self.make_generator(config, image_shape, batch_norm),
+            "discriminator": self.make_discriminator(config, image_shape, batch_norm),
+        }
         if config.average_half_life_images:
-            self.averages = {"generator": make_generator()}
+            self.averages = {"generator": self.make_generator(config, image_shape, batch_norm)}
         self._noise_shape = tuple(self.networks["generator"].input_shape[1:])
         self._noise, self._real_label = config.noise, config.real_label
         self.phases, self.image_phases = (("generator", "discriminator"),), (True,)
@@ -44,12 +46,22 @@ class NoiseToImage(GAN):
             self.phases = (("discriminator",),) * turns[0] + (("generator",),) * turns[1]
             self.image_phases = (True,) * turns[0] + (False,) * turns[1]
 
+    def make_generator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
+        """The generator of an architecture, for images of a shape."""
+        raise NotImplementedError
+
+    def make_discriminator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
+        """The discriminator of an architecture, for images of a shape."""
+        raise NotImplementedError
+
     def losses(self, batch: Batch, phase: tuple[str, ...]) -> Losses:
         """The non-saturating losses of the players, and how well the discriminator tells real from fake."""
         generator, discriminator = self.networks["generator"], self.networks["discriminator"]
         draws = batch.draws
         latents = self._latents(draws.of("noise"))
         fakes = generator(latents, training=True, draws=draws.of("generator"))
+        if "generator" not in phase:
+            fakes = tf.stop_gradient(fakes)
         fake_logits = discriminator(fakes, training=True, draws=draws.of("fake"))
         sums, logged = {}, {}
         if "generator" in phase:
@@ -60,10 +72,6 @@ class NoiseToImage(GAN):
             sums["discriminator"] = tf.reduce_sum(loss)
             logged = losses.accuracies(real_logits, fake_logits)
         return sums, {f"loss/{player}": value for player, value in sums.items()} | logged
-
-    def preview(self, count: int, seed: int, held_out: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Generated images, always of the same latents."""
-        return self.generate(count, seed)
 
     def generate(self, count: int, seed: int) -> tf.Tensor:
         """`count` images, float32 `[count, height, width, channels]`; image i depends on the seed and on i only."""
@@ -100,53 +108,68 @@ def _parts(total: int, at_most: int) -> list[int]:
     return [min(at_most, total - first) for first in range(0, total, at_most)]
 
 
-def of_mnist(config: Config, image_shape: tuple[int, int, int], sum_in_step: SumInStep) -> NoiseToImage:
+class MnistDCGAN(NoiseToImage):
     """The `mnist` architecture: the networks of the TensorFlow DCGAN tutorial."""
-    shared: dict[str, Any] = {"filters": config.filters, "kernel_size": config.kernel_size, "seed": config.seed}
-    return NoiseToImage(
-        lambda: mnist.generator(
-            image_shape, noise_size=config.noise_size, batch_norm=BatchNorm(config.normalization, sum_in_step),
-            depth=config.depth or mnist.suitable_depth(*image_shape[:2]), **shared,
-        ),
-        lambda: mnist.discriminator(image_shape, dropout=config.dropout, **shared),
-        config,
-    )  # fmt: skip
+
+    def make_generator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
+        """Of 7x7 pixels or so, doubled `--depth` times."""
+        return mnist.generator(
+            image_shape, noise_size=config.noise_size, filters=config.filters, kernel_size=config.kernel_size,
+            depth=config.depth or mnist.suitable_depth(*image_shape[:2]), batch_norm=batch_norm, seed=config.seed,
+        )  # fmt: skip
+
+    def make_discriminator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
+        """Without batch norm, with dropout."""
+        return mnist.discriminator(
+            image_shape, filters=config.filters, kernel_size=config.kernel_size, dropout=config.dropout,
+            seed=config.seed,
+        )  # fmt: skip
 
 
-def of_mlp(config: Config, image_shape: tuple[int, int, int], sum_in_step: SumInStep) -> NoiseToImage:
+class MLP(NoiseToImage):
     """The `mlp` architecture: dense layers."""
-    batch_norm = BatchNorm(config.normalization, sum_in_step)
-    return NoiseToImage(
-        lambda: mlp.generator(image_shape, noise_size=config.noise_size, batch_norm=batch_norm, seed=config.seed),
-        lambda: mlp.discriminator(image_shape, seed=config.seed),
-        config,
-    )
+
+    def make_generator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
+        """Of three dense layers and one to the image."""
+        return mlp.generator(image_shape, noise_size=config.noise_size, batch_norm=batch_norm, seed=config.seed)
+
+    def make_discriminator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
+        """Of two dense layers and one to the logit."""
+        return mlp.discriminator(image_shape, seed=config.seed)
 
 
-def of_dcgan(config: Config, image_shape: tuple[int, int, int], sum_in_step: SumInStep) -> NoiseToImage:
+class AnyDCGAN(NoiseToImage):
     """The `dcgan` architecture, which has a setting for everything."""
-    shared: dict[str, Any] = {
-        "filters": config.filters, "kernel_size": config.kernel_size, "stride": config.stride,
-        "depth": config.depth or 3, "dropout": config.dropout, "seed": config.seed,
-        "batch_norm": BatchNorm(config.normalization, sum_in_step),
-    }  # fmt: skip
-    return NoiseToImage(
-        lambda: dcgan.generator(image_shape, noise_size=config.noise_size, **shared),
-        lambda: dcgan.discriminator(image_shape, **shared),
-        config,
-    )
+
+    def make_generator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
+        """Of `--depth` stages."""
+        return dcgan.generator(image_shape, noise_size=config.noise_size, **self._shared(config, batch_norm))
+
+    def make_discriminator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
+        """Of as many."""
+        return dcgan.discriminator(image_shape, **self._shared(config, batch_norm))
+
+    @staticmethod
+    def _shared(config: Config, batch_norm: BatchNorm) -> dict[str, Any]:
+        return {
+            "filters": config.filters, "kernel_size": config.kernel_size, "stride": config.stride,
+            "depth": config.depth or 3, "dropout": config.dropout, "batch_norm": batch_norm, "seed": config.seed,
+        }  # fmt: skip
 
 
-def of_dcgan64(config: Config, image_shape: tuple[int, int, int], sum_in_step: SumInStep) -> NoiseToImage:
+class RadfordDCGAN(NoiseToImage):
     """The `dcgan64` architecture: Radford et al. 2015."""
-    shared: dict[str, Any] = {
-        "kernel_size": config.kernel_size, "depth": config.depth or 4, "seed": config.seed,
-        "batch_norm": BatchNorm(config.normalization, sum_in_step),
-    }  # fmt: skip
-    return NoiseToImage(
-        lambda: dcgan64.generator(
-            image_shape, noise_size=config.noise_size, filters=config.generator_filters, **shared
-        ),
-        lambda: dcgan64.discriminator(image_shape, filters=config.filters, **shared),
-        config,
-    )
+
+    def make_generator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
+        """Of `--depth` stages, down to `--generator_filters` channels."""
+        return dcgan64.generator(
+            image_shape, noise_size=config.noise_size, filters=config.generator_filters,
+            kernel_size=config.kernel_size, depth=config.depth or 4, batch_norm=batch_norm, seed=config.seed,
+        )  # fmt: skip
+
+    def make_discriminator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
+        """Of as many, up from `--filters` channels."""
+        return dcgan64.discriminator(
+            image_shape, filters=config.filters, kernel_size=config.kernel_size, depth=config.depth or 4,
+            batch_norm=batch_norm, seed=config.seed,
+        )  # fmt: skip

@@ -9,16 +9,17 @@ from distgan.config import Config
 from distgan.data.order import Draws
 from distgan.data.pipeline import Batch
 from distgan.gans import losses
-from distgan.gans.base import Losses
-from distgan.gans.translation import DIRECTIONS, Translator, refuse_size
+from distgan.gans.base import GAN, Losses
+from distgan.gans.translation import DIRECTIONS, refuse_size
 from distgan.nets.layers import BatchNorm, SumInStep
 from distgan.nets.patch import patch_discriminator
 from distgan.nets.unet import suitable_depth, unet
 
 SMALLEST_PIXELS = 32
+LEAST_DEPTH = 5  # of the U-Net, unless another one is asked for
 
 
-class Pix2Pix(Translator):
+class Pix2Pix(GAN):
     """A generator of a target from an input, and a discriminator that sees the input beside the target or the fake.
 
     Both move at once: the discriminator on the fakes from before the generator's move.
@@ -27,12 +28,13 @@ class Pix2Pix(Translator):
     players = {"generator": ("generator",), "discriminator": ("discriminator",)}  # noqa: RUF012 - never mutated
     phases = (("generator", "discriminator"),)
     image_phases = (True,)
+    shows_data = True
     streams = ("pairs",)
 
     def __init__(self, config: Config, image_shape: tuple[int, int, int], sum_in_step: SumInStep) -> None:
         """Make the networks. Raises `UserError` where they can't be had for images of the shape."""
-        super().__init__()
-        depth = config.depth or max(1, suitable_depth(*image_shape[:2]))
+        super().__init__(config, image_shape, sum_in_step)
+        depth = config.depth or max(LEAST_DEPTH, suitable_depth(*image_shape[:2]))
         refuse_size(image_shape, 2**depth, SMALLEST_PIXELS)
         shared: dict[str, Any] = {
             "filters": config.filters, "batch_norm": BatchNorm(config.normalization, sum_in_step), "seed": config.seed,

@@ -6,7 +6,7 @@ from distgan.nets.layers import BatchNorm, Layers, centre_crop, leaky_relu, netw
 
 LEAK = 0.2  # negative slope of the leaky ReLUs
 DEVIATION = 0.02  # of the initial weights
-MOMENTUM, EPSILON = 0.9, 1e-5  # of batch norm, as in the authors' code
+MOMENTUM, EPSILON = 0.9, 1e-5  # of batch norm
 
 
 def generator(

@@ -2,7 +2,7 @@
 
 import keras
 
-from distgan.nets.layers import BatchNorm, InstanceNormalization, Layers, leaky_relu, network
+from distgan.nets.layers import NO_BATCH_NORM, BatchNorm, InstanceNormalization, Layers, leaky_relu, network
 
 LEAK = 0.2  # negative slope of the leaky ReLUs
 DEVIATION = 0.02  # of the initial weights
@@ -25,7 +25,7 @@ def patch_discriminator(
     Without `batch_norm` each image is normalised by itself, and convolutions have biases instead.
     """
     stages = STAGES if min(image_shape[:2]) >= SMALL_IMAGE_PIXELS else STAGES - 1
-    with Layers(name, seed, batch_norm or BatchNorm("none", list), deviation=DEVIATION) as layer:
+    with Layers(name, seed, batch_norm or NO_BATCH_NORM, deviation=DEVIATION) as layer:
         images = [keras.Input(image_shape, name=f"images_{number + 1}") for number in range(num_images)]
         x = keras.layers.Concatenate(name="together")(images) if num_images > 1 else images[0]
         for stage in range(stages + 1):
@@ -34,7 +34,7 @@ def patch_discriminator(
                 x = keras.layers.ZeroPadding2D(name=f"{layer_name}_pad")(x)
             x = layer.convolution(
                 x, layer_name, filters * min(2**stage, MOST_TIMES_FILTERS), 4, 1 if last else 2,
-                use_bias=batch_norm is None, padding="valid" if last else "same",
+                use_bias=layer.needs_bias, padding="valid" if last else "same",
             )  # fmt: skip
             if stage and batch_norm is None:
                 x = InstanceNormalization(name=f"{layer_name}_norm")(x)

@@ -39,12 +39,16 @@ def unet(
         seen = []
         for stage, width in enumerate(widths, 1):
             name = f"down_{stage}"
-            x = layer.convolution(x, name, width, 4, 2, use_bias=False)
-            x = leaky_relu(layer.normalized(x, name) if stage > 1 else x, name, LEAK)
+            x = layer.convolution(x, name, width, 4, 2, use_bias=layer.needs_bias)
+            # The innermost one may be a single pixel, which has no statistics of its own.
+            plain = stage == 1 or (stage == depth and batch_norm.kind == "instance")
+            x = leaky_relu(x if plain else layer.normalized(x, name), name, LEAK)
             seen.append(x)
         for stage in range(1, depth):
             name = f"up_{stage}"
-            x = layer.normalized(layer.transposed(x, name, widths[depth - 1 - stage], 4, 2), name)
+            x = layer.normalized(
+                layer.transposed(x, name, widths[depth - 1 - stage], 4, 2, use_bias=layer.needs_bias), name
+            )
             x = relu(dropped(x, name, dropout) if stage <= DROPPED_STAGES else x, name)
             x = keras.layers.Concatenate(name=f"{name}_beside")([x, seen[depth - 1 - stage]])
         x = layer.transposed(x, "to_image", image_shape[2], 4, 2, use_bias=True)

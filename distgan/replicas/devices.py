@@ -38,8 +38,10 @@ def _take_gpus(local_rank: int, local_size: int) -> None:
         # srun may show each process only its own GPU: so modulo the visible ones.
         gpus = [gpus[local_rank % len(gpus)]]
         tf.config.set_visible_devices(gpus, "GPU")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
+    # A process alone on its machine may have used its GPUs, and keeps what it took of their memory.
+    with contextlib.suppress(RuntimeError) if local_size == 1 else contextlib.nullcontext():
+        for gpu in gpus:
+            tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def _split_cpu(parts: int) -> None:

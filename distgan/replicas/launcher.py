@@ -15,6 +15,13 @@ _LAUNCHERS = (
     ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
 )
 
+_PLACES = (
+    ("HOROVOD_LOCAL_RANK", "HOROVOD_LOCAL_SIZE"),
+    ("OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"),
+    ("MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
+    ("SLURM_LOCALID", "SLURM_NTASKS_PER_NODE"),
+)
+
 
 def launched_size(environment: Mapping[str, str] = os.environ) -> int:
     """How many processes a launcher started together with this one; 0 where none did."""
@@ -24,6 +31,14 @@ def launched_size(environment: Mapping[str, str] = os.environ) -> int:
 def launched_rank(environment: Mapping[str, str] = os.environ) -> int:
     """Which of the launched processes this is; 0 where there was no launcher."""
     return next((int(environment[rank]) for _, rank in _started_by(environment)), 0)
+
+
+def place_on_host(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
+    """Of the launched processes on this host: which one this is, and how many there are, as far as is told."""
+    for rank, size in _PLACES:
+        if rank in environment:
+            return int(environment[rank]), int(environment.get(size, launched_size(environment) or 1))
+    return 0, 1
 
 
 def _started_by(environment: Mapping[str, str]) -> list[tuple[str, str]]:

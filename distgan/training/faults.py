@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from distgan.data.base import Source, refuse_faults
+from distgan.errors import UserError
 from distgan.replicas.base import Replicas
 from distgan.report import Reporter
 
@@ -21,12 +22,13 @@ class Faults:
         self.tell()
 
     def watched(self, batches: Iterator[Any]) -> Any:
-        """The next batch. Raises `UserError` where it can't be read for want of good files."""
+        """The next batch. Raises `UserError` where it can't be read."""
         try:
             return next(batches)
         except tf.errors.OpError:
-            refuse_faults(self._source.name, self._source.faults, self._source.num_files)
-            raise
+            if self._source.failure is None:
+                raise
+            raise UserError(self._source.failure) from None
 
     def are_new(self) -> bool:
         """Whether this process has found files of which it has not yet asked to tell."""

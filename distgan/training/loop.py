@@ -5,7 +5,7 @@ import dataclasses
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
@@ -15,7 +15,7 @@ from distgan import pictures
 from distgan.config import Config
 from distgan.data import pipeline
 from distgan.data.base import Source, Wanted
-from distgan.data.sources import open_source
+from distgan.data.sources import open_source, streams_of
 from distgan.errors import UserError
 from distgan.gans import GANS
 from distgan.gans.base import GAN
@@ -43,8 +43,13 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
 
     Raises `UserError`, on all processes, and `DivergedError` where a checkpoint finds that they differ.
     """
-    wanted = _wanted(config)
-    source = replicas.together(lambda: open_source(str(config.data), "train", wanted))
+    expected, streams = GANS[config.architecture].streams, streams_of(str(config.data))
+    if expected != streams:
+        raise UserError(
+            f"--architecture={config.architecture} learns from {_words(expected)}, and --data={config.data} has "
+            f"{_words(streams)}."
+        )
+    source = replicas.together(lambda: open_source(str(config.data), "train", _wanted(config)))
     if len(set(replicas.gather(source.fingerprint))) > 1:
         raise UserError(f"--data={config.data} is not the same data for all processes: copy it to all machines.")
     batch_size = config.global_batch_size(replicas.num_replicas)
@@ -52,11 +57,6 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
         number_format = replicas.agree(precision.resolve(config.precision))
         with replicas.scope(), precision.policy(number_format):
             gan = GANS[config.architecture](config, source.image_shape, replicas.sum_in_step)
-            if set(gan.streams) != set(source.streams):
-                raise UserError(
-                    f"--architecture={config.architecture} learns from {_words(gan.streams)}, and --data={config.data} "
-                    f"has {_words(source.streams)}."
-                )
             num_examples = max(source.streams.values())
             state = TrainState(gan, config, number_format, num_examples)
             notes = directory.restore(state, source.fingerprint)
@@ -78,7 +78,7 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
             reporter.say(f"This run is finished; --{'steps' if config.steps else 'epochs'} above that goes on with it.")
             return Outcome(gan, source.image_shape, clock.step, None)
         with contextlib.closing(reporter), _signals() as caught:
-            held_out = replicas.together(lambda: _held_out(config, wanted, gan) if replicas.is_chief else {})
+            held_out = replicas.together(lambda: _held_out(config, source, gan) if replicas.is_chief else {})
             run = _Run(config, replicas, gan, state, clock, directory, reporter, facts, held_out)
             return run.loop(source, batch_size, caught)
 
@@ -90,19 +90,21 @@ def _wanted(config: Config) -> Wanted:
     )  # fmt: skip
 
 
-def _held_out(config: Config, wanted: Wanted, gan: GAN) -> dict[str, tf.Tensor]:
-    """The images that previews are made of, by stream."""
+def _held_out(config: Config, source: Source, gan: GAN) -> dict[str, tf.Tensor]:
+    """The images that previews are made of, by stream, like those of the source that is learnt from."""
     if not gan.shows_data:
         return {}
-    source = open_source(str(config.data), "test", dataclasses.replace(wanted, margin_pixels=0))
+    height, width, channels = source.image_shape
+    wanted = dataclasses.replace(_wanted(config), image_size=(height, width), margin_pixels=0, channels=channels)
+    held_out = open_source(str(config.data), "test", wanted)
     return {
-        stream: pipeline.to_images(source.read(stream, np.arange(min(config.num_samples, number))))
-        for stream, number in source.streams.items()
+        stream: pipeline.to_images(held_out.read(stream, np.arange(min(config.num_samples, number))))
+        for stream, number in held_out.streams.items()
     }
 
 
-def _words(streams: Iterable[str]) -> str:
-    return {"images": "images", "pairs": "pairs", "A": "two domains, A and B"}[next(iter(streams))]
+def _words(streams: tuple[str, ...]) -> str:
+    return "two domains, A and B" if len(streams) > 1 else streams[0]
 
 
 class _Run(NamedTuple):

@@ -79,12 +79,16 @@ class TrainState:
 
 def network_variables(gan: GAN) -> dict[str, tf.Variable]:
     """The variables of a GAN's networks, and of their running averages, by name, in a fixed order."""
-    return {
-        f"{prefix}{variable.path}": variable.value
+    named = [
+        (f"{prefix}{variable.path}", variable.value)
         for prefix, networks in (("", gan.networks), (AVERAGE, gan.averages))
         for network in networks.values()
         for variable in network.variables
-    }
+    ]
+    assert len(dict(named)) == len(named), (
+        "two variables have one name: build each network in a `Layers` of its own name"
+    )
+    return dict(named)
 
 
 def assign(
