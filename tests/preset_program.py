@@ -47,10 +47,11 @@ def main() -> None:
     parser.add_argument("--virtual_devices", type=int, default=0)
     parser.add_argument("--pictures", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--presets", required=True)
     given = parser.parse_args()
     replicas = connect(Config(backend=given.backend, virtual_devices=given.virtual_devices))
     said = {}
-    for preset in PRESETS:
+    for preset in given.presets.split(","):
         started, console = time.monotonic(), io.StringIO()
         loop.train(config(preset, given.pictures, given.output / preset), replicas, console)
         said[preset] = f"{console.getvalue()}{time.monotonic() - started:.1f} s\n"

@@ -1,5 +1,6 @@
 """The promises of a run, held for every preset: the same on every layout, and the same after a kill."""
 
+import functools
 import io
 import json
 import os
@@ -7,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import layouts
 import numpy as np
@@ -26,17 +28,24 @@ from distgan.training import loop
 
 PROGRAM = str(Path(__file__).parent / "preset_program.py")
 EXACT = 1e-10  # in float64
-QUICKLY_KILLED = {"cyclegan", "dcgan"}
-QUICK = {layouts.Layout("horovod", 2)}
+QUICK = ["dcgan", "pix2pix", "cyclegan"]  # the presets that are tried without the slow tests
+KILLED = ["cyclegan"]
 KILLED_STEPS = 30
 NUM_PICTURES = 1100  # more than are looked at when a run starts
 
 
-def _parameter(layout: layouts.Layout) -> Any:
-    marks = [] if layout in QUICK else [pytest.mark.slow]
+class Ran(NamedTuple):
+    """Where the runs of some presets in a layout are."""
+
+    directory: Path
+    presets: list[str]
+
+
+def _parameter(layout: layouts.Layout, presets: list[str]) -> Any:
+    marks = [pytest.mark.slow] if len(presets) > len(QUICK) else []
     if layout.backend == "horovod" and not layouts.HOROVODRUN:
         marks.append(pytest.mark.skip(reason=layouts.NO_HOROVOD))
-    return pytest.param(layout, marks=marks, id=str(layout))
+    return pytest.param((layout, presets), marks=marks, id=f"{layout}-{'every' if marks else 'some'}")
 
 
 @pytest.fixture(scope="module")
@@ -50,54 +59,64 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return picture_files.write_folder(directory, NUM_PICTURES, broken=(broken,))
 
 
-def _run(layout: layouts.Layout, pictures: Path, directory: Path) -> Path:
-    status, output = layouts.run(
-        layout, PROGRAM, f"--output={directory}", f"--pictures={pictures}", timeout_seconds=1800
-    )
-    assert status == 0, output[-5000:]
-    return directory
-
-
 @pytest.fixture(scope="module")
-def single(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _run(layouts.SINGLE, pictures, tmp_path_factory.mktemp("single"))
+def single(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The run directory of a preset on one replica."""
+    directory = tmp_path_factory.mktemp("single")
+
+    @functools.cache
+    def run(preset: str) -> Path:
+        loop.train(preset_program.config(preset, pictures, directory / preset), Replicas(), io.StringIO())
+        return directory / preset
+
+    return run
 
 
-@pytest.fixture(scope="module", params=[_parameter(layout) for layout in layouts.LAYOUTS])
-def layout(request: pytest.FixtureRequest, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _run(request.param, pictures, tmp_path_factory.mktemp(str(request.param)))
+@pytest.fixture(
+    scope="module",
+    params=[_parameter(layouts.Layout("horovod", 2), QUICK)]
+    + [_parameter(layout, list(PRESETS)) for layout in layouts.LAYOUTS if layout.replicas < 4],
+)
+def ran(request: pytest.FixtureRequest, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    layout, presets = request.param
+    directory = tmp_path_factory.mktemp(str(layout))
+    status, output = layouts.run(
+        layout, PROGRAM, f"--output={directory}", f"--pictures={pictures}", f"--presets={','.join(presets)}",
+        timeout_seconds=1800,
+    )  # fmt: skip
+    assert status == 0, output[-5000:]
+    return Ran(directory, presets)
 
 
 def test_no_preset_is_left_out() -> None:
     assert PRESETS.keys() == ALL_PRESETS.keys()
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_every_variable_is_the_single_process_s_in_float64(preset: str, layout: Path, single: Path) -> None:
-    ours, theirs = small_runs.state(layout / preset, STEPS), small_runs.state(single / preset, STEPS)
-    assert ours.keys() == theirs.keys()
-    differences = {name: np.abs(ours[name] - theirs[name]).max() for name in ours}
-    print(f"{preset}: largest difference in float64 {max(differences.values()):.2g}")
-    assert max(differences.values()) <= EXACT, differences
+def test_every_variable_is_the_single_process_s_in_float64(ran: Ran, single: Callable[[str], Path]) -> None:
+    for preset in ran.presets:
+        ours, theirs = small_runs.state(ran.directory / preset, STEPS), small_runs.state(single(preset), STEPS)
+        assert ours.keys() == theirs.keys()
+        differences = {name: np.abs(ours[name] - theirs[name]).max() for name in ours}
+        print(f"{preset}: largest difference in float64 {max(differences.values()):.2g}")
+        assert max(differences.values()) <= EXACT, (preset, differences)
 
 
-def test_the_image_history_is_full_and_was_exchanged(single: Path) -> None:
-    before, after = (small_runs.state(single / "cyclegan", step) for step in (2, 4))
+def test_the_image_history_is_full_and_was_exchanged(single: Callable[[str], Path]) -> None:
+    before, after = (small_runs.state(single("cyclegan"), step) for step in (2, 4))
     for domain in "AB":
         assert before[f"history_{domain}/filled"] == after[f"history_{domain}/filled"] == 9
         changed = (before[f"history_{domain}/images"] != after[f"history_{domain}/images"]).any((1, 2, 3))
         assert 0 < changed.sum() < 9
 
 
-def test_a_file_that_is_no_image_is_named_once_and_replaced_alike(pictures: Path, layout: Path) -> None:
+def test_a_file_that_is_no_image_is_named_once_and_replaced_alike(pictures: Path, ran: Ran) -> None:
     (broken,) = [path.name for path in pictures.iterdir() if path.read_bytes() == picture_files.BROKEN]
-    said = json.loads((layout / "said-0.json").read_text())["dcgan"]
+    said = json.loads((ran.directory / "said-0.json").read_text())["dcgan"]
     assert said.count(f"warning: {broken} is left out: not an image (1 such files)") == 1
 
 
 @pytest.mark.parametrize(
-    "preset",
-    [preset if preset in QUICKLY_KILLED else pytest.param(preset, marks=pytest.mark.slow) for preset in PRESETS],
+    "preset", [preset if preset in KILLED else pytest.param(preset, marks=pytest.mark.slow) for preset in PRESETS]
 )
 def test_a_run_that_is_killed_goes_on_to_the_same_bits(preset: str, pictures: Path, tmp_path: Path) -> None:
     settings = {"precision": "float32", "steps": KILLED_STEPS}
