@@ -29,6 +29,7 @@ from distgan.training import loop
 PROGRAM = str(Path(__file__).parent / "preset_program.py")
 EXACT = 1e-10  # in float64
 QUICK = ["dcgan", "pix2pix", "cyclegan"]  # the presets that are tried without the slow tests
+EVERY = ["horovod-3", "mirrored-2", "multiworker-2"]  # the layouts in which the slow tests try all
 KILLED = ["cyclegan"]
 KILLED_STEPS = 30
 NUM_PICTURES = 1100  # more than are looked at when a run starts
@@ -75,7 +76,7 @@ def single(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
 @pytest.fixture(
     scope="module",
     params=[_parameter(layouts.Layout("horovod", 2), QUICK)]
-    + [_parameter(layout, list(PRESETS)) for layout in layouts.LAYOUTS if layout.replicas < 4],
+    + [_parameter(layout, list(PRESETS)) for layout in layouts.LAYOUTS if str(layout) in EVERY],
 )
 def ran(request: pytest.FixtureRequest, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     layout, presets = request.param
