@@ -72,11 +72,12 @@ def open_domains(split: str, wanted: Wanted) -> Source:
 
 
 def open_colours(split: str, wanted: Wanted) -> Source:
-    """Coloured digits on a texture, as images of one kind."""
+    """Digits on black, each in a colour that depends on its number, as images of one kind."""
     digits = _capped(open_mnist(split), wanted)
 
     def make(_: str, examples: np.ndarray) -> np.ndarray:
-        return _on_texture(_intensity(digits, examples), examples)
+        hues = np.array([np.random.default_rng([int(example), 2]).random() for example in examples])
+        return _intensity(digits, examples) * _rainbow(hues)[:, None, None]
 
     return _Derived("mnist-colours", wanted, {"images": len(digits.pixels)}, 1, make)
 
