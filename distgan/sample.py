@@ -70,7 +70,8 @@ def main() -> int:
             pictures.write_samples(output, run.generate(_NUM_IMAGES.value, _SEED.value))
     except OSError as error:
         raise UserError(sentence_of(error)) from None
-    print(output)
+    if launcher.launched_rank() == 0:
+        print(output)
     return 0
 
 
