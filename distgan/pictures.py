@@ -66,7 +66,7 @@ def enlarge(picture: np.ndarray) -> np.ndarray:
 def encode_png(picture: np.ndarray) -> bytes:
     """The bytes of a PNG file of this picture, in its own size."""
     buffer = io.BytesIO()
-    _to_pillow(picture).save(buffer, format="PNG")
+    to_pillow(picture).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
@@ -96,7 +96,7 @@ def save_gif(path: Path, frames: Iterable[np.ndarray], milliseconds: int) -> Non
 
     Small pictures are enlarged. Equal neighbours become one frame that is shown longer.
     """
-    first, *others = [_to_256_colours(_to_pillow(enlarge(frame))) for frame in frames]
+    first, *others = [_to_256_colours(to_pillow(enlarge(frame))) for frame in frames]
     durations = [milliseconds] * len(others) + [max(1500, 5 * milliseconds)]
     buffer = io.BytesIO()
     first.save(
@@ -167,7 +167,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _to_pillow(picture: np.ndarray) -> "Image":
+def to_pillow(picture: np.ndarray) -> "Image":
+    """A picture, grey or RGB, as Pillow has it."""
     from PIL import Image
 
     return Image.fromarray(picture[:, :, 0] if picture.shape[-1] == 1 else picture)

@@ -117,3 +117,16 @@ def test_virtual_devices_are_for_mirrored_only() -> None:
     assert (
         answer.stderr.splitlines()[-1] == "distgan: --virtual_devices=2 is for --backend=mirrored; here it is single."
     )
+
+
+@pytest.mark.parametrize(
+    ("environment", "place"),
+    [
+        ({}, (0, 1)),
+        ({"HOROVOD_LOCAL_RANK": "2", "HOROVOD_LOCAL_SIZE": "4"}, (2, 4)),
+        ({"OMPI_COMM_WORLD_LOCAL_RANK": "1", "OMPI_COMM_WORLD_LOCAL_SIZE": "2"}, (1, 2)),
+        ({"SLURM_LOCALID": "3", "SLURM_STEP_NUM_TASKS": "8", "SLURM_PROCID": "7"}, (3, 8)),
+    ],
+)
+def test_a_process_knows_its_place_on_its_host(environment: dict[str, str], place: tuple[int, int]) -> None:
+    assert launcher.place_on_host(environment) == place

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from distgan.data.base import Source, Wanted
 from distgan.data.idx import read_idx
 from distgan.data.images import fitted, with_channels
 from distgan.errors import UserError
+from distgan.pictures import to_pillow
 
 MNIST_DIRECTORY = Path(__file__).parent / "mnist"
 MIN_SIDE_PIXELS = 4
@@ -71,9 +71,7 @@ def _as_wanted(name: str, pixels: np.ndarray, wanted: Wanted) -> np.ndarray:
         raise UserError(
             f"--data={name} has {pixels.shape[3]} channels: give no --image_size, --jitter_pixels or --channels."
         )
-    pictures = (
-        with_channels(Image.fromarray(image[..., 0] if image.shape[2] == 1 else image), channels) for image in pixels
-    )
+    pictures = (with_channels(to_pillow(image), channels) for image in pixels)
     return np.stack([fitted(picture, height, width, wanted.fit) for picture in pictures])
 
 

@@ -4,11 +4,11 @@ import hashlib
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from distgan.data.base import Source, Wanted
 from distgan.data.images import fitted, with_channels
 from distgan.errors import UserError
+from distgan.pictures import to_pillow
 
 
 class TfdsSource(Source):
@@ -31,10 +31,8 @@ class TfdsSource(Source):
         """Decode examples, uint8 `[n, *example_shape]`."""
         height, width, _ = self.example_shape
         found = self._examples.__getitems__([int(number) for number in examples])
-        return np.stack([fitted(self._picture(one["image"]), height, width, self._fit) for one in found])
-
-    def _picture(self, pixels: np.ndarray) -> Image.Image:
-        return with_channels(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), self._channels)
+        pictures = [with_channels(to_pillow(one["image"]), self._channels) for one in found]
+        return np.stack([fitted(picture, height, width, self._fit) for picture in pictures])
 
 
 def open_tfds(name: str, split: str, wanted: Wanted) -> Source:
