@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import importlib.util
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,6 @@ from idx_files import write_idx
 from distgan.data.arrays import MNIST_DIRECTORY, LabelledImages, open_idx, open_mnist
 from distgan.data.base import Wanted
 from distgan.data.sources import SOURCES, check_name, open_source
-from distgan.data.tfds import TfdsSource
 from distgan.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 5, 4), np.uint8)
@@ -363,32 +361,3 @@ class TestAsWanted:
         write_idx(tmp_path / "train-images-idx4-ubyte", np.zeros((2, 8, 8, 2), np.uint8))
         sentence = refusal(open_source, f"idx:{tmp_path}", "train", Wanted(image_size=(4, 4)))
         assert "has 2 channels" in sentence
-
-
-class _Features:
-    """What tensorflow-datasets gives of a data set with random access."""
-
-    def __init__(self, images):
-        self._images = images
-
-    def __len__(self):
-        return len(self._images)
-
-    def __getitem__(self, number):
-        return {"image": self._images[number], "label": 0}
-
-    def __getitems__(self, numbers):
-        return [self[number] for number in numbers]
-
-
-class TestTfds:
-    @pytest.mark.skipif(importlib.util.find_spec("tensorflow_datasets") is not None, reason="it is installed here")
-    def test_without_the_package_a_sentence_says_how_to_get_it(self):
-        sentence = refusal(open_source, "tfds:cifar10", "train", Wanted())
-        assert "--data=tfds:cifar10 needs tensorflow-datasets" in sentence and "pip install" in sentence
-
-    def test_images_come_as_wanted(self):
-        images = [np.full((8, 6 + number, 3), number, np.uint8) for number in range(4)]
-        source = TfdsSource("made", _Features(images), Wanted(image_size=(5, 4), margin_pixels=1, channels=1))
-        assert (source.streams, source.image_shape, source.example_shape) == ({"images": 4}, (5, 4, 1), (6, 5, 1))
-        assert source.read("images", np.array([2, 0]))[:, 0, 0, 0].tolist() == [2, 0]

@@ -51,9 +51,12 @@ def open_tfds(name: str, split: str, wanted: Wanted) -> Source:
         info = tensorflow_datasets.builder(name).info
         examples = tensorflow_datasets.data_source(name, split=split if split in info.splits else "train")
     except Exception as error:  # the library raises errors of many kinds, and of its own
-        raise UserError(f"--data=tfds:{name} can't be opened ({str(error).splitlines()[0]}).") from None
-    image = info.features.get("image")
-    if image is None or image.dtype != np.uint8 or len(image.shape) != 3:
+        raise UserError(
+            f"--data=tfds:{name} can't be opened for random access, which needs the format array_record "
+            f"({str(error).splitlines()[0].rstrip('.')})."
+        ) from None
+    image = dict(info.features).get("image")
+    if image is None or image.np_dtype != np.uint8 or len(image.shape) != 3:
         raise UserError(f"--data=tfds:{name} has no feature `image` of whole numbers from 0 to 255.")
     if wanted.max_classes or wanted.max_images_per_class:
         raise UserError(f"--data=tfds:{name} takes no --max_classes or --max_images_per_class: leave them out.")
