@@ -39,15 +39,15 @@ class Config:
     fit: str = option(
         "resize", "Resize a picture of another size, or crop the middle of what covers it.", choices=("resize", "crop")
     )
-    channels: int | None = option(None, "1 (grey) or 3 (RGB); if not given, what the data has.", at_least=1, below=4)
+    channels: int | None = option(None, "1 (grey) or 3 (RGB); if not given, what the data has.", choices=(1, 3))
     max_classes: int | None = option(None, "Folders of a tree to take, by name, or labels, at most.", at_least=1)
     max_images_per_class: int | None = option(None, "Images of each of these to take, at most.", at_least=1)
     jitter_pixels: int = option(
         0, "Pixels by which images are first made larger, to be cropped at random places.", at_least=0
     )
-    mirror: bool = option(False, "Mirror every other image, at random.")
+    mirror: bool = option(False, "Mirror each image with a probability of 1/2.")
     direction: str = option(
-        "AtoB", "What pairs are learnt to turn into what.", choices=("AtoB", "BtoA"), only=("pix2pix",)
+        "AtoB", "Of pairs, which half is learnt to be turned into which.", choices=("AtoB", "BtoA"), only=("pix2pix",)
     )
     architecture: str = option("mnist", "The networks, and the game that they play.", choices=(*NOISE, *TRANSLATION))
     noise_size: int = option(100, "Numbers in a latent vector.", at_least=1, only=NOISE)
@@ -122,7 +122,7 @@ class Config:
         None, "Images per replica instead of --batch_size; the run then depends on the number of replicas.", at_least=1
     )
     accumulate_steps: int = option(
-        1, "Parts in which a replica computes its share, to save memory; needs --normalization=none.",
+        1, "Parts in which a replica computes its share, to save memory; not with batch norm, nor with a history.",
         at_least=1, may_change=True,
     )  # fmt: skip
     precision: str = option(
@@ -209,14 +209,7 @@ class Config:
         if self.data is None:
             raise UserError(f"--preset={self.preset} learns from images of yours: give --data, e.g. {self._example}.")
         _ = self.height_and_width
-        if self.channels == 2:
-            raise UserError("--channels=2 is refused: it must be 1 (grey) or 3 (RGB).")
-        falls = self.learning_rate_schedule != "constant"
-        if falls and (self.epochs or 0) > self.constant_epochs + self.decay_epochs:
-            raise UserError(
-                f"--epochs={self.epochs} is refused: learning rates are zero after {self.constant_epochs:g} epochs and "
-                f"{self.decay_epochs:g} more, which --constant_epochs and --decay_epochs set."
-            )
+        self.check_schedule(f"--epochs={self.epochs}", self.epochs or 0)
         if self.epochs is None and self.steps is None:
             raise UserError("Give one of --epochs and --steps, as a run has an end.")
         if self.batch_size is None and self.batch_size_per_replica is None:
@@ -269,6 +262,15 @@ class Config:
                 "e.g. 100:110."
             )
         return range(int(first), int(last) + 1)
+
+    def check_schedule(self, length: str, epochs: float) -> None:
+        """Raise `UserError` where a run of a `length`, as a flag, learns nothing from its end on, after `epochs`."""
+        falls = self.learning_rate_schedule != "constant"
+        if falls and epochs > self.constant_epochs + self.decay_epochs:
+            raise UserError(
+                f"{length} is refused: learning rates are zero after {self.constant_epochs:g} epochs and "
+                f"{self.decay_epochs:g} more, which --constant_epochs and --decay_epochs set."
+            )
 
     @property
     def directory(self) -> Path:

@@ -41,7 +41,7 @@ class Option:
     above: float | None
     below: float | None
     at_most: float | None
-    choices: tuple[str, ...]
+    choices: tuple[Any, ...]
     may_change: bool
     only: tuple[str, ...]
 
@@ -70,7 +70,7 @@ class Option:
     def allowed(self) -> str:
         """What the option allows, in words."""
         if self.choices:
-            return "one of " + ", ".join(self.choices)
+            return "one of " + ", ".join(map(str, self.choices))
         words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[self.type]
         bounds = (
             (self.at_least, "of at least"), (self.above, "above"), (self.below, "below"), (self.at_most, "of at most")
@@ -92,7 +92,7 @@ def option(
     above: float | None = None,
     below: float | None = None,
     at_most: float | None = None,
-    choices: tuple[str, ...] = (),
+    choices: tuple[Any, ...] = (),
     may_change: bool = False,
     only: tuple[str, ...] = (),
 ) -> Any:

@@ -35,8 +35,8 @@ class Run:
 
     @property
     def networks(self) -> dict[str, keras.Model]:
-        """The Keras models by name."""
-        return self._gan.networks
+        """The Keras models by name, running averages where they are kept."""
+        return {name: self._gan.shown(name) for name in self._gan.networks}
 
     def generate(self, num_images: int, seed: int = 0) -> np.ndarray:
         """Images, uint8 `[num_images, height, width, channels]`; image i depends on the seed and on i only.

@@ -35,6 +35,7 @@ from distgan.presets import PRESETS
         ({"image_size": "64"}, "--image_size=64 is refused: it must be HxW, two numbers of pixels from 4, e.g. 64x64."),
         ({"image_size": "64x2"},
          "--image_size=64x2 is refused: it must be HxW, two numbers of pixels from 4, e.g. 64x64."),
+        ({"channels": 2}, "--channels=2 is refused: it must be one of 1, 3."),
         ({"real_label": 0.5}, "--real_label=0.5 is refused: it must be a number above 0.5 and of at most 1."),
         ({"normalization": "instance"}, "--normalization=instance is for pix2pix, not for --architecture=mnist."),
         ({"preset": "cyclegan", "data": "unpaired:x", "accumulate_steps": 2},

@@ -60,9 +60,11 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
             num_examples = max(source.streams.values())
             state = TrainState(gan, config, number_format, num_examples)
             notes = directory.restore(state, source.fingerprint)
+        images_per_step = batch_size * sum(gan.image_phases)
+        config.check_schedule(f"--steps={config.steps}", ((config.steps or 1) - 1) * images_per_step / num_examples)
         clock = Clock(
             int(state.step.numpy()), int(state.images_shown.numpy()), steps=config.steps, epochs=config.epochs,
-            images_per_step=batch_size * sum(gan.image_phases), num_examples=num_examples,
+            images_per_step=images_per_step, num_examples=num_examples,
         )  # fmt: skip
         reporter = Reporter(config.directory, enabled=replicas.is_chief, first_step=clock.step, console=console)
         facts = {
@@ -185,7 +187,7 @@ class _Run(NamedTuple):
         else:
             self.reporter.finish()
             say(f"finished at step {self.clock.step}")
-        say(f"samples      {path}/samples, {path}/progress.gif, {path}/losses.png")
+        say(f"samples      {path}/samples" + ("" if stopped_by else f", {path}/progress.gif, {path}/losses.png"))
         say(f"tensorboard  tensorboard --logdir {path}/tensorboard")
         say(f"checkpoint   {self.directory.newest_checkpoint()}")
 
