@@ -257,5 +257,5 @@ def test_learning_rates_follow_their_schedule_through_a_restart(
 def test_a_run_goes_on_no_longer_than_its_learning_rates(tmp_path: Path) -> None:
     settings = {"learning_rate_schedule": "linear", "constant_epochs": 0.0, "decay_epochs": 6 * 16 / 60000}
     small_runs.train(tmp_path, steps=2, **settings)
-    with pytest.raises(UserError, match="--steps=8 is refused: learning rates are zero after 0 epochs and 0.0016 more"):
+    with pytest.raises(UserError, match="--steps=8 is refused: learning rates are zero"):
         small_runs.train(tmp_path, steps=8, **settings)
