@@ -17,7 +17,7 @@ TRANSLATION = ("pix2pix", "cyclegan")  # those that turn images into images
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The whole of a run but its data: a run is a pure function of this and the step number.
+    """The whole of a run but its images: a run is a pure function of these, this and the step number.
 
     Fields that are left out take the preset's value; those that say nothing to the architecture are None. Raises
     `UserError` where a value is not allowed.
@@ -40,7 +40,7 @@ class Config:
         "resize", "Resize a picture of another size, or crop the middle of what covers it.", choices=("resize", "crop")
     )
     channels: int | None = option(None, "1 (grey) or 3 (RGB); if not given, what the data has.", choices=(1, 3))
-    max_classes: int | None = option(None, "Folders of a tree to take, by name, or labels, at most.", at_least=1)
+    max_classes: int | None = option(None, "Top folders of a tree, or labels, to take at most.", at_least=1)
     max_images_per_class: int | None = option(None, "Images of each of these to take, at most.", at_least=1)
     jitter_pixels: int = option(
         0, "Pixels by which images are first made larger, to be cropped at random places.", at_least=0
@@ -275,7 +275,7 @@ class Config:
     @property
     def directory(self) -> Path:
         """The run directory: `--run_dir`, or one fixed by the preset, so that the same command goes on."""
-        return Path(self.run_dir or f"runs/{self.preset}")
+        return Path(self.run_dir or f"runs/{self.preset}").expanduser()
 
     def global_batch_size(self, num_replicas: int) -> int:
         """Images a step over all replicas. Raises `UserError` where some replica would get none."""

@@ -33,7 +33,7 @@ class DCGAN:
         dropout: float = 0.4,
         depth: int = 3,
         increment: int = 32,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         optimizer: "keras.optimizers.Optimizer | None" = None,
         **settings: Any,
     ) -> None:
@@ -45,7 +45,7 @@ class DCGAN:
         img_size: the (height, width, channels) that images are brought to.
         dropout: the rate, in both networks.
         increment: channels of the discriminator's first convolution, and what each further one has more.
-        batch_size: images a step, over all replicas.
+        batch_size: images a step, over all replicas; 32 if not given.
         optimizer: the generator's, a `keras.optimizers.Adam`, `RMSprop` or `SGD`; Adam(2e-4, beta_1=0.5) if not given.
         settings: any other fields of `Config`, such as `seed` or `checkpoint_every_epochs`.
 
@@ -55,33 +55,40 @@ class DCGAN:
         self.settings: dict[str, Any] = {
             "preset": "dcgan", "run_dir": str(save_path), "kernel_size": kernel_size, "stride": stride,
             "noise_size": input_size, "image_size": f"{height}x{width}", "channels": channels, "dropout": dropout,
-            "depth": depth, "filters": increment, "batch_size": batch_size,
+            "depth": depth, "filters": increment,
         }  # fmt: skip
+        self.settings |= {"batch_size": batch_size} if batch_size is not None else {}
         self.settings |= _of_optimizer(optimizer) if optimizer is not None else {}
-        taken = sorted({*self.settings, "data", "epochs"} & settings.keys())
+        taken = sorted({*self.settings, "data"} & settings.keys())
         if taken:
             raise UserError(f"{taken[0]}={settings[taken[0]]} is refused: a parameter of DCGAN or of train sets it.")
         self.settings |= settings
 
-    def train(self, folder: str, epochs: int = 500) -> "Run":
-        """Learn from the images in a folder, with or without class folders in it, for so many passes over them.
+    def train(self, folder: str, epochs: int | None = None) -> "Run":
+        """Learn from the images in a folder, with or without class folders in it, for 500 or so many passes over them.
 
         Raises `UserError` where settings or images are unfit.
         """
         from distgan import run
 
-        return run.train(Config(**self.settings, data=f"folder:{folder}", epochs=epochs))
+        length = {"epochs": epochs} if epochs is not None else {}
+        return run.train(Config(**self.settings | length, data=f"folder:{folder}"))
 
 
 def _of_optimizer(optimizer: "keras.optimizers.Optimizer") -> dict[str, Any]:
-    kind, found, usual = type(optimizer).__name__.lower(), optimizer.get_config(), type(optimizer)().get_config()
+    kind = type(optimizer).__name__.lower()
+    refusal = UserError(
+        f"optimizer={optimizer if isinstance(optimizer, str) else type(optimizer).__name__} is refused: give a Keras "
+        "Adam (of a learning_rate and beta_1), SGD (of a learning_rate and momentum) or RMSprop (of a learning_rate), "
+        "and what else you like by other settings."
+    )
+    if kind not in ("adam", "rmsprop", "sgd"):
+        raise refusal
+    found, usual = optimizer.get_config(), type(optimizer)().get_config()
     beta_1 = {"adam": "beta_1", "sgd": "momentum"}.get(kind, "")
     changed = [name for name in found if found[name] != usual[name] and name not in ("learning_rate", "name", beta_1)]
-    if kind not in ("adam", "rmsprop", "sgd") or changed or not isinstance(found["learning_rate"], float):
-        raise UserError(
-            f"optimizer={type(optimizer).__name__} is refused: give Adam (of a learning_rate and beta_1), SGD (of a "
-            "learning_rate and momentum) or RMSprop (of a learning_rate), and what else you like by other settings."
-        )
+    if changed or not isinstance(found["learning_rate"], float):
+        raise refusal
     rate = float(f"{found['learning_rate']:.6g}")  # Keras keeps it in float32
     settings = {"generator_optimizer": kind, "generator_learning_rate": rate}
     return settings | ({"generator_beta_1": found[beta_1]} if beta_1 else {})

@@ -11,3 +11,8 @@ class UserError(ValueError):
 def sentence_of(error: OSError) -> str:
     """What the system says of a file, as a sentence that names it."""
     return f"{error.filename or 'A file'}: {error.strerror or error}."
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without what follows its first line."""
+    return str(error).partition("\n")[0]

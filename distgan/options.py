@@ -13,15 +13,7 @@ from absl import flags
 
 from distgan.errors import UserError
 
-
-class _Unset:
-    """The value of a field that the caller left to the preset."""
-
-    def __repr__(self) -> str:
-        return "<from the preset>"
-
-
-UNSET: Any = _Unset()
+UNSET: Any = ...  # the value of a field that the caller left to the preset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,13 +29,13 @@ class Option:
     optional: bool
     default: Any
     explanation: str
-    at_least: float | None
-    above: float | None
-    below: float | None
-    at_most: float | None
-    choices: tuple[Any, ...]
-    may_change: bool
-    only: tuple[str, ...]
+    at_least: float | None = None
+    above: float | None = None
+    below: float | None = None
+    at_most: float | None = None
+    choices: tuple[Any, ...] = ()
+    may_change: bool = False
+    only: tuple[str, ...] = ()
 
     def applies_to(self, architecture: str) -> bool:
         """Whether the option says something to an architecture."""
@@ -84,20 +76,9 @@ class Option:
         return bool(self.choices) or self.type in (int, float)
 
 
-def option(
-    default: Any,
-    explanation: str,
-    *,
-    at_least: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-    at_most: float | None = None,
-    choices: tuple[Any, ...] = (),
-    may_change: bool = False,
-    only: tuple[str, ...] = (),
-) -> Any:
-    """Declare a field of a dataclass as an `Option`."""
-    return dataclasses.field(default=UNSET, metadata=dict(locals()))
+def option(default: Any, explanation: str, **declared: Any) -> Any:
+    """Declare a field of a dataclass as an `Option`, whose further fields are `declared`."""
+    return dataclasses.field(default=UNSET, metadata={"default": default, "explanation": explanation} | declared)
 
 
 def options_of(dataclass: type) -> dict[str, Option]:

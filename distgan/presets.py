@@ -2,16 +2,15 @@
 
 from typing import Any
 
-_ADAM = {"generator_learning_rate": 2e-4, "discriminator_learning_rate": 2e-4} | (
-    _HALF := {"generator_beta_1": 0.5, "discriminator_beta_1": 0.5}
-)
+_HALF = {"generator_beta_1": 0.5, "discriminator_beta_1": 0.5}
+_ADAM = _HALF | {"generator_learning_rate": 2e-4, "discriminator_learning_rate": 2e-4}
 _RADFORD = _HALF | {"data": None, "architecture": "dcgan64", "noise": "uniform", "alternating": True, "batch_size": 128}
 _ISOLA = _ADAM | {
     "data": None, "batch_size": 1, "jitter_pixels": 30, "mirror": True, "image_size": "256x256", "epochs": 200,
     "learning_rate_schedule": "linear", "constant_epochs": 100.0, "decay_epochs": 100.0, "num_samples": 4,
 }  # fmt: skip
 PRESETS: dict[str, dict[str, Any]] = {
-    # The DCGAN of the TensorFlow tutorial: the defaults below.
+    # The DCGAN of the TensorFlow tutorial: the defaults of `Config`.
     "mnist": {},
     "mnist_large": {"batch_size": 512, "checkpoint_every_epochs": 10},
     "mlp": _ADAM | {

@@ -9,6 +9,7 @@ import numpy as np
 
 from distgan import pictures
 from distgan.config import Config, load_config
+from distgan.data.base import Shape
 from distgan.data.order import Draws
 from distgan.data.pipeline import to_images
 from distgan.errors import UserError
@@ -29,7 +30,7 @@ class Run:
         config: the run's config; step: the step the networks are of; image_shape: (height, width, channels).
     """
 
-    def __init__(self, config: Config, gan: GAN, step: int, image_shape: tuple[int, int, int]) -> None:
+    def __init__(self, config: Config, gan: GAN, step: int, image_shape: Shape) -> None:
         """Take over a GAN that is trained or loaded."""
         self.config, self.step, self.image_shape, self._gan = config, step, image_shape, gan
 
@@ -56,8 +57,9 @@ class Run:
         """Images of one domain as images of the other, both uint8 `[n, height, width, channels]`.
 
         Each depends on itself, on the seed and, where the GAN draws random numbers, on its number, `first` being that
-        of the first. `direction` is "AtoB" or "BtoA"; if not given, the one the run has learnt. Raises `UserError`
-        where the run has not learnt it, or images are of another shape.
+        of the first. `direction` is "AtoB" or "BtoA"; if not given, the first one that the run has learnt.
+
+        Raises `UserError` where the run has not learnt it, or images are of another shape.
         """
         learnt = self._gan.directions
         if learnt and direction not in (None, *learnt):

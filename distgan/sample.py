@@ -15,7 +15,7 @@ import numpy as np
 from absl import flags
 
 from distgan import pictures, program
-from distgan.data.images import BadImageError, fitted, open_picture, with_channels
+from distgan.data.images import BadImageError, fitted, open_picture
 from distgan.data.trees import image_files
 from distgan.errors import UserError, sentence_of
 from distgan.replicas import launcher
@@ -44,7 +44,7 @@ def main() -> int:
         raise UserError("--run_dir is missing: give the directory of a run, e.g. --run_dir=runs/mnist.")
     if _NUM_IMAGES.value < 1 or _SEED.value < 0:
         raise UserError("--num_images must be at least 1 and --seed at least 0.")
-    output = Path(_OUTPUT.value or ("translated" if _INPUT.value else "samples.png"))
+    output = Path(_OUTPUT.value or ("translated" if _INPUT.value else "samples.png")).expanduser()
     if output.suffix not in ("", *(() if _INPUT.value else SUFFIXES)):
         allowed = "name a directory" if _INPUT.value else f"end it in {', '.join(SUFFIXES)}, or name a directory"
         raise UserError(f"--output={output} is of no kind that is known: {allowed}.")
@@ -52,22 +52,18 @@ def main() -> int:
         raise UserError(
             f"--direction={_DIRECTION.value} needs --input, an image or a directory of images to translate."
         )
-    if _INPUT.value and output.resolve().is_relative_to(Path(_INPUT.value).resolve()):
-        raise UserError(f"--output={output} must not be in --input={_INPUT.value}: name another directory.")
-    names = _named(Path(_INPUT.value)) if _INPUT.value else {}
+    names = _named(Path(_INPUT.value).expanduser(), output) if _INPUT.value else {}
     program.import_tensorflow()
     from distgan.replicas import devices
     from distgan.run import load
 
     devices.set_up(*launcher.place_on_host(), 0, deterministic=False)
     try:
-        run = load(_RUN_DIR.value)
+        run = load(Path(_RUN_DIR.value).expanduser())
         if _INPUT.value:
             _translate(run, names, output)
-        elif output.suffix == ".gif":
-            pictures.save_gif(output, list(run.walk(_NUM_IMAGES.value, _SEED.value)), GIF_MILLISECONDS)
-        else:
-            pictures.write_samples(output, run.generate(_NUM_IMAGES.value, _SEED.value))
+        elif launcher.launched_rank() == 0:
+            _generate(run, output)
     except OSError as error:
         raise UserError(sentence_of(error)) from None
     if launcher.launched_rank() == 0:
@@ -75,9 +71,19 @@ def main() -> int:
     return 0
 
 
-def _named(source: Path) -> dict[Path, Path]:
-    """The files to translate, and the names of what they become: theirs, in PNG."""
+def _generate(run: "Run", output: Path) -> None:
+    if output.suffix == ".gif":
+        pictures.save_gif(output, list(run.walk(_NUM_IMAGES.value, _SEED.value)), GIF_MILLISECONDS)
+    else:
+        pictures.write_samples(output, run.generate(_NUM_IMAGES.value, _SEED.value))
+
+
+def _named(source: Path, output: Path) -> dict[Path, Path]:
+    """The files to translate, and the names of what they become: theirs, in PNG. Raises `UserError`."""
     root = source.parent if source.is_file() else source
+    inside = output.resolve().is_relative_to(root.resolve()) and source.is_dir()
+    if inside or output.resolve() == root.resolve():
+        raise UserError(f"--output={output} must not be where --input={source} is: name another directory.")
     files = [source] if source.is_file() else [root / path for path in image_files(f"--input={root}", str(root), "")]
     times = Counter(file.with_suffix("") for file in files)
     plain = [file.with_suffix("") if times[file.with_suffix("")] == 1 else file for file in files]
@@ -102,14 +108,13 @@ def _translate(run: "Run", names: dict[Path, Path], output: Path) -> None:
                 if image is not None:
                     pictures.write_whole(output / names[file], pictures.encode_png(picture))
                     num_written += 1
-    if count and not num_written:
+    if count == len(files) and not num_written:
         raise UserError(f"--input={_INPUT.value}: none of its {count} files is an image.")
 
 
 def _read(run: "Run", file: Path) -> np.ndarray | None:
-    height, width, channels = run.image_shape
     try:
-        return fitted(with_channels(open_picture(str(file)), channels), height, width, run.config.fit)
+        return fitted(open_picture(str(file)), run.image_shape, run.config.fit)
     except BadImageError as error:
         print(f"warning: {file} is left out: {error}", file=sys.stderr)
         return None

@@ -14,7 +14,7 @@ from absl import flags
 from distgan import config as configs
 from distgan import program
 from distgan.data import sources
-from distgan.errors import UserError
+from distgan.errors import UserError, first_line
 
 configs.define_flags()
 flags.adopt_module_key_flags(configs)
@@ -23,7 +23,7 @@ flags.adopt_module_key_flags(configs)
 def main() -> int:
     """Train as the flags say; returns the exit status."""
     config = configs.from_flags()
-    sources.check_name(str(config.data))
+    sources.kind_of(str(config.data))
     program.import_tensorflow()
     import tensorflow as tf
 
@@ -45,7 +45,7 @@ def main() -> int:
     except tf.errors.OpError as error:
         if replicas.size == 1:
             raise
-        print(f"distgan: rank {replicas.rank} lost the others ({str(error).splitlines()[0][:200]}); the same command "
+        print(f"distgan: rank {replicas.rank} lost the others ({first_line(error)[:200]}); the same command "
               "goes on from the last checkpoint.", file=sys.stderr)  # fmt: skip
         return 1
     return 128 + signal.SIGINT if outcome.stopped_by == signal.SIGINT else 0

@@ -14,7 +14,7 @@ from PIL import Image
 from distgan.data import folders
 from distgan.data.base import Wanted
 from distgan.data.folders import open_folder, open_pairs, open_unpaired
-from distgan.data.images import BadImageError, fitted, open_picture, with_channels
+from distgan.data.images import BadImageError, fitted, open_picture
 from distgan.errors import UserError
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
@@ -176,20 +176,20 @@ class TestAPicture:
     def test_of_the_size_wanted_stays_as_it_is(self):
         pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
         for fit in ("resize", "crop"):
-            np.testing.assert_array_equal(fitted(Image.fromarray(pixels), 5, 7, fit), pixels, strict=True)
+            np.testing.assert_array_equal(fitted(Image.fromarray(pixels), pixels.shape, fit), pixels, strict=True)
 
     def test_is_resized_whole_or_cropped_to_its_middle(self):
         pixels = np.zeros((20, 60), np.uint8)
         pixels[:, 20:40] = 255
         image = Image.fromarray(pixels)
-        assert fitted(image, 10, 10, "crop").min() > 200
-        resized = fitted(image, 10, 12, "resize")
+        assert fitted(image, (10, 10, 1), "crop").min() > 200
+        resized = fitted(image, (10, 12, 1), "resize")
         assert resized.shape == (10, 12, 1) and resized[5, [1, 6, 10], 0].tolist() == [0, 255, 0]
-        assert fitted(image, 30, 9, "crop").shape == (30, 9, 1)
+        assert fitted(image, (30, 9, 1), "crop").shape == (30, 9, 1)
 
     def test_is_made_grey_or_coloured(self):
-        assert fitted(with_channels(Image.new("RGB", (4, 4), RED), 1), 4, 4, "crop").shape == (4, 4, 1)
-        assert fitted(with_channels(Image.new("L", (4, 4), 9), 3), 2, 3, "resize").tolist() == [[[9, 9, 9]] * 3] * 2
+        assert fitted(Image.new("RGB", (4, 4), RED), (4, 4, 1), "crop").shape == (4, 4, 1)
+        assert fitted(Image.new("L", (4, 4), 9), (2, 3, 3), "resize").tolist() == [[[9, 9, 9]] * 3] * 2
 
 
 class TestAFolder:

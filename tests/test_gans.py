@@ -56,6 +56,23 @@ def test_networks_have_their_numbers_of_parameters(
     assert {name: _count(network) for name, network in networks.items()} == expected
 
 
+def test_networks_are_called_by_their_names() -> None:
+    for preset, image_shape in (("pix2pix", (32, 32, 3)), ("cyclegan", (32, 32, 3))):
+        networks = _gan(preset, image_shape, data="folder:x", filters=2).networks
+        assert [network.name for network in networks.values()] == list(networks)
+
+
+@pytest.mark.parametrize("normalization", ["sync", "instance", "none"])
+def test_the_single_pixel_of_a_u_net_tells_images_apart(normalization: str) -> None:
+    gan = _gan("pix2pix", (32, 32, 3), data="folder:x", filters=4, normalization=normalization)
+    generator = gan.networks["generator"]
+    inner = keras.Model(generator.inputs[0], generator.get_layer("down_5_activation").output)
+    assert inner.output_shape[1:3] == (1, 1)
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
+    one, other = (inner(images[number : number + 1], training=True) for number in range(2))
+    assert not np.array_equal(one, other)
+
+
 def test_cyclegan_has_six_residual_blocks_below_256_pixels() -> None:
     assert _count(_gan("cyclegan", (128, 128, 3), data="unpaired:x").networks["generator_AtoB"]) == 7_837_699
 

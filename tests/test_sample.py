@@ -154,6 +154,22 @@ def test_processes_share_a_folder_and_translate_as_one_would(translator: Path, p
             assert np.abs(np.asarray(ours).astype(int) - np.asarray(theirs)).max() <= 1  # of another batch
 
 
+def test_a_process_whose_files_are_all_bad_leaves_the_others_to_their_work(translator: Path, tmp_path: Path) -> None:
+    picture_files.write_folder(tmp_path / "in", 2, broken=(1,))
+    flags = [f"--run_dir={translator}", f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"]
+    for rank in range(2):
+        assert _sample(*flags, HOROVOD_SIZE="2", HOROVOD_RANK=str(rank)).returncode == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["00000.png"]
+
+
+def test_of_several_processes_one_writes_what_is_generated(run_dir: Path, tmp_path: Path) -> None:
+    for rank in (1, 0):
+        assert not (tmp_path / "a.png").exists()
+        flags = [f"--run_dir={run_dir}", f"--output={tmp_path / 'a.png'}"]
+        assert _sample(*flags, HOROVOD_SIZE="2", HOROVOD_RANK=str(rank)).returncode == 0
+    assert (tmp_path / "a.png").exists()
+
+
 def test_one_image_is_translated(translator: Path, photos: Path, tmp_path: Path) -> None:
     answer = _sample(f"--run_dir={translator}", f"--input={photos / '00003.jpg'}", f"--output={tmp_path / 'out'}")
     assert answer.returncode == 0, answer.stderr
@@ -167,7 +183,8 @@ def test_what_can_t_be_translated_gets_one_sentence(
     for flags, sentence in (
         ([f"--run_dir={translator}"], "A CycleGAN generates no images of noise"),
         ([f"--run_dir={run_dir}", f"--input={photos}"], "A MnistDCGAN translates no images"),
-        ([f"--run_dir={translator}", f"--input={photos}", f"--output={photos}/b"], "must not be in --input"),
+        ([f"--run_dir={translator}", f"--input={photos}", f"--output={photos}/b"], "must not be where --input"),
+        ([f"--run_dir={translator}", f"--input={photos}/00003.jpg", f"--output={photos}"], "must not be where --input"),
         ([f"--run_dir={translator}", "--direction=AtoB"], "--direction=AtoB needs --input"),
         ([f"--run_dir={translator}", "--input=/nowhere"], "--input=/nowhere: /nowhere cannot be listed"),
         ([f"--run_dir={translator}", f"--input={photos}", "--output=x.png"], "--output=x.png is of no kind"),
@@ -193,12 +210,26 @@ def test_the_dcgan_class_learns_from_a_folder(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+def test_the_dcgan_class_takes_its_length_and_batch_from_any_field() -> None:
+    from distgan.config import Config
+
+    settings = distgan.DCGAN(steps=7, batch_size_per_replica=3).settings
+    config = Config(**settings, data="folder:x")
+    assert (config.steps, config.epochs, config.batch_size_per_replica, config.batch_size) == (7, None, 3, None)
+    assert Config(**distgan.DCGAN().settings, data="folder:x") == Config(
+        preset="dcgan", data="folder:x", run_dir="runs/dcgan", channels=3
+    )
+
+
 def test_the_dcgan_class_refuses_an_optimizer_it_does_not_have() -> None:
     import keras
 
-    for optimizer in (keras.optimizers.Lion(), keras.optimizers.Adam(epsilon=0.1)):
+    scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam())
+    for optimizer in (keras.optimizers.Lion(), keras.optimizers.Adam(epsilon=0.1), scaled):
         with pytest.raises(UserError, match=f"optimizer={type(optimizer).__name__} is refused"):
             distgan.DCGAN(optimizer=optimizer)
+    with pytest.raises(UserError, match="optimizer=adam is refused"):
+        distgan.DCGAN(optimizer="adam")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="filters=3 is refused"):
         distgan.DCGAN(filters=3)
     assert distgan.DCGAN(optimizer=keras.optimizers.SGD(0.1, momentum=0.9)).settings["generator_beta_1"] == 0.9

@@ -10,7 +10,7 @@ import numpy as np
 
 from distgan.data.base import Source, Wanted
 from distgan.data.idx import read_idx
-from distgan.data.images import fitted, with_channels
+from distgan.data.images import fitted
 from distgan.errors import UserError
 from distgan.pictures import to_pillow
 
@@ -41,18 +41,18 @@ class LabelledImages:
             digest.update(self.labels.astype("<i4").data)
         return digest.hexdigest()
 
-    def within_caps(self, wanted: Wanted) -> np.ndarray:
-        """The examples of as many classes as are wanted, the first, and of each as many as are wanted, in order."""
-        examples = np.arange(len(self.pixels))
+    def within_caps(self, wanted: Wanted) -> "LabelledImages":
+        """Those of as many classes as are wanted, the first, and of each as many as are wanted, in order."""
         if wanted.max_classes is None and wanted.max_images_per_class is None:
-            return examples
-        labels = np.zeros_like(examples) if self.labels is None else self.labels
-        classes = [examples[labels == label][: wanted.max_images_per_class] for label in np.unique(labels)]
-        return np.sort(np.concatenate(classes[: wanted.max_classes]))
+            return self
+        labels = np.zeros(len(self.pixels), np.int32) if self.labels is None else self.labels
+        of_classes = [np.flatnonzero(labels == label)[: wanted.max_images_per_class] for label in np.unique(labels)]
+        kept = np.sort(np.concatenate(of_classes[: wanted.max_classes]))
+        return LabelledImages(self.name, self.pixels[kept], None if self.labels is None else labels[kept])
 
     def source(self, wanted: Wanted) -> Source:
-        """These images, as they are wanted, in a stream "images". Raises `UserError` where none are left."""
-        pixels = _as_wanted(self.name, self.pixels[self.within_caps(wanted)], wanted)
+        """These images, as they are wanted, in a stream "images"."""
+        pixels = _as_wanted(self.within_caps(wanted).pixels, wanted)
         _, height, width, channels = pixels.shape
         margin = wanted.margin_pixels
         return Source(
@@ -61,41 +61,34 @@ class LabelledImages:
         )  # fmt: skip
 
 
-def _as_wanted(name: str, pixels: np.ndarray, wanted: Wanted) -> np.ndarray:
+def _as_wanted(pixels: np.ndarray, wanted: Wanted) -> np.ndarray:
     """Pixels `[n, height, width, channels]` of the size and channels that are wanted, with margins."""
     height, width = (side + wanted.margin_pixels for side in wanted.image_size or pixels.shape[1:3])
-    channels = wanted.channels or pixels.shape[3]
-    if pixels.shape[1:] == (height, width, channels):
+    shape = (height, width, wanted.channels or pixels.shape[3])
+    if pixels.shape[1:] == shape:
         return pixels
-    if pixels.shape[3] not in (1, 3):
-        raise UserError(
-            f"--data={name} has {pixels.shape[3]} channels: give no --image_size, --jitter_pixels or --channels."
-        )
-    pictures = (with_channels(to_pillow(image), channels) for image in pixels)
-    return np.stack([fitted(picture, height, width, wanted.fit) for picture in pictures])
+    return np.stack([fitted(to_pillow(image), shape, wanted.fit) for image in pixels])
 
 
 def open_mnist(split: str = "train", directory: Path = MNIST_DIRECTORY) -> LabelledImages:
-    """Reads the embedded MNIST: 60,000 ("train") or 10,000 ("test") digits `[28, 28, 1]`.
+    """Read the embedded MNIST: 60,000 ("train") or 10,000 ("test") digits `[28, 28, 1]`.
 
-    Raises:
-      UserError: a file of it is missing or its SHA-256 is not the one in `SHA256SUMS`.
+    Raises `UserError` where a file of it is missing or its SHA-256 is not the one in `SHA256SUMS`.
     """
     _check_sums(directory)
     return _read_directory("mnist", directory, split)
 
 
 def open_idx(directory: str, split: str = "train") -> LabelledImages:
-    """Reads one split's images, and labels if there are any, from IDX files in `directory`.
+    """Read one split's images, and labels if there are any, from IDX files in `directory`.
 
     The files have their usual names, such as `train-images-idx3-ubyte`, `t10k-images.idx3-ubyte` or
-    `emnist-letters-test-images-idx3-ubyte`, with or without `.gz`. Images are uint8
-    `[num_examples, height, width]` or `[num_examples, height, width, channels]`. They are taken as
-    they lie: those of EMNIST are published transposed, and stay so.
+    `emnist-letters-test-images-idx3-ubyte`, with or without `.gz`. Images are uint8 `[num_examples, height, width]` or
+    `[num_examples, height, width, channels]`. They are taken as they lie: those of EMNIST are published transposed, and
+    stay so.
 
-    Raises:
-      UserError: the directory cannot be listed, holds no or several images files of the split, or
-        a file is unsound (see `read_idx`), of a wrong type, shape or number, or mislabelled.
+    Raises `UserError` where the directory cannot be listed, holds no or several images files of the split, or a file is
+    unsound (see `read_idx`), of a wrong type, shape or number, or mislabelled.
     """
     return _read_directory(f"idx:{directory}", Path(os.path.expanduser(directory)), split)
 
@@ -175,6 +168,8 @@ def _read_pixels(path: Path) -> np.ndarray:
             f"{path} holds images too small to learn from: [number, height, width, ...] is "
             f"{shape}, and height and width must be at least {MIN_SIDE_PIXELS}."
         )
+    if pixels.ndim == 4 and shape[3] not in (1, 3):
+        raise UserError(f"{path} holds images of {shape[3]} channels: they must have 1 (grey) or 3 (RGB).")
     return pixels if pixels.ndim == 4 else pixels[..., np.newaxis]
 
 

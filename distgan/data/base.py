@@ -6,6 +6,7 @@ import numpy as np
 
 from distgan.errors import UserError
 
+Shape = tuple[int, int, int]  # of an image: height, width, channels
 MOST_FAULTS = 0.01  # of a data set's files may be no images
 
 
@@ -17,7 +18,8 @@ class Wanted:
     margin_pixels: by how much examples are to be higher and wider than that, for random crops.
     fit: what is done to a picture of another size: "resize" it, or "crop" the middle of what covers the size.
     channels: 1 (grey) or 3 (RGB); None for what the data has.
-    max_classes, max_images_per_class: how many folders of a tree to take, and how many images of each; None for all.
+    max_classes, max_images_per_class: how many folders of a tree, or labels, to take, and how many images of each; None
+      for all.
     """
 
     image_size: tuple[int, int] | None = None
@@ -45,8 +47,8 @@ class Source:
 
     name: str
     streams: dict[str, int]
-    image_shape: tuple[int, int, int]
-    example_shape: tuple[int, int, int]
+    image_shape: Shape
+    example_shape: Shape
     fingerprint: str
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)

@@ -35,12 +35,13 @@ class _Derived(Source):
     def read(self, stream: str, examples: np.ndarray) -> np.ndarray:
         """Compute examples, uint8 `[n, *example_shape]`."""
         pixels = np.rint(self._make(stream, examples) * 255).astype(np.uint8)
-        height, width, channels = self.example_shape
-        if pixels.shape[1:3] == (height, width):
+        if pixels.shape[1:] == self.example_shape:
             return pixels
-        halves = [half for picture in pixels for half in np.split(picture, channels // 3, axis=2)]
-        resized = np.stack([fitted(Image.fromarray(half), height, width, self._fit) for half in halves])
-        return np.concatenate([resized[first :: channels // 3] for first in range(channels // 3)], axis=3)
+        shape = (*self.example_shape[:2], 3)
+        parts = np.split(pixels, pixels.shape[3] // 3, axis=3)
+        return np.concatenate(
+            [np.stack([fitted(Image.fromarray(image), shape, self._fit) for image in part]) for part in parts], axis=3
+        )
 
 
 _Make = Callable[[str, np.ndarray], np.ndarray]
@@ -48,7 +49,7 @@ _Make = Callable[[str, np.ndarray], np.ndarray]
 
 def open_edges(split: str, wanted: Wanted) -> Source:
     """Pairs of a digit's outline, white on black, and the digit in the colour of its class."""
-    digits = _capped(open_mnist(split), wanted)
+    digits = open_mnist(split).within_caps(wanted)
 
     def make(_: str, examples: np.ndarray) -> np.ndarray:
         intensity = _intensity(digits, examples)
@@ -60,7 +61,7 @@ def open_edges(split: str, wanted: Wanted) -> Source:
 
 def open_domains(split: str, wanted: Wanted) -> Source:
     """Digits of two domains, no digit in both: A is white on black, B is coloured on a texture."""
-    digits = _capped(open_mnist(split), wanted)
+    digits = open_mnist(split).within_caps(wanted)
 
     def make(stream: str, examples: np.ndarray) -> np.ndarray:
         if stream == "A":
@@ -73,18 +74,13 @@ def open_domains(split: str, wanted: Wanted) -> Source:
 
 def open_colours(split: str, wanted: Wanted) -> Source:
     """Digits on black, each in a colour that depends on its number, as images of one kind."""
-    digits = _capped(open_mnist(split), wanted)
+    digits = open_mnist(split).within_caps(wanted)
 
     def make(_: str, examples: np.ndarray) -> np.ndarray:
         hues = np.array([np.random.default_rng([int(example), 2]).random() for example in examples])
         return _intensity(digits, examples) * _rainbow(hues)[:, None, None]
 
     return _Derived("mnist-colours", wanted, {"images": len(digits.pixels)}, 1, make)
-
-
-def _capped(digits: LabelledImages, wanted: Wanted) -> LabelledImages:
-    kept = digits.within_caps(wanted)
-    return LabelledImages(digits.name, digits.pixels[kept], digits.labels[kept])  # type: ignore[index]
 
 
 def _intensity(digits: LabelledImages, examples: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from distgan.data.base import Source, Wanted, refuse_faults
-from distgan.data.images import BadImageError, fitted, open_picture, with_channels
+from distgan.data.images import BadImageError, fitted, open_picture
 from distgan.data.trees import FileSizes, first_of_classes, image_files, matched, pair_folders
 from distgan.errors import UserError, sentence_of
 
@@ -95,8 +95,7 @@ class FileSource(Source):
     def read(self, stream: str, examples: np.ndarray) -> np.ndarray:
         """Decode examples, uint8 `[n, *example_shape]`, with the next good one in the place of a bad one.
 
-        Raises:
-          UserError: so many in a row are bad that the files must be gone; or the system can't read them.
+        Raises `UserError` where so many in a row are bad that the files must be gone, or the system can't read them.
         """
         pixels = np.empty((len(examples), *self.example_shape), np.uint8)
         try:
@@ -122,16 +121,14 @@ class FileSource(Source):
         )
 
     def _example(self, pictures: list[Image.Image]) -> np.ndarray:
-        height, width, _ = self.example_shape
-        alike = [with_channels(picture, self.image_shape[2]) for picture in pictures]
-        return np.concatenate([fitted(picture, height, width, self.fit) for picture in alike], axis=-1)
+        shape = (*self.example_shape[:2], self.image_shape[2])
+        return np.concatenate([fitted(picture, shape, self.fit) for picture in pictures], axis=-1)
 
 
 def open_folder(directory: str, split: str, wanted: Wanted) -> Source:
     """Open a tree of images, all of one kind, whatever the split; its top folders are classes.
 
-    Raises:
-      UserError: there are no images, too many are bad, or they differ in size and none is wanted.
+    Raises `UserError` where there are no images, too many are bad, or they differ in size and none is wanted.
     """
     name, root = f"folder:{directory}", os.path.expanduser(directory)
     sizes = image_files(f"--data={name}", root, "")
@@ -141,8 +138,7 @@ def open_folder(directory: str, split: str, wanted: Wanted) -> Source:
 def open_pairs(directory: str, split: str, wanted: Wanted) -> Source:
     """Open pairs: the left and right halves of files, or the files of one name in two folders A and B.
 
-    Raises:
-      UserError: as `open_folder`; or a file lacks its other, or the two of a pair differ in size.
+    Raises `UserError` as `open_folder`, and where a file lacks its other or the two of a pair differ in size.
     """
     name, root = f"pairs:{directory}", os.path.expanduser(directory)
     folders = pair_folders(f"--data={name}", root, split)
@@ -156,8 +152,7 @@ def open_pairs(directory: str, split: str, wanted: Wanted) -> Source:
 def open_unpaired(directory: str, split: str, wanted: Wanted) -> Source:
     """Open two domains: the folders testA and testB if that is the split and both are there, else trainA and trainB.
 
-    Raises:
-      UserError: as `open_folder`.
+    Raises `UserError` as `open_folder`.
     """
     name, root = f"unpaired:{directory}", os.path.expanduser(directory)
     has_test = all(os.path.isdir(os.path.join(root, folder)) for folder in ("testA", "testB"))

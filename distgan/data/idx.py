@@ -22,13 +22,11 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 
 def read_idx(path: str | Path) -> np.ndarray:
-    """Reads an IDX file, gzipped or not (told by its first bytes, not by its name).
+    """Read an IDX file, gzipped or not (told by its first bytes, not by its name).
 
-    Returns an array of the header's shape and type in the machine's byte order, perhaps read-only.
-
-    Raises:
-      UserError: the file is missing, unreadable, empty, a broken gzip file, not IDX, or shorter or
-        longer than its header says. The sentence contains `path`.
+    Returns an array of the header's shape and type in the machine's byte order, perhaps read-only. Raises `UserError`,
+    naming `path`, where the file is missing, unreadable, empty, a broken gzip file, not IDX, or shorter or longer than
+    its header says.
     """
     path = Path(path)
     try:

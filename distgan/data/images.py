@@ -7,6 +7,8 @@ from contextlib import suppress
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from distgan.data.base import Shape
+
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")  # in capitals too
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
 MAX_PIXELS = 2**26
@@ -26,9 +28,8 @@ def open_picture(path: str, size: tuple[int, int] | None = None) -> Image.Image:
 
     size: the (height, width) it is to be fitted to: a JPEG file much larger is decoded to a smaller picture.
 
-    Raises:
-      BadImageError: it is not there, is no whole image, or would have more than `MAX_PIXELS`.
-      OSError: the system can't read it, which says nothing of the image.
+    Raises `BadImageError` where it is not there, is no whole image, or would have more than `MAX_PIXELS`, and `OSError`
+    where the system can't read it, which says nothing of the image.
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
@@ -49,20 +50,17 @@ def open_picture(path: str, size: tuple[int, int] | None = None) -> Image.Image:
         raise BadImageError(_reason(path, error)) from error
 
 
-def fitted(image: Image.Image, height: int, width: int, fit: str) -> np.ndarray:
-    """Give a picture's pixels, uint8 `[height, width, channels]`, by "resize" of all or "crop" of its middle."""
+def fitted(image: Image.Image, shape: Shape, fit: str) -> np.ndarray:
+    """A picture's pixels, uint8 `shape`, in grey or RGB, by "resize" of all or "crop" of its middle."""
+    height, width, channels = shape
+    image = image.convert("L" if channels == 1 else "RGB")
     if image.size != (width, height):
         cubic = Image.Resampling.BICUBIC
         if fit == "crop":
             image = ImageOps.fit(image, (width, height), cubic)
         else:
             image = image.resize((width, height), cubic, reducing_gap=3.0)
-    return np.asarray(image).reshape(height, width, -1)
-
-
-def with_channels(image: Image.Image, channels: int) -> Image.Image:
-    """Give a picture in grey (1) or RGB (3)."""
-    return image.convert("L" if channels == 1 else "RGB")
+    return np.asarray(image).reshape(shape)
 
 
 def _check_size(image: Image.Image) -> None:

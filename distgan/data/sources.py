@@ -35,28 +35,23 @@ SOURCES = {
 def open_source(data: str, split: str, wanted: Wanted) -> Source:
     """Open the data set that --data names; `split` is "train" or "test", which means held out where there is one.
 
-    Raises `UserError` where `data` names no data set (see `check_name`), or the data set is unsound.
+    Raises `UserError` where `data` names no data set (see `kind_of`), or the data set is unsound or empty.
     """
-    check_name(data)
-    scheme, _, rest = data.partition(":")
-    source = SOURCES[scheme].open(rest, split, wanted)
+    source = kind_of(data).open(data.partition(":")[2], split, wanted)
     empty = [stream for stream, number in source.streams.items() if not number]
     if empty:
         raise UserError(f"--data={data} has no {' and no '.join(empty)} left: take more with --max_images_per_class.")
     return source
 
 
-def streams_of(data: str) -> tuple[str, ...]:
-    """The streams of the data set that --data names: ("images",), ("pairs",) or ("A", "B")."""
-    return SOURCES[data.partition(":")[0]].streams
+def kind_of(data: str) -> SourceKind:
+    """The kind of data set that --data names; looks at no file.
 
-
-def check_name(data: str) -> None:
-    """Check how `data` is spelled, and look at no file.
-
-    Raises `UserError` where the kind of data set is unknown, or what follows the colon is missing or needless.
+    Raises `UserError` where the kind is unknown, or what follows the colon is missing or needless.
     """
     scheme, _, rest = data.partition(":")
-    if scheme not in SOURCES or (":" in SOURCES[scheme].spelling) != bool(rest):
-        allowed = ", ".join(kind.spelling for kind in SOURCES.values())
+    kind = SOURCES.get(scheme)
+    if kind is None or (":" in kind.spelling) != bool(rest):
+        allowed = ", ".join(known.spelling for known in SOURCES.values())
         raise UserError(f"--data={data} names no data set: it may be one of {allowed}.")
+    return kind

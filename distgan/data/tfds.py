@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from distgan.data.base import Source, Wanted
-from distgan.data.images import fitted, with_channels
-from distgan.errors import UserError
+from distgan.data.images import fitted
+from distgan.errors import UserError, first_line
 from distgan.pictures import to_pillow
 
 
@@ -17,22 +17,20 @@ class TfdsSource(Source):
     def __init__(self, name: str, examples: Any, wanted: Wanted) -> None:
         """Read from `examples`, a sequence of features, among them an "image", uint8 `[height, width, channels]`."""
         first = examples[0]["image"]
-        self._channels = wanted.channels or (1 if first.shape[2] == 1 else 3)
+        channels = wanted.channels or (1 if first.shape[2] == 1 else 3)
         height, width = wanted.image_size or first.shape[:2]
         margin = wanted.margin_pixels
         super().__init__(
-            f"tfds:{name}", {"images": len(examples)}, (height, width, self._channels),
-            (height + margin, width + margin, self._channels),
+            f"tfds:{name}", {"images": len(examples)}, (height, width, channels),
+            (height + margin, width + margin, channels),
             hashlib.sha256(repr((name, len(examples), wanted)).encode()).hexdigest(),
         )  # fmt: skip
         self._examples, self._fit = examples, wanted.fit
 
     def read(self, stream: str, examples: np.ndarray) -> np.ndarray:
         """Decode examples, uint8 `[n, *example_shape]`."""
-        height, width, _ = self.example_shape
         found = self._examples.__getitems__([int(number) for number in examples])
-        pictures = [with_channels(to_pillow(one["image"]), self._channels) for one in found]
-        return np.stack([fitted(picture, height, width, self._fit) for picture in pictures])
+        return np.stack([fitted(to_pillow(one["image"]), self.example_shape, self._fit) for one in found])
 
 
 def open_tfds(name: str, split: str, wanted: Wanted) -> Source:
@@ -53,7 +51,7 @@ def open_tfds(name: str, split: str, wanted: Wanted) -> Source:
     except Exception as error:  # the library raises errors of many kinds, and of its own
         raise UserError(
             f"--data=tfds:{name} can't be opened for random access, which needs the format array_record "
-            f"({str(error).splitlines()[0].rstrip('.')})."
+            f"({first_line(error).rstrip('.')})."
         ) from None
     image = dict(info.features).get("image")
     if image is None or image.np_dtype != np.uint8 or len(image.shape) != 3:

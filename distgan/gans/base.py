@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from distgan.config import Config
+from distgan.data.base import Shape
 from distgan.data.order import Draws
 from distgan.data.pipeline import Batch
 from distgan.errors import UserError
@@ -31,15 +32,16 @@ class GAN:
 
     networks: dict[str, keras.Model]
     averages: dict[str, keras.Model]
-    players: dict[str, tuple[str, ...]]
-    phases: tuple[tuple[str, ...], ...]
-    image_phases: tuple[bool, ...]
-    streams: tuple[str, ...]
+    players: dict[str, tuple[str, ...]] = {  # noqa: RUF012 - never mutated
+        "generator": ("generator",), "discriminator": ("discriminator",)
+    }  # fmt: skip
+    phases: tuple[tuple[str, ...], ...] = (("generator", "discriminator"),)
+    image_phases: tuple[bool, ...] = (True,)
+    streams: tuple[str, ...] = ("images",)
     shows_data = False
-
     directions: tuple[str, ...] = ()
 
-    def __init__(self, config: Config, image_shape: tuple[int, int, int], sum_in_step: SumInStep) -> None:
+    def __init__(self, config: Config, image_shape: Shape, sum_in_step: SumInStep) -> None:
         """Make the networks for images of a shape, in the scope of the replicas; a subclass sets `networks`.
 
         `sum_in_step` sums tensors over the replicas, inside a step. Raises `UserError` where they can't be made.
@@ -70,7 +72,7 @@ class GAN:
         return self.generate(count, seed)
 
     def generate(self, count: int, seed: int) -> tf.Tensor:
-        """`count` images, float32 `[count, height, width, channels]`; image i depends on the seed and on i only.
+        """`count` images `[count, height, width, channels]` in [-1, 1]; image i depends on the seed and on i only.
 
         Raises `UserError` where the GAN makes none of noise.
         """

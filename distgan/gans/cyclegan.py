@@ -1,20 +1,22 @@
 """CycleGAN: image-to-image translation learnt without pairs (Zhu et al. 2017)."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from distgan.config import Config
+from distgan.data.base import Shape
 from distgan.data.order import Draws
 from distgan.data.pipeline import Batch
 from distgan.gans import losses
 from distgan.gans.base import GAN, Losses
 from distgan.gans.history import ImageHistory
 from distgan.gans.translation import DIRECTIONS, refuse_size
-from distgan.nets.layers import SumInStep
+from distgan.nets.layers import INSTANCE_NORM, SumInStep
 from distgan.nets.patch import patch_discriminator
 from distgan.nets.resnet import resnet, suitable_blocks
 
-SMALLEST_PIXELS = 32
 THRESHOLD = 0.5  # between 1, the least-squares label of real images, and 0
 
 
@@ -28,49 +30,40 @@ class CycleGAN(GAN):
         "generator": ("generator_AtoB", "generator_BtoA"),
         "discriminator": ("discriminator_A", "discriminator_B"),
     }
-    phases = (("generator", "discriminator"),)
-    image_phases = (True,)
     shows_data = True
     streams = ("A", "B")
     directions = DIRECTIONS
 
-    def __init__(self, config: Config, image_shape: tuple[int, int, int], sum_in_step: SumInStep) -> None:
+    def __init__(self, config: Config, image_shape: Shape, sum_in_step: SumInStep) -> None:
         """Make the networks and the histories. Raises `UserError` where images of the shape don't suit them."""
         super().__init__(config, image_shape, sum_in_step)
-        refuse_size(image_shape, 4, SMALLEST_PIXELS)
+        refuse_size(image_shape, 4)
 
-        def generator(direction: str) -> keras.Model:
-            blocks = config.residual_blocks or suitable_blocks(*image_shape[:2])
-            return resnet(
-                f"generator_{direction}", image_shape,
-                filters=config.filters, residual_blocks=blocks, recompute=config.recompute, seed=config.seed,
-            )  # fmt: skip
+        blocks = config.residual_blocks or suitable_blocks(*image_shape[:2])
+        shared: dict[str, Any] = {"filters": config.filters, "seed": config.seed}
 
-        generators = {f"generator_{direction}": generator(direction) for direction in DIRECTIONS}
-        discriminators = {
-            name: patch_discriminator(
-                name, image_shape, num_images=1, filters=config.filters, batch_norm=None, seed=config.seed
-            )
+        def generators() -> dict[str, keras.Model]:
+            return {
+                name: resnet(name, image_shape, residual_blocks=blocks, recompute=config.recompute, **shared)
+                for name in self.players["generator"]
+            }
+
+        self.networks = generators() | {
+            name: patch_discriminator(name, image_shape, num_images=1, batch_norm=INSTANCE_NORM, **shared)
             for name in self.players["discriminator"]
         }
-        self.networks = generators | discriminators
         if config.average_half_life_images:
-            self.averages = {f"generator_{direction}": generator(direction) for direction in DIRECTIONS}
-        self._histories = {
-            domain: ImageHistory(domain, config.history_size, image_shape, sum_in_step)
-            for domain in self.streams
-            if config.history_size
-        }
+            self.averages = generators()
+        domains = self.streams if config.history_size else ()
+        self._histories = {name: ImageHistory(name, config.history_size, image_shape, sum_in_step) for name in domains}
         for domain, history in self._histories.items():
             self.memory |= {f"history_{domain}/images": history.images, f"history_{domain}/filled": history.filled}
         self._cycle_weight, self._identity_weight = config.cycle_weight, config.identity_weight
 
     def losses(self, batch: Batch, phase: tuple[str, ...]) -> Losses:
         """Least squares, cycle consistency and identity (eq. 1 to 3, sec. 5.2), summed over both directions."""
-        logged: dict[str, tf.Tensor] = {}
-        for source, target in (("A", "B"), ("B", "A")):
-            for name, value in self._one_way(batch, source, target).items():
-                logged[name] = logged[name] + value if name in logged else value
+        there, back = self._one_way(batch, "A", "B"), self._one_way(batch, "B", "A")
+        logged = {name: there[name] + back[name] for name in there}
         identity = self._cycle_weight * self._identity_weight * logged["loss/identity"]
         sums = {
             "generator": logged["loss/game"] + self._cycle_weight * logged["loss/cycle"] + identity,

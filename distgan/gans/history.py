@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from distgan.data.base import Shape
 from distgan.data.pipeline import Batch
 from distgan.nets.layers import SumInStep
 
@@ -14,7 +15,7 @@ class ImageHistory:
         images: `[size, height, width, channels]`; filled: how many of them there are yet.
     """
 
-    def __init__(self, name: str, size: int, image_shape: tuple[int, int, int], sum_in_step: SumInStep) -> None:
+    def __init__(self, name: str, size: int, image_shape: Shape, sum_in_step: SumInStep) -> None:
         """Start empty; in the scope of the replicas. `sum_in_step` tells all replicas of all fakes."""
         dtype = tf.as_dtype(keras.config.dtype_policy().variable_dtype)
         self.images = tf.Variable(tf.zeros([size, *image_shape], dtype), trainable=False)

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from distgan.config import Config
+from distgan.data.base import Shape
 from distgan.data.order import Draws
 from distgan.data.pipeline import Batch
 from distgan.gans import losses
@@ -16,7 +17,6 @@ from distgan.nets.layers import BatchNorm, SumInStep
 
 FRAMES_PER_STOP = 12  # of a walk, at most
 GENERATED_AT_ONCE = 500  # images
-Shape = tuple[int, int, int]  # height, width, channels
 
 
 class NoiseToImage(GAN):
@@ -25,7 +25,6 @@ class NoiseToImage(GAN):
     Both move at once, over one forward pass; or one after the other, each against the other as it is by then.
     """
 
-    players = {"generator": ("generator",), "discriminator": ("discriminator",)}  # noqa: RUF012 - never mutated
     streams = ("images",)
 
     def __init__(self, config: Config, image_shape: Shape, sum_in_step: SumInStep) -> None:
@@ -40,7 +39,6 @@ class NoiseToImage(GAN):
             self.averages = {"generator": self.make_generator(config, image_shape, batch_norm)}
         self._noise_shape = tuple(self.networks["generator"].input_shape[1:])
         self._noise, self._real_label = config.noise, config.real_label
-        self.phases, self.image_phases = (("generator", "discriminator"),), (True,)
         turns = config.discriminator_updates, config.generator_updates
         if config.alternating or turns != (1, 1):
             self.phases = (("discriminator",),) * turns[0] + (("generator",),) * turns[1]
@@ -90,10 +88,9 @@ class NoiseToImage(GAN):
         return self._images(tf.cos(part * math.pi / 2) * start + tf.sin(part * math.pi / 2) * end)
 
     def _images(self, latents: tf.Tensor) -> tf.Tensor:
-        generator = self.shown("generator")
-        return tf.concat(
-            [generator(part, training=False) for part in tf.split(latents, _parts(len(latents), GENERATED_AT_ONCE))], 0
-        )
+        starts = range(0, len(latents), GENERATED_AT_ONCE)
+        parts = (latents[start : start + GENERATED_AT_ONCE] for start in starts)
+        return tf.concat([self.shown("generator")(part, training=False) for part in parts], 0)
 
     def _samples(self, count: int, seed: int) -> tf.Tensor:
         return self._latents(Draws(f"{seed}/samples", 0, 0, count))
@@ -102,10 +99,6 @@ class NoiseToImage(GAN):
         if self._noise == "uniform":
             return 2 * draws.uniform(self._noise_shape) - 1
         return draws.normal(self._noise_shape)
-
-
-def _parts(total: int, at_most: int) -> list[int]:
-    return [min(at_most, total - first) for first in range(0, total, at_most)]
 
 
 class MnistDCGAN(NoiseToImage):
@@ -146,7 +139,7 @@ class AnyDCGAN(NoiseToImage):
         return dcgan.generator(image_shape, noise_size=config.noise_size, **self._shared(config, batch_norm))
 
     def make_discriminator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
-        """Of as many."""
+        """Of `--depth` convolutions."""
         return dcgan.discriminator(image_shape, **self._shared(config, batch_norm))
 
     @staticmethod
@@ -168,7 +161,7 @@ class RadfordDCGAN(NoiseToImage):
         )  # fmt: skip
 
     def make_discriminator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
-        """Of as many, up from `--filters` channels."""
+        """Of `--depth` convolutions, from `--filters` channels up."""
         return dcgan64.discriminator(
             image_shape, filters=config.filters, kernel_size=config.kernel_size, depth=config.depth or 4,
             batch_norm=batch_norm, seed=config.seed,

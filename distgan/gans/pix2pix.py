@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from distgan.config import Config
+from distgan.data.base import Shape
 from distgan.data.order import Draws
 from distgan.data.pipeline import Batch
 from distgan.gans import losses
@@ -15,7 +16,6 @@ from distgan.nets.layers import BatchNorm, SumInStep
 from distgan.nets.patch import patch_discriminator
 from distgan.nets.unet import suitable_depth, unet
 
-SMALLEST_PIXELS = 32
 LEAST_DEPTH = 5  # of the U-Net, unless another one is asked for
 
 
@@ -25,17 +25,14 @@ class Pix2Pix(GAN):
     Both move at once: the discriminator on the fakes from before the generator's move.
     """
 
-    players = {"generator": ("generator",), "discriminator": ("discriminator",)}  # noqa: RUF012 - never mutated
-    phases = (("generator", "discriminator"),)
-    image_phases = (True,)
     shows_data = True
     streams = ("pairs",)
 
-    def __init__(self, config: Config, image_shape: tuple[int, int, int], sum_in_step: SumInStep) -> None:
+    def __init__(self, config: Config, image_shape: Shape, sum_in_step: SumInStep) -> None:
         """Make the networks. Raises `UserError` where they can't be had for images of the shape."""
         super().__init__(config, image_shape, sum_in_step)
         depth = config.depth or max(LEAST_DEPTH, suitable_depth(*image_shape[:2]))
-        refuse_size(image_shape, 2**depth, SMALLEST_PIXELS)
+        refuse_size(image_shape, 2**depth)
         shared: dict[str, Any] = {
             "filters": config.filters, "batch_norm": BatchNorm(config.normalization, sum_in_step), "seed": config.seed,
         }  # fmt: skip

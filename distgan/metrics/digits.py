@@ -25,8 +25,7 @@ BATCH_SIZE = 500
 def load(path: Path = WEIGHTS) -> keras.Model:
     """Build the classifier of `[batch, 28, 28, 1]` with the weights that came with distgan; once, then kept.
 
-    Raises:
-      UserError: the weights are missing or their SHA-256 is not WEIGHTS_SHA256.
+    Raises `UserError` where the weights are missing or their SHA-256 is not WEIGHTS_SHA256.
     """
     weights = _read_weights(path)
     model = classifier(IMAGE_SHAPE, NUM_CLASSES, seed=0)
@@ -57,8 +56,7 @@ def prepare(images: np.ndarray) -> np.ndarray:
     grey by their brightest channel. MNIST's digits are white at their core, so an image whose brightest value is above
     STRETCHED_ABOVE is stretched to make that value 1, and black stays black.
 
-    Raises:
-      ValueError: the images have another shape.
+    Raises `ValueError` where the images have another shape.
     """
     _check_shape(images.shape)
     grey = images.astype(np.float32).max(3, keepdims=True)

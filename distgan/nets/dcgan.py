@@ -2,24 +2,16 @@
 
 import keras
 
+from distgan.data.base import Shape
 from distgan.nets.layers import BatchNorm, Layers, centre_crop, dropped, leaky_relu, network, relu, scaled_down
 
-LEAK = 0.2  # negative slope of the leaky ReLUs
 MOMENTUM = 0.9  # of batch norm
 
 
 def generator(
-    image_shape: tuple[int, int, int],
-    *,
-    noise_size: int,
-    filters: int,
-    kernel_size: int,
-    stride: int,
-    depth: int,
-    dropout: float,
-    batch_norm: BatchNorm,
-    seed: int,
-) -> keras.Model:
+    image_shape: Shape, *, noise_size: int, filters: int, kernel_size: int, stride: int, depth: int, dropout: float,
+    batch_norm: BatchNorm, seed: int,
+) -> keras.Model:  # fmt: skip
     """Noise `[batch, noise_size]` to images `[batch, height, width, channels]` in [-1, 1].
 
     A dense layer makes `filters * depth` channels at 1/stride^depth of the size, rounded up; each stage has `filters`
@@ -41,21 +33,14 @@ def generator(
 
 
 def discriminator(
-    image_shape: tuple[int, int, int],
-    *,
-    filters: int,
-    kernel_size: int,
-    stride: int,
-    depth: int,
-    dropout: float,
-    batch_norm: BatchNorm,
-    seed: int,
-) -> keras.Model:
+    image_shape: Shape, *, filters: int, kernel_size: int, stride: int, depth: int, dropout: float,
+    batch_norm: BatchNorm, seed: int,
+) -> keras.Model:  # fmt: skip
     """Images `[batch, height, width, channels]` to logits `[batch, 1]` of being real; `filters` more each stage."""
     with Layers("discriminator", seed, batch_norm, momentum=MOMENTUM) as layer:
         images = x = keras.Input(image_shape, name="images")
         for stage in range(1, depth + 1):
             name = f"shrink_{stage}"
             x = layer.normalized(layer.convolution(x, name, filters * stage, kernel_size, stride), name)
-            x = leaky_relu(dropped(x, name, dropout), name, LEAK)
+            x = leaky_relu(dropped(x, name, dropout), name)
         return network("discriminator", images, layer.dense(keras.layers.Flatten(name="flatten")(x), "logit", 1))

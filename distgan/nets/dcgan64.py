@@ -2,22 +2,15 @@
 
 import keras
 
+from distgan.data.base import Shape
 from distgan.nets.layers import BatchNorm, Layers, centre_crop, leaky_relu, network, relu, scaled_down
 
-LEAK = 0.2  # negative slope of the leaky ReLUs
 DEVIATION = 0.02  # of the initial weights
 MOMENTUM, EPSILON = 0.9, 1e-5  # of batch norm
 
 
 def generator(
-    image_shape: tuple[int, int, int],
-    *,
-    noise_size: int,
-    filters: int,
-    kernel_size: int,
-    depth: int,
-    batch_norm: BatchNorm,
-    seed: int,
+    image_shape: Shape, *, noise_size: int, filters: int, kernel_size: int, depth: int, batch_norm: BatchNorm, seed: int
 ) -> keras.Model:
     """Noise `[batch, noise_size]` to images `[batch, height, width, channels]` in [-1, 1].
 
@@ -40,13 +33,7 @@ def generator(
 
 
 def discriminator(
-    image_shape: tuple[int, int, int],
-    *,
-    filters: int,
-    kernel_size: int,
-    depth: int,
-    batch_norm: BatchNorm,
-    seed: int,
+    image_shape: Shape, *, filters: int, kernel_size: int, depth: int, batch_norm: BatchNorm, seed: int
 ) -> keras.Model:
     """Images `[batch, height, width, channels]` to logits `[batch, 1]` of being real; no norm on the first stage."""
     with Layers("discriminator", seed, batch_norm, deviation=DEVIATION, momentum=MOMENTUM, epsilon=EPSILON) as layer:
@@ -54,5 +41,5 @@ def discriminator(
         for stage in range(depth):
             name = f"shrink_{stage + 1}"
             x = layer.convolution(x, name, filters * 2**stage, kernel_size, 2, use_bias=not stage or layer.needs_bias)
-            x = leaky_relu(layer.normalized(x, name) if stage else x, name, LEAK)
+            x = leaky_relu(layer.normalized(x, name) if stage else x, name)
         return network("discriminator", images, layer.dense(keras.layers.Flatten(name="flatten")(x), "logit", 1))

@@ -39,10 +39,10 @@ class Dropout(keras.layers.Layer):
 
 
 class BatchNormalization(keras.layers.BatchNormalization):
-    """Batch norm (Ioffe & Szegedy 2015) over the global batch, each replica's share of it, or each example.
+    """Batch norm (Ioffe & Szegedy 2015) over the global batch, or each replica's share of it.
 
-    The moving statistics are those of the global batch, equal on all replicas; over examples nothing moves. Statistics
-    are computed in the variables' data type, by sums of x, x^2 and their number, so that shares may differ in size.
+    The moving statistics are those of the global batch, equal on all replicas. Statistics are computed in the data type
+    of the variables, by sums of x, x^2 and their number, so that shares may differ in size.
     """
 
     def __init__(self, over: "BatchNorm", **kwargs: Any) -> None:
@@ -59,7 +59,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         """
         inputs = tf.cast(inputs, self.variable_dtype)
         mean, variance = self.moving_mean.value, self.moving_variance.value
-        if own_statistics or self._kind == "instance":
+        if own_statistics:
             mean, variance = tf.nn.moments(inputs, list(range(1, len(inputs.shape) - 1)), keepdims=True)
         elif training:
             summed = self._sum_in_step([_sums(inputs)])[0] if self._kind == "sync" else _sums(inputs)
@@ -114,11 +114,6 @@ class ReflectionPadding(keras.layers.Layer):
         """Pad `[batch, height, width, channels]`."""
         return reflected(inputs, self._pixels)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The shape of what `call` gives."""
-        batch, height, width, channels = input_shape
-        return batch, height and height + 2 * self._pixels, width and width + 2 * self._pixels, channels
-
 
 def reflected(x: tf.Tensor, pixels: int) -> tf.Tensor:
     """Images with `pixels` of their mirror image on each side."""
@@ -139,13 +134,13 @@ class Initial:
 
 
 class BatchNorm(NamedTuple):
-    """How networks are batch-normalised: over what (sync, local, instance or none), and by what communication."""
+    """How networks are normalised: over what (sync, local, instance or none), and by what communication."""
 
     kind: str
     sum_in_step: SumInStep
 
 
-NO_BATCH_NORM = BatchNorm("none", list)
+NO_BATCH_NORM, INSTANCE_NORM = BatchNorm("none", list), BatchNorm("instance", list)
 
 
 class Layers:
@@ -166,13 +161,13 @@ class Layers:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Close it."""
+        """Close the network's name scope."""
         self._scope.__exit__(*error)
 
     @property
     def needs_bias(self) -> bool:
-        """Whether a layer that is normalised needs a bias: batch norm takes one away, and adds one of its own."""
-        return self._batch_norm.kind == "none"
+        """Whether a layer that is normalised has a bias: batch norm would take it away, and adds one of its own."""
+        return self._batch_norm.kind in ("none", "instance")
 
     def initial(self, name: str, mean: float = 0.0) -> Initial:
         """An initializer for the weights called `name`."""
@@ -205,16 +200,27 @@ class Layers:
         )(x)  # fmt: skip
 
     def normalized(self, x: Any, name: str) -> Any:
-        """Batch norm, if there is to be any."""
+        """Normalised as the network is, if it is."""
         if self._batch_norm.kind == "none":
             return x
+        if self._batch_norm.kind == "instance":
+            return InstanceNormalization(name=f"{name}_norm")(x)
         gamma = {} if self._deviation is None else {"gamma_initializer": self.initial(f"{name}_norm", mean=1.0)}
         return BatchNormalization(
             self._batch_norm, momentum=self._momentum, epsilon=self._epsilon, name=f"{name}_norm", **gamma
         )(x)
 
+    def scaled(self, x: Any, name: str) -> Any:
+        """What is left of batch norm where an image has one pixel, whose statistics would leave nothing of it."""
+        if self.needs_bias:
+            return x
+        return keras.layers.EinsumDense(
+            "bhwc,c->bhwc", x.shape[1:], bias_axes="c", kernel_initializer=self.initial(f"{name}_norm", mean=1.0),
+            name=f"{name}_norm",
+        )(x)  # fmt: skip
 
-def leaky_relu(x: Any, name: str, slope: float) -> Any:
+
+def leaky_relu(x: Any, name: str, slope: float = 0.2) -> Any:
     """A leaky ReLU (Maas et al. 2013)."""
     return keras.layers.LeakyReLU(slope, name=f"{name}_activation")(x)
 

@@ -4,14 +4,14 @@ import math
 
 import keras
 
+from distgan.data.base import Shape
 from distgan.nets.layers import BatchNorm, Layers, leaky_relu, network
 
-LEAK = 0.2  # negative slope of the leaky ReLUs
 GENERATOR_UNITS = (256, 512, 1024)
 DISCRIMINATOR_UNITS = (512, 256)
 
 
-def generator(image_shape: tuple[int, int, int], *, noise_size: int, batch_norm: BatchNorm, seed: int) -> keras.Model:
+def generator(image_shape: Shape, *, noise_size: int, batch_norm: BatchNorm, seed: int) -> keras.Model:
     """Noise `[batch, noise_size]` to images `[batch, height, width, channels]` in [-1, 1].
 
     Batch norm, of momentum 0.8, comes after the activation.
@@ -20,17 +20,17 @@ def generator(image_shape: tuple[int, int, int], *, noise_size: int, batch_norm:
         noise = x = keras.Input((noise_size,), name="noise")
         for number, units in enumerate(GENERATOR_UNITS, 1):
             name = f"dense_{number}"
-            x = layer.normalized(leaky_relu(layer.dense(x, name, units), name, LEAK), name)
+            x = layer.normalized(leaky_relu(layer.dense(x, name, units), name), name)
         x = layer.dense(x, "to_image", math.prod(image_shape))
         return network("generator", noise, keras.layers.Reshape(image_shape, name="reshape")(x), activation="tanh")
 
 
-def discriminator(image_shape: tuple[int, int, int], *, seed: int) -> keras.Model:
+def discriminator(image_shape: Shape, *, seed: int) -> keras.Model:
     """Images `[batch, height, width, channels]` to logits `[batch, 1]` of being real."""
     with Layers("discriminator", seed) as layer:
         images = keras.Input(image_shape, name="images")
         x = keras.layers.Flatten(name="flatten")(images)
         for number, units in enumerate(DISCRIMINATOR_UNITS, 1):
             name = f"dense_{number}"
-            x = leaky_relu(layer.dense(x, name, units), name, LEAK)
+            x = leaky_relu(layer.dense(x, name, units), name)
         return network("discriminator", images, layer.dense(x, "logit", 1))

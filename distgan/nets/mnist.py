@@ -2,6 +2,7 @@
 
 import keras
 
+from distgan.data.base import Shape
 from distgan.nets.layers import BatchNorm, Layers, centre_crop, dropped, leaky_relu, network, scaled_down
 
 LEAK = 0.3  # negative slope of the leaky ReLUs
@@ -17,14 +18,7 @@ def suitable_depth(height: int, width: int) -> int:
 
 
 def generator(
-    image_shape: tuple[int, int, int],
-    *,
-    noise_size: int,
-    filters: int,
-    kernel_size: int,
-    depth: int,
-    batch_norm: BatchNorm,
-    seed: int,
+    image_shape: Shape, *, noise_size: int, filters: int, kernel_size: int, depth: int, batch_norm: BatchNorm, seed: int
 ) -> keras.Model:
     """Noise `[batch, noise_size]` to images `[batch, height, width, channels]` in [-1, 1].
 
@@ -46,9 +40,7 @@ def generator(
         return network("generator", noise, x, activation="tanh")
 
 
-def discriminator(
-    image_shape: tuple[int, int, int], *, filters: int, kernel_size: int, dropout: float, seed: int
-) -> keras.Model:
+def discriminator(image_shape: Shape, *, filters: int, kernel_size: int, dropout: float, seed: int) -> keras.Model:
     """Images `[batch, height, width, channels]` to logits `[batch, 1]` of being real, by two convolutions."""
     with Layers("discriminator", seed) as layer:
         images = x = keras.Input(image_shape, name="images")

@@ -2,9 +2,9 @@
 
 import keras
 
-from distgan.nets.layers import NO_BATCH_NORM, BatchNorm, InstanceNormalization, Layers, leaky_relu, network
+from distgan.data.base import Shape
+from distgan.nets.layers import BatchNorm, Layers, leaky_relu, network
 
-LEAK = 0.2  # negative slope of the leaky ReLUs
 DEVIATION = 0.02  # of the initial weights
 MOST_TIMES_FILTERS = 8
 STAGES = 3  # of stride 2
@@ -12,20 +12,11 @@ SMALL_IMAGE_PIXELS = 64  # below that side, a stage less: patches of 34x34
 
 
 def patch_discriminator(
-    name: str,
-    image_shape: tuple[int, int, int],
-    *,
-    num_images: int,
-    filters: int,
-    batch_norm: BatchNorm | None,
-    seed: int,
+    name: str, image_shape: Shape, *, num_images: int, filters: int, batch_norm: BatchNorm, seed: int
 ) -> keras.Model:
-    """`num_images` images, each `[batch, height, width, channels]`, to a logit a patch, `[batch, rows, columns, 1]`.
-
-    Without `batch_norm` each image is normalised by itself, and convolutions have biases instead.
-    """
+    """`num_images` images, each `[batch, height, width, channels]`, to a logit a patch, `[batch, rows, columns, 1]`."""
     stages = STAGES if min(image_shape[:2]) >= SMALL_IMAGE_PIXELS else STAGES - 1
-    with Layers(name, seed, batch_norm or NO_BATCH_NORM, deviation=DEVIATION) as layer:
+    with Layers(name, seed, batch_norm, deviation=DEVIATION) as layer:
         images = [keras.Input(image_shape, name=f"images_{number + 1}") for number in range(num_images)]
         x = keras.layers.Concatenate(name="together")(images) if num_images > 1 else images[0]
         for stage in range(stages + 1):
@@ -36,10 +27,6 @@ def patch_discriminator(
                 x, layer_name, filters * min(2**stage, MOST_TIMES_FILTERS), 4, 1 if last else 2,
                 use_bias=layer.needs_bias, padding="valid" if last else "same",
             )  # fmt: skip
-            if stage and batch_norm is None:
-                x = InstanceNormalization(name=f"{layer_name}_norm")(x)
-            elif stage:
-                x = layer.normalized(x, layer_name)
-            x = leaky_relu(x, layer_name, LEAK)
+            x = leaky_relu(layer.normalized(x, layer_name) if stage else x, layer_name)
         x = layer.convolution(keras.layers.ZeroPadding2D(name="logit_pad")(x), "logit", 1, 4, 1, padding="valid")
         return network(name, images, x)

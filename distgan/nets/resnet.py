@@ -5,16 +5,17 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from distgan.data.base import Shape
 from distgan.nets.layers import (
+    INSTANCE_NORM,
     Initial,
-    InstanceNormalization,
     Layers,
     ReflectionPadding,
     instance_normalized,
     network,
     reflected,
     relu,
-)
+)  # fmt: skip
 
 DEVIATION = 0.02  # of the initial weights
 LARGE_IMAGE_PIXELS = 256
@@ -57,31 +58,25 @@ def suitable_blocks(height: int, width: int) -> int:
 
 
 def resnet(
-    name: str, image_shape: tuple[int, int, int], *, filters: int, residual_blocks: int, recompute: bool, seed: int
+    name: str, image_shape: Shape, *, filters: int, residual_blocks: int, recompute: bool, seed: int
 ) -> keras.Model:
     """Images `[batch, height, width, channels]` in [-1, 1] to images of the same shape.
 
     With `recompute` the residual blocks keep only their inputs for the backward pass. Height and width must be
     multiples of 4.
     """
-    with Layers(name, seed, deviation=DEVIATION) as layer:
-
-        def block(x: Any, name: str, filters: int, stride: int) -> Any:
-            x = layer.convolution(x, name, filters, 3, stride)
-            return relu(InstanceNormalization(name=f"{name}_norm")(x), name)
-
+    with Layers(name, seed, INSTANCE_NORM, deviation=DEVIATION) as layer:
         images = keras.Input(image_shape, name="images")
         x = ReflectionPadding(3, name="from_image_pad")(images)
         x = layer.convolution(x, "from_image", filters, 7, 1, padding="valid")
-        x = relu(InstanceNormalization(name="from_image_norm")(x), "from_image")
-        x = block(block(x, "down_1", 2 * filters, 2), "down_2", 4 * filters, 2)
+        x = relu(layer.normalized(x, "from_image"), "from_image")
+        for down, width in (("down_1", 2 * filters), ("down_2", 4 * filters)):
+            x = relu(layer.normalized(layer.convolution(x, down, width, 3, 2), down), down)
         for number in range(1, residual_blocks + 1):
-            name = f"residual_{number}"
-            x = Residual([layer.initial(f"{name}/{half}") for half in (1, 2)], recompute, name=name)(x)
-        for stage, width in enumerate((2 * filters, filters), 1):
-            up = f"up_{stage}"
-            x = InstanceNormalization(name=f"{up}_norm")(layer.transposed(x, up, width, 3, 2, use_bias=True))
-            x = relu(x, up)
+            block = f"residual_{number}"
+            x = Residual([layer.initial(f"{block}/{half}") for half in (1, 2)], recompute, name=block)(x)
+        for up, width in (("up_1", 2 * filters), ("up_2", filters)):
+            x = relu(layer.normalized(layer.transposed(x, up, width, 3, 2, use_bias=True), up), up)
         x = ReflectionPadding(3, name="to_image_pad")(x)
         x = layer.convolution(x, "to_image", image_shape[2], 7, 1, padding="valid")
         return network(name, images, x, activation="tanh")

@@ -1,10 +1,12 @@
 """The U-Net generator of Pix2Pix (Isola et al. 2017, appendix 6.1.1)."""
 
+import math
+
 import keras
 
+from distgan.data.base import Shape
 from distgan.nets.layers import BatchNorm, Layers, dropped, leaky_relu, network, relu
 
-LEAK = 0.2  # negative slope of the leaky ReLUs
 DEVIATION = 0.02  # of the initial weights
 MOST_STAGES = 8
 MOST_TIMES_FILTERS = 8
@@ -20,13 +22,7 @@ def suitable_depth(height: int, width: int) -> int:
 
 
 def unet(
-    image_shape: tuple[int, int, int],
-    *,
-    filters: int,
-    depth: int,
-    dropout: float,
-    batch_norm: BatchNorm,
-    seed: int,
+    image_shape: Shape, *, filters: int, depth: int, dropout: float, batch_norm: BatchNorm, seed: int
 ) -> keras.Model:
     """Images `[batch, height, width, channels]` in [-1, 1] to images of the same shape.
 
@@ -40,9 +36,8 @@ def unet(
         for stage, width in enumerate(widths, 1):
             name = f"down_{stage}"
             x = layer.convolution(x, name, width, 4, 2, use_bias=layer.needs_bias)
-            # The innermost one may be a single pixel, which has no statistics of its own.
-            plain = stage == 1 or (stage == depth and batch_norm.kind == "instance")
-            x = leaky_relu(x if plain else layer.normalized(x, name), name, LEAK)
+            norm = layer.normalized if math.prod(x.shape[1:3]) > 1 else layer.scaled
+            x = leaky_relu(x if stage == 1 else norm(x, name), name)
             seen.append(x)
         for stage in range(1, depth):
             name = f"up_{stage}"

@@ -14,8 +14,8 @@ import tensorflow as tf
 from distgan import pictures
 from distgan.config import Config
 from distgan.data import pipeline
-from distgan.data.base import Source, Wanted
-from distgan.data.sources import open_source, streams_of
+from distgan.data.base import Shape, Source, Wanted
+from distgan.data.sources import kind_of, open_source
 from distgan.errors import UserError
 from distgan.gans import GANS
 from distgan.gans.base import GAN
@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
     """How a run ended: the GAN and what it makes, the last step made, and the signal that ended it early."""
 
     gan: GAN
-    image_shape: tuple[int, int, int]
+    image_shape: Shape
     step: int
     stopped_by: signal.Signals | None
 
@@ -43,7 +43,7 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
 
     Raises `UserError`, on all processes, and `DivergedError` where a checkpoint finds that they differ.
     """
-    expected, streams = GANS[config.architecture].streams, streams_of(str(config.data))
+    expected, streams = GANS[config.architecture].streams, kind_of(str(config.data)).streams
     if expected != streams:
         raise UserError(
             f"--architecture={config.architecture} learns from {_words(expected)}, and --data={config.data} has "
@@ -57,11 +57,10 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
         number_format = replicas.agree(precision.resolve(config.precision))
         with replicas.scope(), precision.policy(number_format):
             gan = GANS[config.architecture](config, source.image_shape, replicas.sum_in_step)
-            num_examples = max(source.streams.values())
+            num_examples, images_per_step = max(source.streams.values()), batch_size * sum(gan.image_phases)
+            config.check_schedule(f"--steps={config.steps}", ((config.steps or 1) - 1) * images_per_step / num_examples)
             state = TrainState(gan, config, number_format, num_examples)
             notes = directory.restore(state, source.fingerprint)
-        images_per_step = batch_size * sum(gan.image_phases)
-        config.check_schedule(f"--steps={config.steps}", ((config.steps or 1) - 1) * images_per_step / num_examples)
         clock = Clock(
             int(state.step.numpy()), int(state.images_shown.numpy()), steps=config.steps, epochs=config.epochs,
             images_per_step=images_per_step, num_examples=num_examples,
