@@ -15,7 +15,7 @@ from distgan.nets.layers import (
     network,
     reflected,
     relu,
-)  # fmt: skip
+)
 
 DEVIATION = 0.02  # of the initial weights
 LARGE_IMAGE_PIXELS = 256
