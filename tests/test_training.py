@@ -118,6 +118,11 @@ def test_each_epoch_leaves_a_picture_of_the_same_latents(tmp_path: Path) -> None
     assert names == [f"image_at_epoch_{epoch:04d}.png" for epoch in (1, 2, 3)]
 
 
+def test_a_run_that_ends_between_two_pictures_leaves_one_of_its_end(tmp_path: Path) -> None:
+    small_runs.train(tmp_path, steps=2)
+    assert [path.name for path in (tmp_path / "samples").iterdir()] == ["image_at_step_000002.png"]
+
+
 def test_a_profile_is_left_for_tensorboard(tmp_path: Path) -> None:
     small_runs.train(tmp_path, steps=5, profile_steps="2:3")
     assert list((tmp_path / "tensorboard").rglob("*.xplane.pb"))

@@ -160,7 +160,7 @@ class _Run(NamedTuple):
             self._progress(values, speed)
             if tells:
                 self._tell(faults)
-            if clock.due(steps=config.sample_every_steps, epochs=config.sample_every_epochs):
+            if clock.is_over or clock.due(steps=config.sample_every_steps, epochs=config.sample_every_epochs):
                 self._show()
             if saves or stops or clock.is_over or clock.due(
                 steps=config.checkpoint_every_steps, epochs=config.checkpoint_every_epochs
@@ -212,7 +212,8 @@ class _Run(NamedTuple):
         if not self.reporter.enabled:
             return
         images = self.gan.preview(self.config.num_samples, self.config.seed, self.held_out)
-        epoch = None if self.config.sample_every_steps else int(self.clock.epochs)
+        ends_epoch = self.config.sample_every_epochs and self.clock.due(epochs=1)
+        epoch = int(self.clock.epochs) if ends_epoch else None
         self.reporter.samples(self.clock.step, epoch, pictures.to_pixels(images.numpy()))
         names = [name for name in self.state.network_names if not name.startswith(AVERAGE)]
         self.reporter.histograms(self.clock.step, {name: self.state.variables[name].numpy() for name in names})
