@@ -14,6 +14,7 @@ from distgan.errors import UserError
 
 SIDE_PIXELS = 32  # of a digit, 28 pixels wide, and its black edges
 BRIGHTEST_TEXTURE = 0.4  # of full intensity; digits are of full intensity
+STRIPE_PIXELS, STRIPE_HUE = 8, 0.65
 CLASS_COLOURS = np.array([colorsys.hsv_to_rgb(label / 10, 1 if label % 2 else 0.6, 1) for label in range(10)])
 
 
@@ -60,13 +61,13 @@ def open_edges(split: str, wanted: Wanted) -> Source:
 
 
 def open_domains(split: str, wanted: Wanted) -> Source:
-    """Digits of two domains, no digit in both: A is white on black, B is coloured on a texture."""
+    """Digits of two domains, no digit in both: A is white on black, B is coloured on stripes."""
     digits = open_mnist(split).within_caps(wanted)
 
     def make(stream: str, examples: np.ndarray) -> np.ndarray:
         if stream == "A":
             return np.repeat(_intensity(digits, 2 * examples), 3, axis=3)
-        return _on_texture(_intensity(digits, 2 * examples + 1), examples)
+        return _on_texture(_intensity(digits, 2 * examples + 1))
 
     num_digits = len(digits.pixels)
     return _Derived("mnist-domains", wanted, {"A": -(-num_digits // 2), "B": num_digits // 2}, 1, make)
@@ -98,15 +99,16 @@ def _outline(intensity: np.ndarray) -> np.ndarray:
     return (inside & ~surrounded).astype(np.float64)
 
 
-def _on_texture(intensity: np.ndarray, examples: np.ndarray) -> np.ndarray:
-    """Digits in a colour, over dark stripes of another; which ones depends on the example's number only."""
-    draws = np.stack([np.random.default_rng([int(example), 1]).random(6) for example in examples])
-    hue, ground_hue, angle, pitch, phase, depth = (draws[:, number, None, None] for number in range(6))
-    rows, columns = np.mgrid[:SIDE_PIXELS, :SIDE_PIXELS][:, None]
-    along = columns * np.cos(np.pi * angle) + rows * np.sin(np.pi * angle)
-    stripes = 0.5 + 0.5 * np.sin(along * 2 * np.pi / (4 + 4 * pitch) + 2 * np.pi * phase)
-    ground = BRIGHTEST_TEXTURE * (0.4 + 0.6 * (0.5 + 0.5 * depth) * stripes)[..., None] * _rainbow(ground_hue)
-    return intensity * _rainbow(hue) + (1 - intensity) * ground
+def _on_texture(intensity: np.ndarray) -> np.ndarray:
+    """Digits in colours that go by the place in the image, over dark stripes.
+
+    Nothing in them is random: what an image of A does not tell, a CycleGAN would hide in it to find its way back.
+    """
+    rows, columns = np.mgrid[:SIDE_PIXELS, :SIDE_PIXELS]
+    stripes = 0.6 + 0.4 * np.sin((rows + columns) * 2 * np.pi / STRIPE_PIXELS)
+    ground = BRIGHTEST_TEXTURE * stripes[..., None] * _rainbow(np.array(STRIPE_HUE))
+    digit = _rainbow((columns - rows + SIDE_PIXELS) / (4 * SIDE_PIXELS))
+    return intensity * digit + (1 - intensity) * ground
 
 
 def _rainbow(hue: np.ndarray) -> np.ndarray:
