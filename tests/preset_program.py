@@ -19,7 +19,7 @@ STEPS = 4
 SHARED: dict[str, Any] = {
     "batch_size": 7, "steps": STEPS, "checkpoint_every_steps": 2, "sample_every_steps": 2, "log_every_steps": 1,
     "precision": "float64", "jitter_pixels": 2, "average_half_life_images": 20,
-    "learning_rate_schedule": "cosine", "constant_epochs": 0.0, "decay_epochs": 0.001,
+    "learning_rate_schedule": "cosine", "constant_epochs": 0.0, "decay_epochs": 0.3,
 }  # fmt: skip
 PRESETS: dict[str, dict[str, Any]] = {
     "mnist": {"filters": 4},
