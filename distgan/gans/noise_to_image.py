@@ -25,8 +25,6 @@ class NoiseToImage(GAN):
     Both move at once, over one forward pass; or one after the other, each against the other as it is by then.
     """
 
-    streams = ("images",)
-
     def __init__(self, config: Config, image_shape: Shape, sum_in_step: SumInStep) -> None:
         """Let two networks play, as `config` says."""
         super().__init__(config, image_shape, sum_in_step)
