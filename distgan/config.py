@@ -131,6 +131,10 @@ class Config:
         choices=("auto", "float32", "mixed_bfloat16", "mixed_float16", "float64"),
         may_change=True,
     )
+    wire_dtype: str = option(
+        "float32", "Number format in which gradients travel between replicas; bfloat16 halves the bytes.",
+        choices=("float32", "bfloat16"), may_change=True,
+    )  # fmt: skip
     generator_optimizer: str = option("adam", "Optimizer of the generator.", choices=("adam", "rmsprop", "sgd"))
     generator_learning_rate: float = option(1e-4, "Learning rate of the generator, per step.", above=0)
     generator_beta_1: float = option(0.9, "Adam's beta 1, or SGD's momentum, of the generator.", at_least=0, below=1)
@@ -185,6 +189,14 @@ class Config:
         choices=("auto", "single", "mirrored", "multiworker", "horovod"),
         may_change=True,
     )
+    convolutions: str = option(
+        "auto", "auto computes some by Fourier transforms on a CPU, direct none; they differ in rounding.",
+        choices=("auto", "direct"), may_change=True,
+    )  # fmt: skip
+    jit_compile: bool = option(
+        False, "Compile losses and gradients by XLA: for GPUs; needs one replica, or layers that do not communicate.",
+        may_change=True,
+    )  # fmt: skip
     virtual_devices: int = option(
         0, "Split the CPU into this many logical devices, and use no GPU, to try --backend=mirrored; 0 is off.",
         at_least=0, may_change=True,
@@ -270,6 +282,21 @@ class Config:
             raise UserError(
                 f"{length} is refused: learning rates are zero after {self.constant_epochs:g} epochs and "
                 f"{self.decay_epochs:g} more, which --constant_epochs and --decay_epochs set."
+            )
+
+    def check_compiles(self, num_replicas: int) -> None:
+        """Raise `UserError` where `--jit_compile` would have to compile communication between replicas."""
+        if not self.jit_compile or num_replicas == 1:
+            return
+        if self.normalization in ("sync", "local"):
+            raise UserError(
+                f"--jit_compile is refused on {num_replicas} replicas with --normalization={self.normalization}, whose "
+                "sums XLA can't make: leave it out, or give --normalization=none."
+            )
+        if self.history_size:
+            raise UserError(
+                f"--jit_compile is refused on {num_replicas} replicas with --history_size={self.history_size}, as "
+                "replicas share the history: leave it out, or give --history_size=0."
             )
 
     @property

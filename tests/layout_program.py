@@ -45,7 +45,10 @@ def main() -> None:
     given = parser.parse_args()
     replicas = connect(Config(backend=given.backend, virtual_devices=given.virtual_devices, **PROFILED))
     seen: dict[str, Any] = {"rank": replicas.rank, "size": replicas.size, "num_replicas": replicas.num_replicas}
-    for look in (exact_run, float32_run, communication, failure_on_chief, noise_rows, divergence, overflow, jitter):
+    looks = (
+        exact_run, float32_run, rounded_run, communication, failure_on_chief, noise_rows, divergence, overflow, jitter,
+    )  # fmt: skip
+    for look in looks:
         started = time.monotonic()
         seen |= look(replicas, given.output)
         seen[f"{look.__name__}_seconds"] = round(time.monotonic() - started, 1)
@@ -62,6 +65,13 @@ def exact_run(replicas: Replicas, output: Path) -> dict[str, Any]:
 def float32_run(replicas: Replicas, output: Path) -> dict[str, Any]:
     """The recipe as it is, in float32."""
     loop.train(Config(**RECIPE, precision="float32", run_dir=str(output / "float32")), replicas, io.StringIO())
+    return {}
+
+
+def rounded_run(replicas: Replicas, output: Path) -> dict[str, Any]:
+    """A small net, whose gradients travel as bfloat16; replicas must stay equal to be saved."""
+    config = Config(**SMALL, wire_dtype="bfloat16", run_dir=str(output / "rounded"))
+    loop.train(config, replicas, io.StringIO())
     return {}
 
 

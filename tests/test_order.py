@@ -51,7 +51,7 @@ def test_a_batch_may_cross_an_epoch_and_start_anywhere() -> None:
 DRAWS = {
     "normal": lambda draws: draws.normal((7,)),
     "uniform": lambda draws: draws.uniform((3, 2)),
-    "words": lambda draws: draws.words((5, 3)),
+    "bytes": lambda draws: draws.bytes((5, 3)),
 }
 
 
@@ -73,19 +73,20 @@ def test_steps_and_names_have_streams_of_their_own(kind: str) -> None:
 
 def test_draws_have_the_distributions_they_are_named_for() -> None:
     draws = order.Draws("large", 0, 0, 10000)
-    normal, uniform, words = (draw.numpy().astype(float) for draw in (kind(draws) for kind in DRAWS.values()))
+    normal, uniform, octets = (draw.numpy().astype(float) for draw in (kind(draws) for kind in DRAWS.values()))
     assert abs(normal.mean()) < 0.02
     assert abs(normal.std() - 1) < 0.02
+    assert abs((np.abs(normal) > 1.96).mean() - 0.05) < 0.005
     assert uniform.min() >= 0 < uniform.max() < 1
     assert abs(uniform.mean() - 0.5) < 0.01
-    assert abs(words.mean() / 2**16 - 0.5) < 0.01
-    assert words.max() > 65000
+    assert abs(octets.mean() / 2**8 - 0.5) < 0.01
+    assert octets.max() == 255
 
 
 def test_the_streams_are_the_same_in_every_version() -> None:
     """A change here makes every stored run another one."""
     draws = order.Draws("stream", 4, 0, 2)
-    assert np.allclose(draws.normal((2,)), [[1.51536751, 0.06989708], [-0.16153829, -0.65529329]], atol=1e-6)
-    assert np.allclose(draws.uniform((2,)), [[0.31644297, 0.2426641], [0.79632175, 0.53846681]], atol=1e-6)
-    assert draws.words((2,)).numpy().tolist() == [[33076, 15784], [60895, 38629]]
+    assert np.allclose(draws.normal((2,)), [[-0.60036409, -0.08320651], [0.62233382, 0.15327054]], atol=1e-6)
+    assert np.allclose(draws.uniform((2,)), [[0.24085242, 0.60008329], [0.58944589, 0.82722354]], atol=1e-6)
+    assert draws.bytes((2,)).numpy().tolist() == [[52, 129], [223, 237]]
     assert _examples(0, 5, 60000, seed=0) == [54148, 37895, 16743, 15015, 28393]

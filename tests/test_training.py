@@ -11,6 +11,7 @@ import tensorflow as tf
 from idx_files import write_idx
 
 import distgan
+from distgan.config import Config
 from distgan.errors import UserError
 from distgan.gans import losses
 from distgan.replicas.hvd import BUCKET_BYTES, _buckets
@@ -192,3 +193,23 @@ def test_a_new_run_s_average_starts_from_the_other_s_or_from_its_weights(tmp_pat
     assert np.allclose(small_runs.state(tmp_path / "averaged", 1)["average/generator/project/kernel"], kernel)
     small_runs.train(tmp_path / "again", **settings, init_from=str(tmp_path / "averaged"))
     assert np.allclose(small_runs.state(tmp_path / "again", 1)["average/generator/project/kernel"], kernel)
+
+
+def test_a_compiled_run_is_the_same_run(tmp_path: Path) -> None:
+    states = []
+    for name in ("plain", "compiled"):
+        small_runs.train(tmp_path / name, precision="float64", steps=4, jit_compile=name == "compiled")
+        states.append(small_runs.state(tmp_path / name, 4))
+    plain, compiled = states
+    assert max(np.abs(plain[name] - compiled[name]).max() for name in plain) < 1e-8
+
+
+@pytest.mark.parametrize(
+    ("settings", "advice"),
+    [({}, "--normalization=none"), ({"preset": "cyclegan", "data": "unpaired:x"}, "--history_size=0")],
+)
+def test_communication_is_not_compiled(settings: dict[str, str], advice: str) -> None:
+    config = Config(**settings, jit_compile=True)
+    config.check_compiles(1)
+    with pytest.raises(UserError, match=advice):
+        config.check_compiles(2)

@@ -7,7 +7,7 @@ from typing import Any, Self
 import tensorflow as tf
 
 PHILOX = 1  # the value of tf.random.Algorithm that StatelessRandom*V2 take for Philox
-NUMBERS_PER_COUNT = 4  # 32-bit numbers that one value of Philox's counter gives
+WORDS_PER_COUNT = 4  # 32-bit words that one value of Philox's counter gives
 
 
 def fair_range(total: Any, parts: int, part: Any) -> tuple[Any, Any]:
@@ -53,32 +53,40 @@ class Draws:
         return type(self)(f"{self.name}/{name}", self.step, self.first, self.count)
 
     def normal(self, shape: tuple[int, ...]) -> tf.Tensor:
-        """Standard normal numbers, float32 `[count, *shape]`."""
-        return self._rows(tf.raw_ops.StatelessRandomNormalV2, shape, dtype=tf.float32)
+        """Standard normal numbers, float32 `[count, *shape]` (Box and Muller 1958).
+
+        Made in float64, as logarithms and cosines in float32 have other last bits on another device, or in another row.
+        """
+        first, second = tf.unstack(tf.cast(self._fractions((*shape, 2)), tf.float64), axis=-1)
+        return tf.cast(tf.sqrt(-2 * tf.math.log1p(-first)) * tf.cos(2 * math.pi * second), tf.float32)
 
     def uniform(self, shape: tuple[int, ...]) -> tf.Tensor:
         """Numbers uniform in [0, 1), float32 `[count, *shape]`."""
-        return self._rows(tf.raw_ops.StatelessRandomUniformV2, shape, dtype=tf.float32)
+        return self._fractions(shape)
 
-    def words(self, shape: tuple[int, ...]) -> tf.Tensor:
-        """Random words, uint16 `[count, *shape]`: half the cost of `uniform`, for masks."""
+    def bytes(self, shape: tuple[int, ...]) -> tf.Tensor:
+        """Random bytes, uint8 `[count, *shape]`: a quarter of the cost of `uniform`, for masks."""
         size = math.prod(shape)
-        pairs = self._rows(tf.raw_ops.StatelessRandomUniformFullIntV2, (-(-size // 2),), dtype=tf.uint32)
-        words = tf.reshape(tf.bitcast(pairs, tf.uint16), [-1, 2 * pairs.shape[1]])
-        return tf.reshape(words[:, :size], [-1, *shape])
+        words = self._words((-(-size // 4),))
+        return tf.reshape(tf.reshape(tf.bitcast(words, tf.uint8), [-1, 4 * words.shape[1]])[:, :size], [-1, *shape])
 
-    def _rows(self, stateless: Any, shape: tuple[int, ...], dtype: tf.DType) -> tf.Tensor:
+    def _fractions(self, shape: tuple[int, ...]) -> tf.Tensor:
+        """Of words, as XLA and TensorFlow make other fractions of one key."""
+        return tf.cast(tf.bitwise.right_shift(self._words(shape), tf.constant(8, tf.uint32)), tf.float32) * 2.0**-24
+
+    def _words(self, shape: tuple[int, ...]) -> tf.Tensor:
+        """Random words, uint32 `[count, *shape]`."""
         size = math.prod(shape)
-        width = -(-size // NUMBERS_PER_COUNT) * NUMBERS_PER_COUNT  # a row must start at a counter value
-        first_count = tf.cast(self.first, tf.int64) * (width // NUMBERS_PER_COUNT)
-        numbers = stateless(
+        width = -(-size // WORDS_PER_COUNT) * WORDS_PER_COUNT  # a row must start at a counter value
+        first_count = tf.cast(self.first, tf.int64) * (width // WORDS_PER_COUNT)
+        words = tf.raw_ops.StatelessRandomUniformFullIntV2(
             shape=tf.stack([tf.cast(self.count, tf.int32), width]),
             key=tf.constant([_hash64(self.name)], tf.uint64),
             counter=tf.cast(tf.stack([first_count, tf.cast(self.step, tf.int64)]), tf.uint64),
             alg=PHILOX,
-            dtype=dtype,
+            dtype=tf.uint32,
         )
-        return tf.reshape(tf.ensure_shape(numbers, [None, width])[:, :size], [-1, *shape])
+        return tf.reshape(tf.ensure_shape(words, [None, width])[:, :size], [-1, *shape])
 
 
 def _hash64(*words: str) -> int:

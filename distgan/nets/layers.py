@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from distgan.data.order import Draws
+from distgan.nets.convolutions import Convolution, TransposedConvolution
 
 SumInStep = Callable[[list[tf.Tensor]], list[tf.Tensor]]
 
@@ -20,10 +21,10 @@ class Dropout(keras.layers.Layer):
     """
 
     def __init__(self, rate: float, **kwargs: Any) -> None:
-        """Zero each element with probability `rate`, to 1 part in 65,536."""
+        """Zero each element with probability `rate`, to 1 part in 256."""
         super().__init__(**kwargs)
         self._register_call_context_args("draws")
-        self.threshold = min(round(rate * 2**16), 2**16 - 1)
+        self.threshold = min(max(round(rate * 2**8), rate > 0), 2**8 - 1)
 
     def call(self, inputs: tf.Tensor, draws: Draws | None = None, training: bool = False) -> tf.Tensor:
         """Drop elements of `[batch, ...]`. Raises `ValueError` in training without `draws`."""
@@ -33,8 +34,8 @@ class Dropout(keras.layers.Layer):
             if training:
                 raise ValueError(f"{self.name} needs draws in training")
             return inputs
-        kept = draws.of(self.name).words(tuple(inputs.shape[1:])) >= tf.constant(self.threshold, tf.uint16)
-        scale = tf.constant(2**16 / (2**16 - self.threshold), inputs.dtype)
+        kept = draws.of(self.name).bytes(tuple(inputs.shape[1:])) >= tf.constant(self.threshold, tf.uint8)
+        scale = tf.constant(2**8 / (2**8 - self.threshold), inputs.dtype)
         return tf.where(kept, inputs * scale, tf.zeros([], inputs.dtype))
 
 
@@ -185,7 +186,7 @@ class Layers:
         *, use_bias: bool = True, padding: str = "same",
     ) -> Any:  # fmt: skip
         """A convolution."""
-        return keras.layers.Conv2D(
+        return Convolution(
             filters, kernel_size, stride, padding=padding, use_bias=use_bias,
             kernel_initializer=self.initial(name), name=name,
         )(x)  # fmt: skip
@@ -194,7 +195,7 @@ class Layers:
         self, x: Any, name: str, filters: int, kernel_size: int, stride: int, *, use_bias: bool = False
     ) -> Any:
         """A transposed convolution, which scales the image by `stride`."""
-        return keras.layers.Conv2DTranspose(
+        return TransposedConvolution(
             filters, kernel_size, stride, padding="same", use_bias=use_bias,
             kernel_initializer=self.initial(name), name=name,
         )(x)  # fmt: skip

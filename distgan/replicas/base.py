@@ -90,14 +90,26 @@ class Replicas:
         """Sum tensors over all replicas, in one go; differentiable."""
         return tensors
 
-    def update(self, moves: list[Move], scalars: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def sum_rounded(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Sum tensors over all replicas, which send them to each other as bfloat16."""
+        return tensors
+
+    def update(
+        self, moves: list[Move], scalars: dict[str, tf.Tensor], wire_dtype: str = "float32"
+    ) -> dict[str, tf.Tensor]:
         """Sum all moves' gradients and the scalars over the replicas in one all-reduce, then apply each move.
+
+        With a `wire_dtype` of bfloat16 the gradients are rounded to that, and the scalars have an all-reduce of their
+        own.
 
         Returns the summed scalars and, as `gradient_norm/<optimizer>`, the norm of each move's summed gradients without
         their loss scale.
         """
         gradients = [gradient for move in moves for gradient in move.gradients]
-        summed = self.sum_in_step([*gradients, *scalars.values()])
+        if wire_dtype == "bfloat16":
+            summed = [*self.sum_rounded(gradients), *self.sum_in_step(list(scalars.values()))]
+        else:
+            summed = self.sum_in_step([*gradients, *scalars.values()])
         results = dict(zip(scalars, summed[len(gradients) :], strict=True))
         remaining = iter(summed)
         for move in moves:

@@ -75,6 +75,11 @@ class StrategyReplicas(Replicas):
                 summed[number] = total
         return summed
 
+    def sum_rounded(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Sum tensors over all replicas as bfloat16, in which each sum is rounded too."""
+        summed = self.sum_in_step([tf.cast(tensor, tf.bfloat16) for tensor in tensors])
+        return [tf.cast(total, tensor.dtype) for total, tensor in zip(summed, tensors, strict=True)]
+
     def apply(self, optimizer: Any, gradients: list[tf.Tensor], variables: list[keras.Variable]) -> None:
         """Apply summed gradients, by an optimizer that is kept from summing them again."""
         getattr(optimizer, "inner_optimizer", optimizer)._all_reduce_sum_gradients = list

@@ -19,6 +19,7 @@ from distgan.data.sources import kind_of, open_source
 from distgan.errors import UserError
 from distgan.gans import GANS
 from distgan.gans.base import GAN
+from distgan.nets import convolutions
 from distgan.replicas.base import Replicas
 from distgan.report import Reporter
 from distgan.training import precision, profiler
@@ -52,10 +53,11 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
     source = replicas.together(lambda: open_source(str(config.data), "train", _wanted(config)))
     if len(set(replicas.gather(source.fingerprint))) > 1:
         raise UserError(f"--data={config.data} is not the same data for all processes: copy it to all machines.")
+    config.check_compiles(replicas.num_replicas)
     batch_size = config.global_batch_size(replicas.num_replicas)
     with RunDirectory(config, replicas) as directory:
         number_format = replicas.agree(precision.resolve(config.precision))
-        with replicas.scope(), precision.policy(number_format):
+        with replicas.scope(), precision.policy(number_format), convolutions.way(config.convolutions):
             gan = GANS[config.architecture](config, source.image_shape, replicas.sum_in_step)
             num_examples, images_per_step = max(source.streams.values()), batch_size * sum(gan.image_phases)
             config.check_schedule(f"--steps={config.steps}", ((config.steps or 1) - 1) * images_per_step / num_examples)
@@ -127,7 +129,7 @@ class _Run(NamedTuple):
         train_step = make_step(
             self.gan, self.state, self.replicas,
             augment=pipeline.Augmentation(*source.image_shape[:2], config.mirror),
-            batch_size=batch_size, seed=config.seed, accumulate_steps=config.accumulate_steps,
+            batch_size=batch_size, config=config,
         )  # fmt: skip
         resident = {stream: self.replicas.place(array) for stream, array in source.arrays.items()}
         batches = self.replicas.batches(

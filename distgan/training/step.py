@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from distgan.config import Config
 from distgan.data.pipeline import Augmentation, Share, make_batch, part_of
 from distgan.gans.base import GAN
 from distgan.replicas.base import Move, Replicas
@@ -13,13 +14,14 @@ from distgan.training.state import TrainState
 
 def make_step(
     gan: GAN, state: TrainState, replicas: Replicas,
-    *, augment: Augmentation, batch_size: int, seed: int, accumulate_steps: int,
+    *, augment: Augmentation, batch_size: int, config: Config,
 ) -> Callable[[dict[str, tf.Tensor], Share, tf.Tensor], dict[str, tf.Tensor]]:  # fmt: skip
     """A function of the resident pixels, this replica's share of the global batch and its requests: makes one step.
 
     It returns what is worth logging, averaged over the global batch, and `requests`, the sum over all replicas of a
     vector by which any of them may ask the others for something.
     """
+    accumulate_steps = config.accumulate_steps
 
     def step(resident: dict[str, tf.Tensor], share: Share, requests: tf.Tensor) -> dict[str, tf.Tensor]:
         values: dict[str, tf.Tensor] = {}
@@ -29,18 +31,18 @@ def make_step(
             if number == len(gan.phases) - 1:
                 dtype = moves[0].gradients[0].dtype  # one data type: one all-reduce
                 scalars["requests"] = tf.cast(requests, dtype)
-            values |= replicas.update(moves, scalars)
+            values |= replicas.update(moves, scalars, config.wire_dtype)
         state.advance(images=batch_size * sum(gan.image_phases))
         return values
 
     def gradients_of_share(resident: dict[str, tf.Tensor], share: Share, number: int) -> Any:
         """Gradients and scalars of a phase; in parts, one after the other, if memory is short."""
-        sums = gradients_of_batch(resident, part_of(share, accumulate_steps, 0), number)
+        sums = compute(resident, part_of(share, accumulate_steps, 0), number)
         if accumulate_steps == 1:
             return sums
 
         def add_part(part: tf.Tensor, sums: Any) -> Any:
-            of_part = gradients_of_batch(resident, part_of(share, accumulate_steps, part), number)
+            of_part = compute(resident, part_of(share, accumulate_steps, part), number)
             return part + 1, tf.nest.map_structure(tf.add, sums, of_part)
 
         return tf.while_loop(lambda part, _: part < accumulate_steps, add_part, (1, sums), parallel_iterations=1)[1]
@@ -49,7 +51,7 @@ def make_step(
         phase = gan.phases[number]
         image_phase = sum(gan.image_phases[:number]) if gan.image_phases[number] else None
         batch = make_batch(
-            share, resident, image_phase, augment, name=f"{seed}/{number}", step=state.step, size=batch_size
+            share, resident, image_phase, augment, name=f"{config.seed}/{number}", step=state.step, size=batch_size
         )
         with tf.GradientTape(persistent=True) as tape:
             sums, logged = gan.losses(batch, phase)
@@ -57,4 +59,5 @@ def make_step(
         gradients = {player: tape.gradient(wanted[player], gan.trainable(player)) for player in phase}
         return gradients, {name: value / batch_size for name, value in logged.items()}
 
+    compute = tf.function(gradients_of_batch, jit_compile=True) if config.jit_compile else gradients_of_batch
     return replicas.compile(step)

@@ -1,0 +1,255 @@
+"""Convolutions as Keras computes them, or where a processor does better by other means, by those.
+
+TensorFlow's own are slow on a CPU in two cases of GANs' layers, and both are made of other operations here. All of that
+is switched off by `way("direct")`, in other precisions than float32 and float64, and where there is a GPU.
+"""
+
+import contextlib
+import functools
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Self
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+WAYS = ("auto", "direct")
+_WORTH_IT = 0.6  # of the multiplications: these are slower ones, as more memory is moved
+_FEW_CHANNELS = 4  # of images
+
+_way = WAYS[0]
+
+
+@contextlib.contextmanager
+def way(of_computing: str) -> Iterator[None]:
+    """Compute the layers that are made while this is open in one of `WAYS`."""
+    global _way  # noqa: PLW0603 - as Keras keeps its data type policy
+    before, _way = _way, of_computing
+    try:
+        yield
+    finally:
+        _way = before
+
+
+class Convolution(keras.layers.Conv2D):
+    """A convolution of images `[batch, height, width, channels]`."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        """Take what Keras's layer takes."""
+        super().__init__(*arguments, **settings)
+        self._way = _way
+
+    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        """The convolution itself, without bias and activation."""
+        geometry = _Geometry.of(self, inputs.shape, divided_by=self.strides[0])
+        kernel = tf.convert_to_tensor(kernel)
+        if self._way == "direct" or geometry is None or not _on_cpu(inputs):
+            return super().convolution_op(inputs, kernel)
+        if geometry.suits_fourier(inputs.shape[0], *kernel.shape[2:]):
+            return _fourier(inputs, geometry.weights(kernel), geometry, adjoint=False)
+        if inputs.shape[-1] <= _FEW_CHANNELS:
+            return _of_few_channels(inputs, kernel, geometry)
+        return super().convolution_op(inputs, kernel)
+
+
+class TransposedConvolution(keras.layers.Conv2DTranspose):
+    """A transposed convolution of images `[batch, height, width, channels]`, which makes them larger."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        """Take what Keras's layer takes."""
+        super().__init__(*arguments, **settings)
+        self._way = _way
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Convolve, add the bias and activate."""
+        geometry = _Geometry.of(self, inputs.shape, divided_by=1)
+        if self._way == "direct" or geometry is None or not _on_cpu(inputs):
+            return super().call(inputs)
+        kernel = tf.convert_to_tensor(self.kernel)
+        if geometry.suits_fourier(inputs.shape[0], *kernel.shape[2:]):
+            outputs = _fourier(inputs, geometry.weights(kernel), geometry, adjoint=True)
+        elif self.filters <= _FEW_CHANNELS:
+            outputs = _to_few_channels(inputs, kernel, geometry)
+        else:
+            return super().call(inputs)
+        outputs = outputs + self.bias if self.use_bias else outputs
+        return outputs if self.activation is None else self.activation(outputs)
+
+
+def _on_cpu(inputs: Any) -> bool:
+    """Whether these are tensors to compute with, in a data type that is no faster in convolutions than elsewhere."""
+    return (
+        tf.is_tensor(inputs) and inputs.dtype in (tf.float32, tf.float64) and not tf.config.list_logical_devices("GPU")
+    )
+
+
+class _Geometry(NamedTuple):
+    """A convolution of stride s from a large image to a small one, as one of stride 1 over s x s phases.
+
+    Large pixel s * (i + q) + r of each axis is pixel i + q of phase r. Small pixel i sees taps q of `low` and up.
+    """
+
+    small: tuple[int, int]
+    kernel: tuple[int, int]
+    stride: int
+
+    @classmethod
+    def of(cls, layer: Any, shape: Any, divided_by: int) -> Self | None:
+        """That of a layer, where the images that go in have a shape; None if it does not fit phases."""
+        height, width = shape[1:3]
+        stride, *others = {*layer.strides}
+        if others or layer.padding != "same" or layer.dilation_rate != (1, 1) or getattr(layer, "groups", 1) != 1:
+            return None
+        if None in (height, width) or height % divided_by or width % divided_by or min(layer.kernel_size) < stride:
+            return None
+        return cls((height // divided_by, width // divided_by), tuple(layer.kernel_size), stride)
+
+    def suits_fourier(self, batch: int | None, channels: int, filters: int) -> bool:
+        """Whether transforming a batch of a known size and its weights, and back, saves enough multiplications."""
+        if batch is None:
+            return False
+        area, phases = math.prod(self.small), self.stride**2 * channels
+        products = math.prod(
+            size + max(-low, taps - 1 + low)
+            for size, low, taps in zip(self.small, self.low, self.taps, strict=True)
+        ) * 3 // 2  # fmt: skip
+        direct = area * math.prod(self.kernel) * channels * filters
+        transforms = products * area * (phases + filters)
+        of_weights = products * math.prod(self.taps) * phases * filters / batch
+        return transforms + products * phases * filters + of_weights <= _WORTH_IT * direct
+
+    @property
+    def low(self) -> tuple[int, ...]:
+        return tuple(-math.ceil(self._before(size) / self.stride) for size in self.kernel)
+
+    @property
+    def taps(self) -> tuple[int, ...]:
+        return tuple(
+            (size - 1 - self._before(size)) // self.stride - low + 1
+            for size, low in zip(self.kernel, self.low, strict=True)
+        )
+
+    def _before(self, size: int) -> int:
+        return max(size - self.stride, 0) // 2
+
+    def weights(self, kernel: tf.Tensor) -> tf.Tensor:
+        """`[height, width, large channels, small channels]` as `[taps, stride^2 * large channels, small channels]`."""
+        s, (height, width) = self.stride, self.taps
+        edges = [
+            (-low * s - self._before(size), taps * s - size + low * s + self._before(size))
+            for low, size, taps in zip(self.low, self.kernel, self.taps, strict=True)
+        ]
+        kernel = tf.reshape(tf.pad(kernel, (*edges, (0, 0), (0, 0))), [height, s, width, s, *kernel.shape[2:]])
+        return tf.reshape(tf.transpose(kernel, [0, 2, 1, 3, 4, 5]), [height * width, -1, kernel.shape[-1]])
+
+
+@functools.cache
+def _bilinear(geometry: _Geometry) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Matrices A, G and C of the convolution, over the phases: `C (A x * G w)`, in float64.
+
+    A Fourier transform just so long that no pixel wanted is reached around the edge. The product of two complex
+    numbers is made of three real ones (Gauss); of conjugate pairs of frequencies one is enough.
+    """
+    sizes = [
+        n + max(-low, taps - 1 + low) for n, low, taps in zip(geometry.small, geometry.low, geometry.taps, strict=True)
+    ]
+
+    def wave(frequency: tuple[int, int], starts: Any, lengths: Any) -> np.ndarray:
+        rows = [
+            np.exp(2j * np.pi * f * (start + np.arange(length)) / size)
+            for f, start, length, size in zip(frequency, starts, lengths, sizes, strict=True)
+        ]
+        return np.outer(*rows).ravel()
+
+    of_pixels, of_weights, back = [], [], []
+    for frequency in np.ndindex(*sizes):
+        conjugate = tuple(-f % size for f, size in zip(frequency, sizes, strict=True))
+        if conjugate < frequency:
+            continue
+        y = wave(frequency, (0, 0), geometry.small)
+        x, w = y.conj(), wave(frequency, geometry.low, geometry.taps)
+        y /= math.prod(sizes)
+        if conjugate == frequency:
+            of_pixels += [x.real]
+            of_weights += [w.real]
+            back += [y.real]
+        else:
+            of_pixels += [x.real + x.imag, x.real, x.imag]
+            of_weights += [w.real, w.imag - w.real, w.real + w.imag]
+            back += [2 * (y.real - y.imag), -2 * y.imag, -2 * y.real]
+    return np.array(of_pixels), np.array(of_weights), np.array(back).T
+
+
+def _fourier(images: tf.Tensor, weights: tf.Tensor, geometry: _Geometry, *, adjoint: bool) -> tf.Tensor:
+    """The convolution of large images to small ones; or, as the adjoint, from small ones to large ones."""
+    into, of_weights, back = (tf.constant(matrix, images.dtype) for matrix in _bilinear(geometry))
+    if adjoint:
+        into, back = tf.transpose(back), tf.transpose(into)
+    pixels = _by_pixel(images, 1 if adjoint else geometry.stride)
+    area, _, channels = pixels.shape
+    x = tf.reshape(into @ tf.reshape(pixels, [area, -1]), [into.shape[0], -1, channels])
+    w = tf.reshape(of_weights @ tf.reshape(weights, [weights.shape[0], -1]), [-1, *weights.shape[1:]])
+    products = tf.matmul(x, w, transpose_b=adjoint)
+    filters = products.shape[-1]
+    y = tf.reshape(back @ tf.reshape(products, [into.shape[0], -1]), [area, -1, filters])
+    return _of_pixels(y, geometry.small, geometry.stride if adjoint else 1)
+
+
+def _by_pixel(images: tf.Tensor, stride: int) -> tf.Tensor:
+    """`[batch, s * height, s * width, channels]` as `[height * width, batch, s * s * channels]`."""
+    height, width, channels = images.shape[1] // stride, images.shape[2] // stride, images.shape[3]
+    rows = tf.reshape(images, [-1, height, stride, width, stride * channels])
+    return tf.reshape(tf.transpose(rows, [1, 3, 0, 2, 4]), [height * width, -1, stride * stride * channels])
+
+
+def _of_pixels(pixels: tf.Tensor, small: tuple[int, int], stride: int) -> tf.Tensor:
+    """The way back from `_by_pixel`."""
+    (height, width), channels = small, pixels.shape[-1] // stride**2
+    rows = tf.reshape(pixels, [height, width, -1, stride, stride * channels])
+    return tf.reshape(tf.transpose(rows, [2, 0, 3, 1, 4]), [-1, stride * height, stride * width, channels])
+
+
+def _to_few_channels(small: tf.Tensor, kernel: tf.Tensor, geometry: _Geometry) -> tf.Tensor:
+    """A transposed convolution, as one that is not over phases: TensorFlow's fills few lanes of the processor."""
+
+    @tf.custom_gradient
+    def compute(small: tf.Tensor, kernel: tf.Tensor) -> Any:
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return _forward(upstream, kernel, geometry), _of_kernel(upstream, small, kernel, geometry)
+
+        return _over_phases(small, kernel, geometry), gradient
+
+    return compute(small, kernel)
+
+
+def _of_few_channels(large: tf.Tensor, kernel: tf.Tensor, geometry: _Geometry) -> tf.Tensor:
+    """A convolution, whose gradient by the image is that transposed one."""
+
+    @tf.custom_gradient
+    def compute(large: tf.Tensor, kernel: tf.Tensor) -> Any:
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return _over_phases(upstream, kernel, geometry), _of_kernel(large, upstream, kernel, geometry)
+
+        return _forward(large, kernel, geometry), gradient
+
+    return compute(large, kernel)
+
+
+def _forward(large: tf.Tensor, kernel: tf.Tensor, geometry: _Geometry) -> tf.Tensor:
+    return tf.nn.conv2d(large, kernel, geometry.stride, "SAME")
+
+
+def _over_phases(small: tf.Tensor, kernel: tf.Tensor, geometry: _Geometry) -> tf.Tensor:
+    weights = tf.reshape(geometry.weights(kernel), [*geometry.taps, -1, kernel.shape[-1]])
+    turned = tf.transpose(tf.reverse(weights, [0, 1]), [0, 1, 3, 2])
+    edges = [(taps - 1 + low, -low) for low, taps in zip(geometry.low, geometry.taps, strict=True)]
+    phases = tf.nn.conv2d(small, turned, 1, [(0, 0), *edges, (0, 0)])
+    return tf.nn.depth_to_space(phases, geometry.stride) if geometry.stride > 1 else phases
+
+
+def _of_kernel(large: tf.Tensor, small: tf.Tensor, kernel: tf.Tensor, geometry: _Geometry) -> tf.Tensor:
+    return tf.raw_ops.Conv2DBackpropFilter(
+        input=large, filter_sizes=kernel.shape, out_backprop=small,
+        strides=[1, geometry.stride, geometry.stride, 1], padding="SAME",
+    )  # fmt: skip
