@@ -1,5 +1,7 @@
 """The networks and their layers."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ from distgan.config import Config
 from distgan.data.order import Draws
 from distgan.gans import GANS
 from distgan.nets import mnist
-from distgan.nets.layers import BatchNorm, BatchNormalization, Dropout
+from distgan.nets.layers import Dropout
+from distgan.nets.normalization import BatchNorm, BatchNormalization
 from distgan.training import precision
 
 
@@ -88,6 +91,22 @@ def test_batch_norm_is_keras_s_on_one_replica() -> None:
     for mine, other in ((ours.moving_mean, theirs.moving_mean), (ours.moving_variance, theirs.moving_variance)):
         assert np.allclose(mine.numpy(), other.numpy(), atol=1e-6)
     assert np.allclose(ours(inputs), theirs(inputs), atol=1e-5)
+
+
+@pytest.mark.parametrize("number_format", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(16, 5, 5, 3), (16, 7), (1, 4, 4, 2)])
+def test_batch_norm_has_keras_s_gradients(number_format: str, shape: tuple[int, ...]) -> None:
+    inputs = tf.cast(tf.random.stateless_normal(shape, [1, 2]) * 3 + 1, number_format)
+    random = keras.initializers.RandomNormal
+    gradients = []
+    for kind in (functools.partial(BatchNormalization, BatchNorm("sync", list)), keras.layers.BatchNormalization):
+        layer = kind(dtype=number_format, gamma_initializer=random(seed=1), beta_initializer=random(seed=2))
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            loss = tf.reduce_sum(tf.sin(layer(inputs, training=True)))
+        gradients.append(tape.gradient(loss, [inputs, layer.gamma.value, layer.beta.value]))
+    for ours, theirs in zip(*gradients, strict=True):
+        assert np.allclose(ours, theirs, rtol=0, atol=5e-4 if number_format == "float32" else 1e-11)
 
 
 def test_local_batch_norm_normalises_by_its_share_and_follows_the_global_batch() -> None:

@@ -8,7 +8,7 @@ from distgan.data.base import Shape
 from distgan.data.order import Draws
 from distgan.data.pipeline import Batch
 from distgan.errors import UserError
-from distgan.nets.layers import SumInStep
+from distgan.nets.normalization import SumInStep
 
 Losses = tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]
 

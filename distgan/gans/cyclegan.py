@@ -13,7 +13,7 @@ from distgan.gans import losses
 from distgan.gans.base import GAN, Losses
 from distgan.gans.history import ImageHistory
 from distgan.gans.translation import DIRECTIONS, refuse_size
-from distgan.nets.layers import INSTANCE_NORM, SumInStep
+from distgan.nets.normalization import INSTANCE_NORM, SumInStep
 from distgan.nets.patch import patch_discriminator
 from distgan.nets.resnet import resnet, suitable_blocks
 

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from distgan.data.base import Shape
 from distgan.data.pipeline import Batch
-from distgan.nets.layers import SumInStep
+from distgan.nets.normalization import SumInStep
 
 
 class ImageHistory:

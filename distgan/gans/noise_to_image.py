@@ -13,7 +13,7 @@ from distgan.data.pipeline import Batch
 from distgan.gans import losses
 from distgan.gans.base import GAN, Losses
 from distgan.nets import dcgan, dcgan64, mlp, mnist
-from distgan.nets.layers import BatchNorm, SumInStep
+from distgan.nets.normalization import BatchNorm, SumInStep
 
 FRAMES_PER_STOP = 12  # of a walk, at most
 GENERATED_AT_ONCE = 500  # images

@@ -12,7 +12,7 @@ from distgan.data.pipeline import Batch
 from distgan.gans import losses
 from distgan.gans.base import GAN, Losses
 from distgan.gans.translation import DIRECTIONS, refuse_size
-from distgan.nets.layers import BatchNorm, SumInStep
+from distgan.nets.normalization import BatchNorm, SumInStep
 from distgan.nets.patch import patch_discriminator
 from distgan.nets.unet import suitable_depth, unet
 

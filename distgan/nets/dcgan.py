@@ -3,7 +3,8 @@
 import keras
 
 from distgan.data.base import Shape
-from distgan.nets.layers import BatchNorm, Layers, centre_crop, dropped, leaky_relu, network, relu, scaled_down
+from distgan.nets.layers import Layers, centre_crop, dropped, leaky_relu, network, relu, scaled_down
+from distgan.nets.normalization import BatchNorm
 
 MOMENTUM = 0.9  # of batch norm
 

@@ -3,7 +3,8 @@
 import keras
 
 from distgan.data.base import Shape
-from distgan.nets.layers import BatchNorm, Layers, centre_crop, leaky_relu, network, relu, scaled_down
+from distgan.nets.layers import Layers, centre_crop, leaky_relu, network, relu, scaled_down
+from distgan.nets.normalization import BatchNorm
 
 DEVIATION = 0.02  # of the initial weights
 MOMENTUM, EPSILON = 0.9, 1e-5  # of batch norm

@@ -2,16 +2,14 @@
 
 import hashlib
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
 
 from distgan.data.order import Draws
 from distgan.nets.convolutions import Convolution, TransposedConvolution
-
-SumInStep = Callable[[list[tf.Tensor]], list[tf.Tensor]]
+from distgan.nets.normalization import NO_BATCH_NORM, BatchNorm, BatchNormalization, InstanceNormalization
 
 
 class Dropout(keras.layers.Layer):
@@ -37,70 +35,6 @@ class Dropout(keras.layers.Layer):
         kept = draws.of(self.name).bytes(tuple(inputs.shape[1:])) >= tf.constant(self.threshold, tf.uint8)
         scale = tf.constant(2**8 / (2**8 - self.threshold), inputs.dtype)
         return tf.where(kept, inputs * scale, tf.zeros([], inputs.dtype))
-
-
-class BatchNormalization(keras.layers.BatchNormalization):
-    """Batch norm (Ioffe & Szegedy 2015) over the global batch, or each replica's share of it.
-
-    The moving statistics are those of the global batch, equal on all replicas. Statistics are computed in the data type
-    of the variables, by sums of x, x^2 and their number, so that shares may differ in size.
-    """
-
-    def __init__(self, over: "BatchNorm", **kwargs: Any) -> None:
-        """Communicate by `over.sum_in_step`; where it is local, only for the moving statistics."""
-        super().__init__(**kwargs)
-        self._register_call_context_args("own_statistics")
-        self._kind, self._sum_in_step = over
-
-    def call(self, inputs: tf.Tensor, training: bool = False, own_statistics: bool | None = None) -> tf.Tensor:
-        """Normalise `[batch, ..., channels]`: by the batch in training, else by the moving statistics.
-
-        With `own_statistics`, each example by itself, whatever batch it comes in; nothing moves then. (Its default is
-        None as Keras keeps any other as if it were given when a network is put together.)
-        """
-        inputs = tf.cast(inputs, self.variable_dtype)
-        mean, variance = self.moving_mean.value, self.moving_variance.value
-        if own_statistics:
-            mean, variance = tf.nn.moments(inputs, list(range(1, len(inputs.shape) - 1)), keepdims=True)
-        elif training:
-            summed = self._sum_in_step([_sums(inputs)])[0] if self._kind == "sync" else _sums(inputs)
-            mean, variance = _moments(summed)
-            everywhere = self._sum_in_step([tf.stop_gradient(summed)])[0] if self._kind == "local" else summed
-            self._follow(*_moments(everywhere))
-        outputs = tf.nn.batch_normalization(inputs, mean, variance, self.beta.value, self.gamma.value, self.epsilon)
-        return tf.cast(outputs, self.compute_dtype)
-
-    def _follow(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
-        for moving, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign(moving.value * self.momentum + tf.stop_gradient(new) * (1 - self.momentum))
-
-
-def _sums(inputs: tf.Tensor) -> tf.Tensor:
-    """Sums of x and of x^2 over all but the channels, and how many there were: `[2 * channels + 1]`."""
-    rows = tf.reshape(inputs, [-1, inputs.shape[-1]])
-    count = tf.cast(tf.shape(rows)[:1], rows.dtype)
-    return tf.concat([tf.reduce_sum(rows, 0), tf.reduce_sum(rows * rows, 0), count], 0)
-
-
-def _moments(summed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    channels = summed.shape[0] // 2
-    mean = summed[:channels] / summed[-1]
-    return mean, tf.maximum(summed[channels : 2 * channels] / summed[-1] - mean * mean, 0)
-
-
-class InstanceNormalization(keras.layers.Layer):
-    """Each example's channels brought to mean 0 and variance 1 (Ulyanov et al. 2016); learns nothing, sums nothing."""
-
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Normalise `[batch, height, width, channels]`."""
-        return instance_normalized(inputs)
-
-
-def instance_normalized(x: tf.Tensor) -> tf.Tensor:
-    """What `InstanceNormalization` gives; computed in float32 at least."""
-    wide = tf.cast(x, tf.float64 if x.dtype == tf.float64 else tf.float32)
-    mean, variance = tf.nn.moments(wide, [1, 2], keepdims=True)
-    return tf.cast((wide - mean) * tf.math.rsqrt(variance + 1e-5), x.dtype)
 
 
 class ReflectionPadding(keras.layers.Layer):
@@ -132,16 +66,6 @@ class Initial:
     def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> tf.Tensor:
         """The initial values, `shape`."""
         return tf.cast(self._draw(shape, dtype="float32"), dtype or "float32")
-
-
-class BatchNorm(NamedTuple):
-    """How networks are normalised: over what (sync, local, instance or none), and by what communication."""
-
-    kind: str
-    sum_in_step: SumInStep
-
-
-NO_BATCH_NORM, INSTANCE_NORM = BatchNorm("none", list), BatchNorm("instance", list)
 
 
 class Layers:

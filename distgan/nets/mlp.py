@@ -5,7 +5,8 @@ import math
 import keras
 
 from distgan.data.base import Shape
-from distgan.nets.layers import BatchNorm, Layers, leaky_relu, network
+from distgan.nets.layers import Layers, leaky_relu, network
+from distgan.nets.normalization import BatchNorm
 
 GENERATOR_UNITS = (256, 512, 1024)
 DISCRIMINATOR_UNITS = (512, 256)

@@ -3,7 +3,8 @@
 import keras
 
 from distgan.data.base import Shape
-from distgan.nets.layers import BatchNorm, Layers, centre_crop, dropped, leaky_relu, network, scaled_down
+from distgan.nets.layers import Layers, centre_crop, dropped, leaky_relu, network, scaled_down
+from distgan.nets.normalization import BatchNorm
 
 LEAK = 0.3  # negative slope of the leaky ReLUs
 SMALLEST = 7  # pixels that images grow from

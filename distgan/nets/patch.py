@@ -3,7 +3,8 @@
 import keras
 
 from distgan.data.base import Shape
-from distgan.nets.layers import BatchNorm, Layers, leaky_relu, network
+from distgan.nets.layers import Layers, leaky_relu, network
+from distgan.nets.normalization import BatchNorm
 
 DEVIATION = 0.02  # of the initial weights
 MOST_TIMES_FILTERS = 8

@@ -7,15 +7,14 @@ import tensorflow as tf
 
 from distgan.data.base import Shape
 from distgan.nets.layers import (
-    INSTANCE_NORM,
     Initial,
     Layers,
     ReflectionPadding,
-    instance_normalized,
     network,
     reflected,
     relu,
 )
+from distgan.nets.normalization import INSTANCE_NORM, instance_normalized
 
 DEVIATION = 0.02  # of the initial weights
 LARGE_IMAGE_PIXELS = 256

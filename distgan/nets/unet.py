@@ -5,7 +5,8 @@ import math
 import keras
 
 from distgan.data.base import Shape
-from distgan.nets.layers import BatchNorm, Layers, dropped, leaky_relu, network, relu
+from distgan.nets.layers import Layers, dropped, leaky_relu, network, relu
+from distgan.nets.normalization import BatchNorm
 
 DEVIATION = 0.02  # of the initial weights
 MOST_STAGES = 8

@@ -1,0 +1,137 @@
+"""Normalisation over the global batch, a replica's share of it, or an image."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+SumInStep = Callable[[list[tf.Tensor]], list[tf.Tensor]]
+_Moments = tuple[tf.Tensor, tf.Tensor]  # mean and variance by channel
+
+
+class BatchNorm(NamedTuple):
+    """How networks are normalised: over what (sync, local, instance or none), and by what communication."""
+
+    kind: str
+    sum_in_step: SumInStep
+
+
+NO_BATCH_NORM, INSTANCE_NORM = BatchNorm("none", list), BatchNorm("instance", list)
+
+
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Batch norm (Ioffe & Szegedy 2015) over the global batch, or each replica's share of it.
+
+    The moving statistics are those of the global batch, equal on all replicas. Statistics are computed in the data type
+    of the variables, by sums of x, x^2 and their number, so that shares may differ in size.
+    """
+
+    def __init__(self, over: BatchNorm, **kwargs: Any) -> None:
+        """Communicate by `over.sum_in_step`; where it is local, only for the moving statistics."""
+        super().__init__(**kwargs)
+        self._register_call_context_args("own_statistics")
+        self._kind, self._sum_in_step = over
+
+    def call(self, inputs: tf.Tensor, training: bool = False, own_statistics: bool | None = None) -> tf.Tensor:
+        """Normalise `[batch, ..., channels]`: by the batch in training, else by the moving statistics.
+
+        With `own_statistics`, each example by itself, whatever batch it comes in; nothing moves then. (Its default is
+        None as Keras keeps any other as if it were given when a network is put together.)
+        """
+        inputs = tf.cast(inputs, self.variable_dtype)
+        if training and not own_statistics:
+            outputs = tf.reshape(self._by_batch(inputs), tf.shape(inputs))
+            return tf.cast(tf.ensure_shape(outputs, inputs.shape), self.compute_dtype)
+        mean, variance = self.moving_mean.value, self.moving_variance.value
+        if own_statistics:
+            mean, variance = tf.nn.moments(inputs, list(range(1, len(inputs.shape) - 1)), keepdims=True)
+        outputs = tf.nn.batch_normalization(inputs, mean, variance, self.beta.value, self.gamma.value, self.epsilon)
+        return tf.cast(outputs, self.compute_dtype)
+
+    def _by_batch(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Normalised rows `[rows, 1, 1, channels]`, with a gradient of as few passes over memory as can be."""
+        rows = tf.reshape(inputs, [-1, 1, 1, inputs.shape[-1]])
+        sum_in_step = self._sum_in_step if self._kind == "sync" else list
+
+        @tf.custom_gradient
+        def normalize(rows: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> Any:
+            summed = sum_in_step([_sums(rows)])[0]
+            mean, variance = moments = _moments(summed)
+
+            def gradient(upstream: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, ...]:
+                straight, of_gamma, of_beta = _fixed_gradients(upstream, rows, gamma, moments, self.epsilon)
+                means = sum_in_step([tf.stack([of_gamma, of_beta])])[0] / summed[-1]
+                deviations = tf.math.rsqrt(variance + self.epsilon)
+                slope = gamma * deviations * deviations * means[0]
+                through_statistics = rows * slope + (gamma * deviations * means[1] - mean * slope)
+                return straight - through_statistics, of_gamma, of_beta
+
+            return (_fixed(rows, gamma, beta, moments, self.epsilon), summed), gradient
+
+        outputs, summed = normalize(rows, tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta))
+        everywhere = self._sum_in_step([summed])[0] if self._kind == "local" else summed
+        for moving, new in zip((self.moving_mean, self.moving_variance), _moments(everywhere), strict=True):
+            moving.assign(moving.value * self.momentum + new * (1 - self.momentum))
+        return outputs
+
+
+def _sums(rows: tf.Tensor) -> tf.Tensor:
+    """Sums of x and of x^2 by channel, and how many there were: `[2 * channels + 1]`."""
+    count = tf.cast(tf.shape(rows)[:1], rows.dtype)
+    if rows.dtype == tf.float32:  # by the one kernel that reads them once; it gives the unbiased variance
+        ones, none = tf.ones([rows.shape[-1]]), tf.zeros([0])
+        _, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=rows, scale=ones, offset=ones, mean=none, variance=none, is_training=True
+        )
+        sums, squares = mean * count, variance * (count - 1) + mean * mean * count
+    else:
+        sums, squares = tf.reduce_sum(rows, [0, 1, 2]), tf.reduce_sum(rows * rows, [0, 1, 2])
+    return tf.concat([sums, squares, count], 0)
+
+
+def _moments(summed: tf.Tensor) -> _Moments:
+    channels = summed.shape[0] // 2
+    mean = summed[:channels] / summed[-1]
+    return mean, tf.maximum(summed[channels : 2 * channels] / summed[-1] - mean * mean, 0)
+
+
+def _fixed(rows: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, moments: _Moments, epsilon: float) -> tf.Tensor:
+    """Rows normalised by statistics that are given."""
+    mean, variance = moments
+    if rows.dtype == tf.float32:
+        return tf.raw_ops.FusedBatchNormV3(
+            x=rows, scale=gamma, offset=beta, mean=mean, variance=variance, epsilon=epsilon, is_training=False
+        ).y
+    return tf.nn.batch_normalization(rows, mean, variance, beta, gamma, epsilon)
+
+
+def _fixed_gradients(
+    upstream: tf.Tensor, rows: tf.Tensor, gamma: tf.Tensor, moments: _Moments, epsilon: float
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Gradients of `_fixed` by the rows, gamma and beta."""
+    mean, variance = moments
+    if rows.dtype == tf.float32:
+        gradients = tf.raw_ops.FusedBatchNormGradV3(
+            y_backprop=upstream, x=rows, scale=gamma, reserve_space_1=mean, reserve_space_2=variance,
+            reserve_space_3=variance, epsilon=epsilon, is_training=False,
+        )  # fmt: skip
+        return gradients[:3]
+    deviations = tf.math.rsqrt(variance + epsilon)
+    of_gamma = tf.reduce_sum(upstream * (rows - mean) * deviations, [0, 1, 2])
+    return upstream * gamma * deviations, of_gamma, tf.reduce_sum(upstream, [0, 1, 2])
+
+
+class InstanceNormalization(keras.layers.Layer):
+    """Each example's channels brought to mean 0 and variance 1 (Ulyanov et al. 2016); learns nothing, sums nothing."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Normalise `[batch, height, width, channels]`."""
+        return instance_normalized(inputs)
+
+
+def instance_normalized(x: tf.Tensor) -> tf.Tensor:
+    """What `InstanceNormalization` gives; computed in float32 at least."""
+    wide = tf.cast(x, tf.float64 if x.dtype == tf.float64 else tf.float32)
+    mean, variance = tf.nn.moments(wide, [1, 2], keepdims=True)
+    return tf.cast((wide - mean) * tf.math.rsqrt(variance + 1e-5), x.dtype)
