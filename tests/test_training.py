@@ -4,6 +4,7 @@ import itertools
 import json
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import small_runs
@@ -15,7 +16,7 @@ from distgan.config import Config
 from distgan.errors import UserError
 from distgan.gans import losses
 from distgan.replicas.hvd import BUCKET_BYTES, _buckets
-from distgan.training import checkpoint
+from distgan.training import checkpoint, precision
 from distgan.training.clock import Clock
 
 
@@ -213,3 +214,15 @@ def test_communication_is_not_compiled(settings: dict[str, str], advice: str) ->
     config.check_compiles(1)
     with pytest.raises(UserError, match=advice):
         config.check_compiles(2)
+
+
+def test_adam_is_keras_s() -> None:
+    moved = []
+    for kind in (precision.make_optimizer("adam", 0.01, 0.5, name="ours", precision="float32"),
+                 keras.optimizers.Adam(0.01, beta_1=0.5)):  # fmt: skip
+        variable = keras.Variable(np.linspace(-1, 1, 7), dtype="float32")
+        kind.build([variable])
+        for _ in range(5):
+            kind.apply([tf.sin(3 * variable.value)], [variable])
+        moved.append(variable.numpy())
+    assert np.allclose(*moved, rtol=0, atol=1e-6)
