@@ -1,66 +1,126 @@
-"""How much memory does a step of the full-size networks take?
+"""How much memory does a process take, and does it grow?
 
-    python benchmarks/memory.py [--steps=2]
+    python benchmarks/memory.py                                            # most of an hour
+    python benchmarks/memory.py --cases=mnist,mlp --growth_steps=100       # a minute or two
 
-Pix2Pix at 256x256 and CycleGAN at 128x128 and 256x256, batch 1, float32, as their presets have them; CycleGAN with
---recompute too. Each in a fresh process; the peak is the largest resident set of it, as the system counts it, and what
-the program holds before the first step is part of it. Prints a table and writes results/memory_*.json.
+peak    each preset as its own defaults have it, on the CPU, on small data of the preset's size where it needs some; and
+        CycleGAN with --recompute and at 128x128. The largest resident set of a fresh process, as the system counts it:
+        what the program holds before the first step, and the checkpoint at the end, are part of it.
+growth  the resident set every so many steps of a long run, with samples and checkpoints now and then, and the slope of
+        a line through it. The first fifth is left out; of the rest, means of ten parts make the line, so that its
+        confidence interval is not taken for narrower than it is by samples that resemble their neighbours.
+
+Prints two tables and writes results/memory_*.json.
 """
 
 import argparse
 import json
+import os
 import resource
-import subprocess
-import sys
+import shlex
 import tempfile
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import launching
+import numpy as np
 import record
+from launching import Layout
 
-CASES: dict[str, dict[str, Any]] = {
-    "pix2pix 256x256": {"preset": "pix2pix", "data": "mnist-edges", "image_size": "256x256"},
-    "cyclegan 128x128": {"preset": "cyclegan", "data": "mnist-domains", "image_size": "128x128"},
-    "cyclegan 128x128 --recompute": {
-        "preset": "cyclegan", "data": "mnist-domains", "image_size": "128x128", "recompute": True,
-    },
-    "cyclegan 256x256": {"preset": "cyclegan", "data": "mnist-domains"},
-    "cyclegan 256x256 --recompute": {"preset": "cyclegan", "data": "mnist-domains", "recompute": True},
-}  # fmt: skip
+PRESETS = ("mnist", "mnist_large", "mlp", "dcgan", "dcgan64", "faces", "pix2pix", "cyclegan")
+CASES: dict[str, dict[str, Any]] = {preset: {"preset": preset} for preset in PRESETS} | {
+    "cyclegan --recompute": {"preset": "cyclegan", "recompute": True},
+    "cyclegan 128x128": {"preset": "cyclegan", "image_size": "128x128"},
+    "cyclegan 128x128 --recompute": {"preset": "cyclegan", "image_size": "128x128", "recompute": True},
+}
+GROWTH: dict[str, dict[str, Any]] = {
+    "mnist, a smaller one": {"preset": "mnist", "filters": 16, "batch_size": 32},
+    "faces from JPEGs, a smaller one": {"preset": "faces", "filters": 8, "generator_filters": 8, "batch_size": 16},
+}
+NUM_PARTS = 10
 
 
 def main() -> None:
     given = _arguments()
-    if given.case:
-        _measure(given.case, given.steps)
+    if given.answer_to:
+        given.answer_to.write_text(json.dumps(measure(shlex.split(given.flags), given.sample_every)))
         return
-    rows = {}
-    for case in CASES:
-        command = [sys.executable, __file__, f"--case={case}", f"--steps={given.steps}"]
-        answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        rows[case] = json.loads(answer.stdout.splitlines()[-1])
-        print(f"{case:32} peak {rows[case]['peak_bytes'] / 2**20:7,.0f} MiB   "
-              f"{rows[case]['images_per_second']:.2f} images/s", flush=True)  # fmt: skip
-    print(record.write("memory", vars(given), rows))
+    rows = {case: _ask(CASES[case], given.steps, given) for case in filter(None, given.cases.split(","))}
+    launching.print_table(["run", "peak, MiB", "images/s"], (
+        [case, f"{row['peak_bytes'] / 2**20:,.0f}", f"{row['images_per_second']:.3g}"] for case, row in rows.items()
+    ))  # fmt: skip
+    growth = {}
+    if given.growth_steps:
+        settings = {"sample_every_steps": given.growth_steps // 4, "checkpoint_every_steps": given.growth_steps // 4}
+        for name, case in GROWTH.items():
+            growth[name] = _ask(case | settings, given.growth_steps, given)
+            growth[name]["slope_bytes"], growth[name]["slope_interval_bytes"] = _slope(growth[name]["resident_bytes"])
+        print()
+        launching.print_table(["run", "steps", "first, MiB", "last, MiB", "KiB a step", "its 95 % interval"], (
+            [name, given.growth_steps, *(f"{row['resident_bytes'][place][1] / 2**20:,.0f}" for place in (0, -1)),
+             f"{row['slope_bytes'] / 1024:.2f}",
+             launching.between([limit / 1024 for limit in row["slope_interval_bytes"]], ".2f")]
+            for name, row in growth.items()
+        ))  # fmt: skip
+    print(record.write("memory", vars(given), {"peak": rows, "growth": growth}))
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=3, help="steps made; the first one compiles")
-    parser.add_argument("--case", choices=list(CASES), help=argparse.SUPPRESS)
+    parser = launching.parser(__doc__)
+    parser.add_argument("--steps", type=int, default=3, help="made for a peak; the first one compiles")
+    parser.add_argument("--cases", default=",".join(CASES), help="whose peaks are measured")
+    parser.add_argument("--growth_steps", type=int, default=2000, help="of each long run; 0 for none")
+    parser.add_argument("--sample_every", type=int, default=5, help="steps")
+    parser.add_argument("--flags", default="", help="of distgan.train, for all")
     return parser.parse_args()
 
 
-def _measure(case: str, steps: int) -> None:
-    from distgan import Config, train
+def _ask(case: dict[str, Any], steps: int, given: argparse.Namespace) -> dict[str, Any]:
+    """Train in a fresh process on all cores."""
+    every = {"log_every_steps": 1, "sample_every_steps": 10**6} if steps < 20 else {}
+    with tempfile.TemporaryDirectory() as directory:
+        data = launching.make_data(case["preset"], Path(directory) / "data")
+        settings = {"run_dir": f"{directory}/run", "steps": steps} | every | data | case
+        flags = shlex.join([*launching.as_flags(settings), *shlex.split(given.flags)])
+        whole = Layout("single", crowded=True)
+        return launching.ask(whole, __file__, f"--flags={flags}", f"--sample_every={given.sample_every}")
 
-    with tempfile.TemporaryDirectory() as run_dir:
-        # No picture; the checkpoint at the end is part of what is measured, as it is of a run.
-        settings = {"precision": "float32", "steps": steps, "log_every_steps": 1, "sample_every_steps": 10**6}
-        train(Config(**CASES[case] | settings, run_dir=run_dir))
-        with open(f"{run_dir}/metrics.jsonl") as file:
-            last = json.loads(file.readlines()[-1])
-    peak_kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"peak_bytes": peak_kibibytes * 1024, "images_per_second": last["speed/images_per_second"]}))
+
+def measure(flags: list[str], sample_every: int) -> dict[str, Any]:
+    """The peak of a training run, its speed, and its resident set as (step, bytes)."""
+    from distgan.replicas.connect import connect
+    from distgan.training import loop
+
+    resident: list[tuple[int, int]] = []
+
+    def look(number: int, step: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        if number % sample_every == 0:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            resident.append((number, pages * os.sysconf("SC_PAGE_SIZE")))
+        return step(*arguments)
+
+    config = launching.config_of(flags)
+    launching.watch_steps(look)
+    with open(os.devnull, "w") as console:
+        loop.train(config, connect(config), console)
+    last = json.loads((config.directory / "metrics.jsonl").read_text().splitlines()[-1])
+    return {
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "images_per_second": last["speed/images_per_second"],
+        "resident_bytes": resident,
+    }
+
+
+def _slope(resident: list[tuple[int, int]]) -> tuple[float, tuple[float, float]]:
+    """Bytes a step by which the resident set grows, and the 95 % confidence interval."""
+    kept = np.array(resident[len(resident) // 5 :], float)
+    steps, sizes = np.array([part.mean(axis=0) for part in np.array_split(kept, NUM_PARTS)]).T
+    slope, start = np.polyfit(steps, sizes, 1)
+    freedom = NUM_PARTS - 2
+    deviation = np.sqrt(np.sum((sizes - slope * steps - start) ** 2) / freedom)
+    half = launching.T_95[freedom - 1] * deviation / np.sqrt(np.sum((steps - steps.mean()) ** 2))
+    return float(slope), (float(slope - half), float(slope + half))
 
 
 if __name__ == "__main__":

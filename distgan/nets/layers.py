@@ -34,7 +34,7 @@ class Dropout(keras.layers.Layer):
             return inputs
         kept = draws.of(self.name).bytes(tuple(inputs.shape[1:])) >= tf.constant(self.threshold, tf.uint8)
         scale = tf.constant(2**8 / (2**8 - self.threshold), inputs.dtype)
-        return tf.where(kept, inputs * scale, tf.zeros([], inputs.dtype))
+        return inputs * (tf.cast(kept, inputs.dtype) * scale)
 
 
 class ReflectionPadding(keras.layers.Layer):

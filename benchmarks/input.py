@@ -1,0 +1,151 @@
+"""How many batches a second does each source give, and how many does training take?
+
+    python benchmarks/input.py                                                        # about 15 minutes
+    python benchmarks/input.py --rounds=1 --seconds=0.5 --steps=2 --sources=mnist,folder     # a minute or two
+    python benchmarks/input.py --sources=folder --training_rate=2000                  # trains nothing
+
+Each source is drained by itself on one core, to images that are ready for the networks: order, reading and decoding,
+cropping and mirroring as its preset has them. Beside it, in turn, the same preset trains on the source on one core,
+unless --training_rate says how fast. Files are JPEGs, smooth with some noise, made in a temporary folder, and so in the
+page cache. Prints a table and writes results/input_*.json.
+"""
+
+import argparse
+import itertools
+import json
+import shlex
+import struct
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import launching
+import numpy as np
+import record
+from launching import Layout
+
+# What trains on each source, as config settings; DIR is a folder of files made here.
+SOURCES: dict[str, dict[str, Any]] = {
+    "mnist": {"preset": "mnist", "data": "mnist"},
+    "mnist-colours": {"preset": "mnist", "data": "mnist-colours"},
+    "mnist-edges": {"preset": "pix2pix", "data": "mnist-edges", "image_size": "32x32", "batch_size": 16},
+    "mnist-domains": {"preset": "cyclegan", "data": "mnist-domains", "image_size": "32x32", "batch_size": 8},
+    "idx": {"preset": "mnist", "data": "idx:DIR/idx"},
+    "folder": {"preset": "dcgan64", "data": "folder:DIR/folder"},
+    "pairs": {"preset": "pix2pix", "data": "pairs:DIR/pairs"},
+    "unpaired": {"preset": "cyclegan", "data": "unpaired:DIR/unpaired"},
+}
+
+
+def main() -> None:
+    given = _arguments()
+    if given.answer_to:
+        given.answer_to.write_text(json.dumps(drain(shlex.split(given.flags), given.seconds)))
+        return
+    sources = given.sources.split(",")
+    with tempfile.TemporaryDirectory() as directory:
+        _make_files(Path(directory), given.files)
+        flags = {
+            source: [flag.replace("DIR", directory) for flag in launching.as_flags(SOURCES[source])]
+            + shlex.split(given.flags)
+            for source in sources
+        }
+        cases = list(itertools.product(sources, ["drained", *([] if given.training_rate else ["trained"])]))
+        found = launching.in_turn(cases, given.rounds, lambda case: _measure(case[1], flags[case[0]], given))
+    rows = [_row(source, found, given) for source in sources]
+    launching.print_table(["source", "trains", "batches/s", "images/s", "training, images/s", "input over training"], (
+        [row["source"], row["settings"], launching.spread(row["batches_per_second"], ",.1f"),
+         launching.spread(row["images_per_second"], ",.4g"), launching.spread(row["training"], ",.4g"),
+         launching.spread(row["ratios"], ",.1f")] for row in rows
+    ))  # fmt: skip
+    print(record.write("input", vars(given), rows))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = launching.parser(__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--seconds", type=float, default=5.0, help="to drain a source in a round, after as many to warm up"
+    )
+    parser.add_argument("--steps", type=int, default=5, help=f"to train, after {launching.WARM_UP_STEPS} to warm up")
+    parser.add_argument("--files", type=int, default=512, help="of each folder")
+    parser.add_argument("--sources", default=",".join(SOURCES))
+    parser.add_argument("--training_rate", type=float, help="images a second; measured if not given")
+    parser.add_argument("--flags", default="", help="of distgan.train, for all")
+    return parser.parse_args()
+
+
+def _make_files(directory: Path, count: int) -> None:
+    for source, preset in (("folder", "dcgan64"), ("pairs", "pix2pix"), ("unpaired", "cyclegan")):
+        launching.make_data(preset, directory / source, count)
+    (directory / "idx").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (60_000, 28, 28), np.uint8)
+    header = struct.pack(">2xBB3I", 0x08, 3, *pixels.shape)
+    (directory / "idx" / "train-images-idx3-ubyte").write_bytes(header + pixels.tobytes())
+    (directory / "idx" / "t10k-images-idx3-ubyte").write_bytes(header + pixels.tobytes())
+
+
+def _measure(what: str, flags: list[str], given: argparse.Namespace) -> Any:
+    if what == "trained":
+        return launching.train(Layout("single"), flags, given.steps)
+    arguments = [f"--flags={shlex.join(flags)}", f"--seconds={given.seconds}"]
+    return launching.ask(Layout("single"), __file__, *arguments)
+
+
+def drain(flags: list[str], seconds: float) -> tuple[float, float]:
+    """Batches and images a second that a source gives, made ready for the networks as in a step."""
+    import tensorflow as tf
+
+    from distgan.data import pipeline
+    from distgan.data.sources import open_source
+    from distgan.gans import GANS
+    from distgan.replicas.base import Replicas
+    from distgan.replicas.connect import connect
+    from distgan.training import loop
+
+    config = launching.config_of(flags)
+    replicas: Replicas = connect(config)
+    source = open_source(config.data, "train", loop._wanted(config))
+    gan = GANS[config.architecture](config, source.image_shape, list)
+    size, image_phases = config.batch_size, [n for n, shows in enumerate(gan.image_phases) if shows]
+    augment = pipeline.Augmentation(*source.image_shape[:2], config.mirror)
+    resident = {stream: replicas.place(array) for stream, array in source.arrays.items()}
+
+    @replicas.compile
+    def images_of(resident: Any, share: Any, step: tf.Tensor) -> list[Any]:
+        return [
+            pipeline.make_batch(share, resident, number, augment, name=str(number), step=step, size=size).images
+            for number in range(len(image_phases))
+        ]
+
+    batches = replicas.batches(
+        lambda shard: pipeline.make_shares(
+            shard, source, batch_size=size, seed=0, first_position=0, image_phases=len(image_phases)
+        )
+    )
+    for _ in range(2):  # to warm up, and to be timed
+        started, count = time.perf_counter(), 0
+        while time.perf_counter() < started + seconds:
+            images_of(resident, next(batches), tf.constant(count, tf.int64))
+            count += 1
+        taken = time.perf_counter() - started
+    return count / taken, count * size / taken
+
+
+def _row(source: str, found: dict[Any, list[Any]], given: argparse.Namespace) -> dict[str, Any]:
+    batches, images = zip(*found[source, "drained"], strict=True)
+    training = found.get((source, "trained"), [given.training_rate] * given.rounds)
+    settings = SOURCES[source]
+    return {
+        "source": source,
+        "settings": " ".join(str(value) for name, value in settings.items() if name != "data"),
+        "batches_per_second": batches,
+        "images_per_second": images,
+        "training": training,
+        "ratios": [ready / wanted for ready, wanted in zip(images, training, strict=True)],
+    }
+
+
+if __name__ == "__main__":
+    main()
