@@ -15,7 +15,6 @@ the rate that ResNet-50 reaches, and a launch for each kernel. The last table is
 
 import argparse
 import itertools
-import json
 import math
 import statistics
 import sys
@@ -51,7 +50,8 @@ JITTER = 0.3 / 139.4  # of a GPU's step: tf_cnn_benchmarks prints 139.4 images/s
 DOCS = Path(__file__).parent.parent / "docs"
 LEVERS = {
     "launches": "fewer kernels (XLA, one fused Adam)", "batch norms": "--normalization=local",
-    "gradients": "a faster network, fp16 on the wire", "history": "gather the fakes, not sum zeros; --history_size=0",
+    "gradients": "a faster network, --wire_dtype=bfloat16",
+    "history": "gather the fakes, not sum zeros; --history_size=0",
     "stragglers": "steadier nodes", "arithmetic": "a larger batch",
 }  # fmt: skip
 
@@ -204,11 +204,12 @@ def predict_here(given: argparse.Namespace) -> list[dict[str, Any]]:
     not talk (rows of backend "apart", of all their images a second); more processes than cores take turns. A fixed cost
     of a step is known where one process was measured with two batch sizes or more.
     """
-    scaling = _newest("scaling")
+    scaling = record.newest("scaling")
     if scaling is None:
         print("No results/scaling_*.json: run benchmarks/scaling.py first.", file=sys.stderr)
         return []
-    rows, cores = scaling["measured"], int(scaling["hardware"].split()[-2])
+    rows = [row for row in scaling["measured"] if not row.get("flags")]
+    cores = int(scaling["hardware"].split()[-2])
     single = [row for row in rows if row["backend"] == "single"]
     apart = {row["replicas"]: row["median_images_per_second"] for row in rows if row["backend"] == "apart"}
     batches, rates = zip(*((row["batch"], row["median_images_per_second"]) for row in single), strict=True)
@@ -243,9 +244,9 @@ def fabric_here(given: argparse.Namespace, count: int) -> tuple[Fabric, str]:
     Latency and bandwidth are those between the smallest and the largest all-reduce measured of that many processes,
     else of two. Half of the latency is the agreement that the all-reduce begins with.
     """
-    result = _newest("allreduce")
+    result = record.newest("allreduce")
     rows = [row for row in result["measured"] if (row["library"], row["wire_dtype"]) == ("horovod", "float32")
-            ] if result else []  # fmt: skip
+            and not row.get("flags") and row.get("cycle_ms") is None] if result else []  # fmt: skip
     processes = count if any(row["processes"] == count for row in rows) else 2
     seconds = {row["bytes"]: statistics.median(row["seconds"]) for row in rows if row["processes"] == processes}
     latency, bytes_per_second, source = given.latency_seconds, given.bytes_per_second, "not measured: flags"
@@ -256,11 +257,6 @@ def fabric_here(given: argparse.Namespace, count: int) -> tuple[Fabric, str]:
     hops = 2 * (processes - 1)
     link = plain_link(bytes_per_second * hops / processes, latency / 2 / hops)
     return Fabric("here", count, link, link, algorithms=("ring",)), source
-
-
-def _newest(what: str) -> dict[str, Any] | None:
-    paths = sorted(record.RESULTS.glob(f"{what}_*.json"), key=lambda path: path.stem[-10:])
-    return json.loads(paths[-1].read_text()) if paths else None
 
 
 def workload(preset: str, given: argparse.Namespace) -> Workload:

@@ -51,3 +51,9 @@ def write(what: str, config: dict[str, Any], measured: Any) -> Path:
     RESULTS.mkdir(exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n")
     return path
+
+
+def newest(what: str) -> dict[str, Any] | None:
+    """The newest results of a benchmark, or None."""
+    paths = sorted(RESULTS.glob(f"{what}_*.json"), key=lambda path: path.stem[-10:])
+    return json.loads(paths[-1].read_text()) if paths else None

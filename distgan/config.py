@@ -190,7 +190,7 @@ class Config:
         may_change=True,
     )
     convolutions: str = option(
-        "auto", "auto computes some by Fourier transforms on a CPU, direct none; they differ in rounding.",
+        "auto", "auto computes some by Fourier transforms on a CPU, if replicas have equal shares; direct does not.",
         choices=("auto", "direct"), may_change=True,
     )  # fmt: skip
     jit_compile: bool = option(
@@ -286,17 +286,17 @@ class Config:
 
     def check_compiles(self, num_replicas: int) -> None:
         """Raise `UserError` where `--jit_compile` would have to compile communication between replicas."""
-        if not self.jit_compile or num_replicas == 1:
+        if not self.jit_compile:
             return
-        if self.normalization in ("sync", "local"):
+        if num_replicas > 1 and self.normalization in ("sync", "local"):
             raise UserError(
                 f"--jit_compile is refused on {num_replicas} replicas with --normalization={self.normalization}, whose "
                 "sums XLA can't make: leave it out, or give --normalization=none."
             )
         if self.history_size:
             raise UserError(
-                f"--jit_compile is refused on {num_replicas} replicas with --history_size={self.history_size}, as "
-                "replicas share the history: leave it out, or give --history_size=0."
+                f"--jit_compile is refused with --history_size={self.history_size}, which XLA can't compile: leave it "
+                "out, or give --history_size=0."
             )
 
     @property

@@ -15,6 +15,7 @@ from distgan.data.pipeline import to_images
 from distgan.errors import UserError
 from distgan.gans import GANS
 from distgan.gans.base import GAN
+from distgan.nets import convolutions
 from distgan.replicas.connect import connect
 from distgan.training import loop, precision
 from distgan.training.run_directory import read_checkpoint
@@ -93,7 +94,7 @@ def load(run_dir: str | Path) -> Run:
     arrays, manifest, _ = read_checkpoint(directory)
     config = load_config(directory / "config.json")
     image_shape = tuple(manifest["image_shape"])
-    with precision.policy(manifest["precision"]):
+    with precision.policy(manifest["precision"]), convolutions.way(config.convolutions):
         gan = GANS[config.architecture](config, image_shape, list)
     assign(network_variables(gan), arrays)
     return Run(config, gan, manifest["step"], image_shape)

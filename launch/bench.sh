@@ -1,7 +1,26 @@
 #!/usr/bin/env bash
-# Sets up and measures images per second by number of processes and backend.
+# Sets up, runs a short form of every benchmark, and redraws the pictures of benchmarks/README.md.
+# With arguments, only the benchmark that they name: launch/bench.sh scaling --rounds=5.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 launch/setup.sh
 export PATH=$PWD/.venv/bin:$PATH
-exec python benchmarks/scaling.py "$@"
+
+bench() {
+  echo "== $1"
+  python "benchmarks/$1.py" "${@:2}"
+}
+
+if (($#)); then
+  bench "$@"
+else
+  bench throughput --rounds=1 --blocks=2 --steps=3 --batch_sizes=16,256 --layouts=single:1 --precisions=float32
+  bench scaling --rounds=1 --steps=8 --backends=horovod --flags=
+  bench allreduce --rounds=1 --repetitions=5 --sizes=4096,1048576 --libraries=socket,horovod --cycles_ms= --fusions_mib=
+  bench input --rounds=1 --seconds=0.5 --steps=2 --sources=mnist,folder
+  bench startup --rounds=1 --layouts=single:1
+  bench memory --cases=mnist,mlp --growth_steps=200
+  bench peers --rounds=1 --steps=8
+  bench project
+  python benchmarks/plots.py
+fi

@@ -69,8 +69,9 @@ def float32_run(replicas: Replicas, output: Path) -> dict[str, Any]:
 
 
 def rounded_run(replicas: Replicas, output: Path) -> dict[str, Any]:
-    """A small net, whose gradients travel as bfloat16; replicas must stay equal to be saved."""
-    config = Config(**SMALL, wire_dtype="bfloat16", run_dir=str(output / "rounded"))
+    """A small net in float64, whose gradients travel as bfloat16; replicas must stay equal to be saved."""
+    rounded = {"precision": "float64", "wire_dtype": "bfloat16", "run_dir": str(output / "rounded")}
+    config = Config(**SMALL | rounded)
     loop.train(config, replicas, io.StringIO())
     return {}
 

@@ -1,7 +1,10 @@
 """Convolutions by other means are the same convolutions."""
 
+import functools
 import itertools
+from collections.abc import Callable
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -15,19 +18,24 @@ from distgan.training import precision
 LAYERS = (Convolution, TransposedConvolution)
 
 
-def _results(layer_class: type, way: str, images: tf.Tensor, kernel_size: object, stride: int) -> list[np.ndarray]:
+def _results(make: Callable[..., keras.Layer], way: str, images: tf.Tensor) -> list[np.ndarray]:
     """A layer's outputs, and the gradients of their weighted sum by the images and the variables."""
     with convolutions.way(way):
-        layer = layer_class(
-            5, kernel_size, stride, padding="same", dtype=images.dtype.name,
-            kernel_initializer=_normal, bias_initializer=_normal,
+        layer = make(
+            padding="same", dtype=images.dtype.name, kernel_initializer=_normal, bias_initializer=_normal,
         )  # fmt: skip
-    with tf.GradientTape() as tape:
-        tape.watch(images)
-        outputs = layer(images)
-        weights = tf.sin(tf.cast(tf.range(tf.size(outputs)), outputs.dtype))
-        loss = tf.reduce_sum(weights * tf.reshape(outputs, [-1]))
-    return [outputs.numpy(), *(part.numpy() for part in tape.gradient(loss, [images, layer.kernel.value, layer.bias]))]
+    layer.build(images.shape)
+
+    @tf.function
+    def compute(images: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            outputs = layer(images)
+            weights = tf.sin(tf.cast(tf.range(tf.size(outputs)), outputs.dtype))
+            loss = tf.reduce_sum(weights * tf.reshape(outputs, [-1]))
+        return [outputs, *tape.gradient(loss, [images, layer.kernel.value, layer.bias.value])]
+
+    return [part.numpy() for part in compute(images)]
 
 
 def _normal(shape: tuple[int, ...], dtype: str = "float64") -> tf.Tensor:
@@ -36,14 +44,16 @@ def _normal(shape: tuple[int, ...], dtype: str = "float64") -> tf.Tensor:
 
 @pytest.mark.parametrize("worth_it", [0.0, 1e9], ids=["by phases", "by Fourier transforms"])
 @pytest.mark.parametrize("layer_class", LAYERS)
-@pytest.mark.parametrize("kernel_size", [2, 3, 4, 5, (3, 5), (5, 4)])
+@pytest.mark.parametrize("kernel_size", [2, 5, (3, 4)])
+@pytest.mark.parametrize("filters", [3, 6])
 def test_outputs_and_gradients_are_those_of_keras(
-    monkeypatch: pytest.MonkeyPatch, worth_it: float, layer_class: type, kernel_size: object
+    monkeypatch: pytest.MonkeyPatch, worth_it: float, layer_class: type, kernel_size: object, filters: int
 ) -> None:
     monkeypatch.setattr(convolutions, "_WORTH_IT", worth_it)
-    for (height, width), channels, stride in itertools.product([(4, 6), (10, 8), (7, 7)], [1, 6], [1, 2]):
-        images = _normal((3, height, width, channels))
-        ours, theirs = (_results(layer_class, way, images, kernel_size, stride) for way in convolutions.WAYS)
+    for shape, stride in itertools.product([(4, 6, 1), (9, 6, 6)], [1, 2, 3]):
+        images = _normal((3, *shape))
+        make = functools.partial(layer_class, filters, kernel_size, stride)
+        ours, theirs = (_results(make, way, images) for way in convolutions.WAYS)
         for our, their in zip(ours, theirs, strict=True):
             assert our.shape == their.shape
             np.testing.assert_allclose(our, their, rtol=0, atol=1e-10)
@@ -55,10 +65,11 @@ def test_in_float32_the_fourier_transform_is_as_exact_as_the_sum(
 ) -> None:
     monkeypatch.setattr(convolutions, "_WORTH_IT", 1e9)
     images = _normal((8, 8, 8, 64))
-    exact = _results(layer_class, "direct", images, 5, 2)
+    make = functools.partial(layer_class, 5, 5, 2)
+    exact = _results(make, "direct", images)
     errors = {
         way: [np.std(part - right) / np.std(right) for part, right in zip(
-            _results(layer_class, way, tf.cast(images, tf.float32), 5, 2), exact, strict=True)]
+            _results(make, way, tf.cast(images, tf.float32)), exact, strict=True)]
         for way in convolutions.WAYS
     }  # fmt: skip
     assert max(errors["auto"]) < 2e-6 > max(errors["direct"])

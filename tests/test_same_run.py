@@ -90,7 +90,7 @@ def test_float32_weights_differ_by_little_of_the_way_they_went(seen: Seen, singl
 def test_gradients_rounded_on_the_wire_lead_to_nearly_the_same_weights(seen: Seen, single: Seen) -> None:
     parts = _moved(seen.state("rounded", 20), single.state("rounded", 20), Config(filters=4, noise_size=10))
     print(f"{seen.layout}: rounded on the wire, |difference| / |movement| {parts}")
-    assert 1e-5 < max(parts.values()) <= ROUNDED
+    assert 1e-6 < max(parts.values()) <= ROUNDED  # unrounded, 1e-12
 
 
 def test_late_processes_do_not_change_a_bit(seen: Seen) -> None:

@@ -92,7 +92,7 @@ def test_a_second_set_up_takes_no_time():
 @pytest.mark.skipif(not SOURCE_RELEASE.exists(), reason=f"{SOURCE_RELEASE} is not there")
 def test_our_patches_fit_the_source_release(tmp_path):
     run("tar", "--extract", "--file", SOURCE_RELEASE, cwd=tmp_path)
-    assert len(PATCHES) == 3
+    assert len(PATCHES) == 4
     for patch in PATCHES:
         assert not patch.read_text().startswith("---"), f"{patch.name} says no reason"
         applied = run("git", "apply", "--verbose", patch, cwd=tmp_path / "horovod-0.28.1")
@@ -102,8 +102,10 @@ def test_our_patches_fit_the_source_release(tmp_path):
 @pytest.mark.skipif(not importlib.util.find_spec("horovod"), reason="Horovod is not installed")
 def test_horovod_was_built_for_this_tensorflow_with_gloo():
     import horovod.tensorflow as hvd
+    from horovod.common import util  # what horovodrun asks
 
     assert hvd.gloo_built()
+    assert (util.gloo_built(), util.mpi_built()) == (hvd.gloo_built(), hvd.mpi_built())
 
 
 @pytest.mark.slow

@@ -1,8 +1,10 @@
 """The parts of training that need one process only."""
 
+import io
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,8 +17,9 @@ import distgan
 from distgan.config import Config
 from distgan.errors import UserError
 from distgan.gans import losses
+from distgan.replicas.base import Replicas
 from distgan.replicas.hvd import BUCKET_BYTES, _buckets
-from distgan.training import checkpoint, precision
+from distgan.training import checkpoint, loop, precision
 from distgan.training.clock import Clock
 
 
@@ -196,24 +199,46 @@ def test_a_new_run_s_average_starts_from_the_other_s_or_from_its_weights(tmp_pat
     assert np.allclose(small_runs.state(tmp_path / "again", 1)["average/generator/project/kernel"], kernel)
 
 
-def test_a_compiled_run_is_the_same_run(tmp_path: Path) -> None:
+# In float32, Adam turns a rounding error in a gradient near zero into a move of the learning rate.
+@pytest.mark.parametrize(("number_format", "difference"), [("float64", 1e-8), ("float32", 2 * 4 * 1e-4)])
+def test_a_compiled_run_is_the_same_run(tmp_path: Path, number_format: str, difference: float) -> None:
     states = []
     for name in ("plain", "compiled"):
-        small_runs.train(tmp_path / name, precision="float64", steps=4, jit_compile=name == "compiled")
+        small_runs.train(tmp_path / name, precision=number_format, steps=4, jit_compile=name == "compiled")
         states.append(small_runs.state(tmp_path / name, 4))
     plain, compiled = states
-    assert max(np.abs(plain[name] - compiled[name]).max() for name in plain) < 1e-8
+    assert max(np.abs(plain[name] - compiled[name]).max() for name in plain) < difference
 
 
-@pytest.mark.parametrize(
-    ("settings", "advice"),
-    [({}, "--normalization=none"), ({"preset": "cyclegan", "data": "unpaired:x"}, "--history_size=0")],
-)
-def test_communication_is_not_compiled(settings: dict[str, str], advice: str) -> None:
-    config = Config(**settings, jit_compile=True)
-    config.check_compiles(1)
-    with pytest.raises(UserError, match=advice):
-        config.check_compiles(2)
+def test_communication_and_a_history_are_not_compiled() -> None:
+    Config(jit_compile=True).check_compiles(1)
+    with pytest.raises(UserError, match="--normalization=none"):
+        Config(jit_compile=True).check_compiles(2)
+    with pytest.raises(UserError, match="--history_size=0"):
+        Config(preset="cyclegan", data="unpaired:x", jit_compile=True).check_compiles(1)
+
+
+class _Looking(Replicas):
+    """The one replica, that looks at what its step is made of."""
+
+    def compile(self, step: Any) -> Any:
+        def looked_at(*arguments: Any) -> Any:
+            results = step(*arguments)
+            self.kinds = {operation.type for operation in tf.compat.v1.get_default_graph().get_operations()}
+            return results
+
+        return tf.function(looked_at)
+
+
+@pytest.mark.parametrize("accumulate_steps", [1, 2])
+def test_the_recipe_s_step_takes_the_fast_ways_of_a_cpu(tmp_path: Path, accumulate_steps: int) -> None:
+    norm = {"normalization": "none"} if accumulate_steps > 1 else {}
+    replicas = _Looking()
+    config = Config(batch_size=16, steps=1, precision="float32", accumulate_steps=accumulate_steps, **norm,
+                    run_dir=str(tmp_path))  # fmt: skip
+    loop.train(config, replicas, io.StringIO())
+    assert {"BatchMatMulV2", "ResourceApplyAdam"} <= replicas.kinds
+    assert not {"Conv2DBackpropInput", "FusedBatchNormV3" if norm else "SelectV2"} & replicas.kinds
 
 
 def test_adam_is_keras_s() -> None:

@@ -133,5 +133,12 @@ def part_of(share: Share, parts: int, part: Any) -> Share:
     """One of `parts` parts of a share, for gradient accumulation."""
     if parts == 1:
         return share
-    first, count = order.fair_range(tf.size(share["rows"]), parts, part)
-    return tf.nest.map_structure(lambda values: values[first : first + count], share)
+    rows = share["rows"]
+    first, count = order.fair_range(tf.size(rows), parts, part)
+    even = rows.shape[0] is not None and rows.shape[0] % parts == 0
+    static = rows.shape[0] // parts if even else None  # where it can be known, layers may count on it
+
+    def cut(values: tf.Tensor) -> tf.Tensor:
+        return tf.ensure_shape(values[first : first + count], [static, *values.shape[1:]])
+
+    return tf.nest.map_structure(cut, share)

@@ -1,7 +1,8 @@
 """Convolutions as Keras computes them, or where a processor does better by other means, by those.
 
 TensorFlow's own are slow on a CPU in two cases of GANs' layers, and both are made of other operations here. All of that
-is switched off by `way("direct")`, in other precisions than float32 and float64, and where there is a GPU.
+is switched off by `way("direct")`, outside compiled functions, in other precisions than float32 and float64, and where
+there is a GPU. The transforms need a batch whose size is known when the step is compiled, as equal shares have.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ import tensorflow as tf
 
 WAYS = ("auto", "direct")
 _WORTH_IT = 0.6  # of the multiplications: these are slower ones, as more memory is moved
+_LARGEST_AREA = 1024  # pixels of the small image: a transform is a matrix of its square, or more
 _FEW_CHANNELS = 4  # of images
 
 _way = WAYS[0]
@@ -44,7 +46,7 @@ class Convolution(keras.layers.Conv2D):
         """The convolution itself, without bias and activation."""
         geometry = _Geometry.of(self, inputs.shape, divided_by=self.strides[0])
         kernel = tf.convert_to_tensor(kernel)
-        if self._way == "direct" or geometry is None or not _on_cpu(inputs):
+        if self._way == "direct" or geometry is None or not _is_slow(inputs.dtype):
             return super().convolution_op(inputs, kernel)
         if geometry.suits_fourier(inputs.shape[0], *kernel.shape[2:]):
             return _fourier(inputs, geometry.weights(kernel), geometry, adjoint=False)
@@ -64,7 +66,7 @@ class TransposedConvolution(keras.layers.Conv2DTranspose):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Convolve, add the bias and activate."""
         geometry = _Geometry.of(self, inputs.shape, divided_by=1)
-        if self._way == "direct" or geometry is None or not _on_cpu(inputs):
+        if self._way == "direct" or geometry is None or not _is_slow(inputs.dtype):
             return super().call(inputs)
         kernel = tf.convert_to_tensor(self.kernel)
         if geometry.suits_fourier(inputs.shape[0], *kernel.shape[2:]):
@@ -77,11 +79,13 @@ class TransposedConvolution(keras.layers.Conv2DTranspose):
         return outputs if self.activation is None else self.activation(outputs)
 
 
-def _on_cpu(inputs: Any) -> bool:
-    """Whether these are tensors to compute with, in a data type that is no faster in convolutions than elsewhere."""
-    return (
-        tf.is_tensor(inputs) and inputs.dtype in (tf.float32, tf.float64) and not tf.config.list_logical_devices("GPU")
-    )
+def _is_slow(dtype: tf.DType) -> bool:
+    """Whether TensorFlow's own convolutions in a data type are: where this process has no GPU.
+
+    Outside a compiled function they are fast enough, and an image is then the same in a batch of any size.
+    """
+    traced = not tf.executing_eagerly()
+    return traced and dtype in (tf.float32, tf.float64) and not tf.config.list_logical_devices("GPU")
 
 
 class _Geometry(NamedTuple):
@@ -98,18 +102,17 @@ class _Geometry(NamedTuple):
     def of(cls, layer: Any, shape: Any, divided_by: int) -> Self | None:
         """That of a layer, where the images that go in have a shape; None if it does not fit phases."""
         height, width = shape[1:3]
-        stride, *others = {*layer.strides}
-        if others or layer.padding != "same" or layer.dilation_rate != (1, 1) or getattr(layer, "groups", 1) != 1:
-            return None
-        if None in (height, width) or height % divided_by or width % divided_by or min(layer.kernel_size) < stride:
+        stride = layer.strides[0]
+        fits = layer.padding == "same" and min(layer.kernel_size) >= stride
+        if not fits or None in (height, width) or height % divided_by or width % divided_by:
             return None
         return cls((height // divided_by, width // divided_by), tuple(layer.kernel_size), stride)
 
     def suits_fourier(self, batch: int | None, channels: int, filters: int) -> bool:
         """Whether transforming a batch of a known size and its weights, and back, saves enough multiplications."""
-        if batch is None:
-            return False
         area, phases = math.prod(self.small), self.stride**2 * channels
+        if batch is None or area > _LARGEST_AREA:
+            return False
         products = math.prod(
             size + max(-low, taps - 1 + low)
             for size, low, taps in zip(self.small, self.low, self.taps, strict=True)

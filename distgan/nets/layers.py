@@ -22,7 +22,7 @@ class Dropout(keras.layers.Layer):
         """Zero each element with probability `rate`, to 1 part in 256."""
         super().__init__(**kwargs)
         self._register_call_context_args("draws")
-        self.threshold = min(max(round(rate * 2**8), rate > 0), 2**8 - 1)
+        self.threshold = min(max(round(rate * 2**8), int(rate > 0)), 2**8 - 1)
 
     def call(self, inputs: tf.Tensor, draws: Draws | None = None, training: bool = False) -> tf.Tensor:
         """Drop elements of `[batch, ...]`. Raises `ValueError` in training without `draws`."""

@@ -76,10 +76,15 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return outputs
 
 
+def _is_fused(rows: tf.Tensor) -> bool:
+    """Whether to use TensorFlow's fused kernels: not those of GPUs, which refuse many rows, and `--deterministic`."""
+    return rows.dtype == tf.float32 and not tf.config.list_logical_devices("GPU")
+
+
 def _sums(rows: tf.Tensor) -> tf.Tensor:
     """Sums of x and of x^2 by channel, and how many there were: `[2 * channels + 1]`."""
     count = tf.cast(tf.shape(rows)[:1], rows.dtype)
-    if rows.dtype == tf.float32:  # by the one kernel that reads them once; it gives the unbiased variance
+    if _is_fused(rows):  # measured to be the quickest, though it normalises too; it gives the unbiased variance
         ones, none = tf.ones([rows.shape[-1]]), tf.zeros([0])
         _, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=rows, scale=ones, offset=ones, mean=none, variance=none, is_training=True
@@ -99,7 +104,7 @@ def _moments(summed: tf.Tensor) -> _Moments:
 def _fixed(rows: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, moments: _Moments, epsilon: float) -> tf.Tensor:
     """Rows normalised by statistics that are given."""
     mean, variance = moments
-    if rows.dtype == tf.float32:
+    if _is_fused(rows):
         return tf.raw_ops.FusedBatchNormV3(
             x=rows, scale=gamma, offset=beta, mean=mean, variance=variance, epsilon=epsilon, is_training=False
         ).y
@@ -111,7 +116,7 @@ def _fixed_gradients(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Gradients of `_fixed` by the rows, gamma and beta."""
     mean, variance = moments
-    if rows.dtype == tf.float32:
+    if _is_fused(rows):
         gradients = tf.raw_ops.FusedBatchNormGradV3(
             y_backprop=upstream, x=rows, scale=gamma, reserve_space_1=mean, reserve_space_2=variance,
             reserve_space_3=variance, epsilon=epsilon, is_training=False,

@@ -54,6 +54,8 @@ class HorovodReplicas(Replicas):
     def sum_in_step(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         """Sum tensors over all ranks by one grouped all-reduce a data type and bucket; differentiable."""
         summed: list[Any] = list(tensors)
+        if self.size == 1:
+            return summed
         for bucket in _buckets(tensors):
             results = self._summed(f"sum.{next(self._names)}", [tensors[number] for number in bucket])
             for number, result in zip(bucket, results, strict=True):
@@ -63,8 +65,11 @@ class HorovodReplicas(Replicas):
     def sum_rounded(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         """Sum tensors over all ranks, sent as bfloat16: each rank sums a part of them in float32 and gives it to all.
 
-        Horovod refuses bfloat16, so its bits travel as integers; and none of these operations does arithmetic.
+        Horovod refuses bfloat16, so its bits travel as integers; and none of these operations does arithmetic. They
+        wait for the last of the tensors: above 32 MB nothing overlaps with the backward pass.
         """
+        if self.size == 1:
+            return tensors
         name, sizes = f"rounded.{next(self._names)}", [tensor.shape.num_elements() for tensor in tensors]
         values = tf.concat([tf.reshape(tf.cast(tensor, tf.bfloat16), [-1]) for tensor in tensors], 0)
         words = tf.bitcast(tf.pad(values, [(0, -sum(sizes) % self.size)]), tf.int16)

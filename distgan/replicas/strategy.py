@@ -65,7 +65,7 @@ class StrategyReplicas(Replicas):
     def sum_in_step(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         """Sum tensors over all replicas, by one all-reduce a data type; differentiable."""
         context = tf.distribute.get_replica_context()
-        if context is None:  # while Keras builds a layer
+        if context is None or self.num_replicas == 1:  # None while Keras builds a layer
             return tensors
         summed = list(tensors)
         for dtype in {tensor.dtype: None for tensor in tensors}:
@@ -77,6 +77,8 @@ class StrategyReplicas(Replicas):
 
     def sum_rounded(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         """Sum tensors over all replicas as bfloat16, in which each sum is rounded too."""
+        if self.num_replicas == 1:
+            return tensors
         summed = self.sum_in_step([tf.cast(tensor, tf.bfloat16) for tensor in tensors])
         return [tf.cast(total, tensor.dtype) for total, tensor in zip(summed, tensors, strict=True)]
 

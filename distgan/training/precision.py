@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -12,17 +11,14 @@ import tensorflow as tf
 class _Adam(keras.optimizers.Adam):
     """Keras's Adam, whose update is TensorFlow's one kernel for it and not a dozen that pass over memory."""
 
-    def update_step(self, gradient: tf.Tensor, variable: Any, learning_rate: tf.Tensor) -> None:
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         """Move one variable; called for each copy of it."""
         index = self._get_variable_index(variable)
-        moved, momentum, velocity = (
-            held.value.handle if isinstance(held, keras.Variable) else held.handle
-            for held in (variable, self._momentums[index], self._velocities[index])
-        )
         settings = self.iterations.value + 1, self.beta_1, self.beta_2, learning_rate, self.epsilon
         step, beta_1, beta_2, rate, epsilon = (tf.cast(setting, gradient.dtype) for setting in settings)
         tf.raw_ops.ResourceApplyAdam(
-            var=moved, m=momentum, v=velocity, beta1_power=beta_1**step, beta2_power=beta_2**step,
+            var=variable.handle, m=self._momentums[index].value.handle, v=self._velocities[index].value.handle,
+            beta1_power=beta_1**step, beta2_power=beta_2**step,
             lr=rate, beta1=beta_1, beta2=beta_2, epsilon=epsilon, grad=gradient,
         )  # fmt: skip
 

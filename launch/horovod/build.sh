@@ -18,6 +18,8 @@ main() {
   cd "$work/$release"
   apply "$patches"/1-*.patch
   apply "$patches"/2-*.patch
+  apply "$patches"/4-*.patch
+  echo "GLOO, MPI = True, $([[ $options == *mpi* ]] && echo True || echo False)" >horovod/common/built_with.py
   configure
   "$python" -m pip wheel --verbose --no-deps --no-build-isolation --wheel-dir "$work/wheel" .
   try "$work"/wheel/*.whl

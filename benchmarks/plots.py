@@ -1,0 +1,72 @@
+"""Draw the newest results of this machine: docs/peers.png and docs/scaling.png.
+
+    python benchmarks/plots.py
+
+A bar is the median of the rounds, its whisker their range. A benchmark without results is left out.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import record
+
+mpl.use("Agg")
+
+from matplotlib import pyplot
+
+DOCS = Path(__file__).parent.parent / "docs"
+OURS, OTHERS, BOUND = "#2a6fbb", "#b8bec7", "#e0a458"
+
+
+def main() -> None:
+    for what, bars in (("peers", peers), ("scaling", scaling)):
+        result = record.newest(what)
+        if result:
+            draw(what, *bars(result["measured"]), hardware=result["hardware"])
+            print(DOCS / f"{what}.png")
+
+
+def peers(measured: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
+    """A bar a program, ours first."""
+    bars = []
+    for row in measured["programs"]:
+        processes = "1 process" if row["processes"] == 1 else f"{row['processes']} processes"
+        name = row["name"].replace("_", " ")
+        local = ", local batch norm" if row["name"] == "distgan" and row["batch_norm"] != "global batch" else ""
+        bars.append({"label": f"{name}, {row['precision']}, {processes}{local}", "rates": row["images_per_second"],
+                     "colour": OURS if row["name"] == "distgan" else OTHERS})  # fmt: skip
+    return "the mnist recipe, batch 256, on two cores", bars
+
+
+def scaling(measured: list[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
+    """A bar a layout; processes that do not talk to each other are the bound."""
+    bars = []
+    for row in measured:
+        kind = "" if row["scaling"] == "-" else f"{row['scaling']}, "
+        flags = f", {row['flags']}" if row["flags"] else ""
+        bars.append({"label": f"{row['backend']} {row['replicas']}, {kind}batch {row['batch']}{flags}",
+                     "rates": row["images_per_second"],
+                     "colour": BOUND if row["backend"] == "apart" else OURS})  # fmt: skip
+    return "the mnist recipe, one core a process; 'apart': processes that do not talk", bars
+
+
+def draw(what: str, title: str, bars: list[dict[str, Any]], hardware: str) -> None:
+    """Horizontal bars of images a second, with the medians written at their ends."""
+    figure, axes = pyplot.subplots(figsize=(9, 0.9 + 0.36 * len(bars)), layout="constrained")
+    for place, bar in enumerate(bars):
+        low, middle, high = min(bar["rates"]), sorted(bar["rates"])[len(bar["rates"]) // 2], max(bar["rates"])
+        axes.barh(place, middle, color=bar["colour"], height=0.7)
+        axes.errorbar(middle, place, xerr=[[middle - low], [high - middle]], color="#333333", capsize=2, linewidth=1)
+        axes.annotate(f"{middle:.0f}", (high, place), (5, 0), textcoords="offset points", va="center")
+    axes.set_yticks(range(len(bars)), [bar["label"] for bar in bars])
+    axes.invert_yaxis()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel(f"images a second; {hardware}")
+    axes.set_title(f"{title}", loc="left", fontsize=11)
+    figure.savefig(DOCS / f"{what}.png", dpi=120)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    main()
