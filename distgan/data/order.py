@@ -57,22 +57,21 @@ class Draws:
 
         Made in float64, as logarithms and cosines in float32 have other last bits on another device, or in another row.
         """
-        first, second = tf.unstack(tf.cast(self._fractions((*shape, 2)), tf.float64), axis=-1)
+        first, second = tf.unstack(tf.cast(self.uniform((*shape, 2)), tf.float64), axis=-1)
         return tf.cast(tf.sqrt(-2 * tf.math.log1p(-first)) * tf.cos(2 * math.pi * second), tf.float32)
 
     def uniform(self, shape: tuple[int, ...]) -> tf.Tensor:
-        """Numbers uniform in [0, 1), float32 `[count, *shape]`."""
-        return self._fractions(shape)
+        """Numbers uniform in [0, 1), float32 `[count, *shape]`.
+
+        Made of words, as XLA and TensorFlow make other fractions of one key.
+        """
+        return tf.cast(tf.bitwise.right_shift(self._words(shape), tf.constant(8, tf.uint32)), tf.float32) * 2.0**-24
 
     def bytes(self, shape: tuple[int, ...]) -> tf.Tensor:
         """Random bytes, uint8 `[count, *shape]`: a quarter of the cost of `uniform`, for masks."""
         size = math.prod(shape)
         words = self._words((-(-size // 4),))
         return tf.reshape(tf.reshape(tf.bitcast(words, tf.uint8), [-1, 4 * words.shape[1]])[:, :size], [-1, *shape])
-
-    def _fractions(self, shape: tuple[int, ...]) -> tf.Tensor:
-        """Of words, as XLA and TensorFlow make other fractions of one key."""
-        return tf.cast(tf.bitwise.right_shift(self._words(shape), tf.constant(8, tf.uint32)), tf.float32) * 2.0**-24
 
     def _words(self, shape: tuple[int, ...]) -> tf.Tensor:
         """Random words, uint32 `[count, *shape]`."""

@@ -51,7 +51,7 @@ class Convolution(keras.layers.Conv2D):
         if geometry.suits_fourier(inputs.shape[0], *kernel.shape[2:]):
             return _fourier(inputs, geometry.weights(kernel), geometry, adjoint=False)
         if inputs.shape[-1] <= _FEW_CHANNELS:
-            return _of_few_channels(inputs, kernel, geometry)
+            return _of_few_channels(inputs, kernel, geometry, adjoint=False)
         return super().convolution_op(inputs, kernel)
 
 
@@ -72,7 +72,7 @@ class TransposedConvolution(keras.layers.Conv2DTranspose):
         if geometry.suits_fourier(inputs.shape[0], *kernel.shape[2:]):
             outputs = _fourier(inputs, geometry.weights(kernel), geometry, adjoint=True)
         elif self.filters <= _FEW_CHANNELS:
-            outputs = _to_few_channels(inputs, kernel, geometry)
+            outputs = _of_few_channels(inputs, kernel, geometry, adjoint=True)
         else:
             return super().call(inputs)
         outputs = outputs + self.bias if self.use_bias else outputs
@@ -213,30 +213,23 @@ def _of_pixels(pixels: tf.Tensor, small: tuple[int, int], stride: int) -> tf.Ten
     return tf.reshape(tf.transpose(rows, [2, 0, 3, 1, 4]), [-1, stride * height, stride * width, channels])
 
 
-def _to_few_channels(small: tf.Tensor, kernel: tf.Tensor, geometry: _Geometry) -> tf.Tensor:
-    """A transposed convolution, as one that is not over phases: TensorFlow's fills few lanes of the processor."""
+def _of_few_channels(images: tf.Tensor, kernel: tf.Tensor, geometry: _Geometry, *, adjoint: bool) -> tf.Tensor:
+    """A convolution of large images of few channels; or, as the adjoint, a transposed one to them.
+
+    The transposed one is made as one over phases that is not, as TensorFlow's fills few lanes of the processor. Each is
+    the other's gradient.
+    """
+    forward, backward = (_over_phases, _forward) if adjoint else (_forward, _over_phases)
 
     @tf.custom_gradient
-    def compute(small: tf.Tensor, kernel: tf.Tensor) -> Any:
+    def compute(images: tf.Tensor, kernel: tf.Tensor) -> Any:
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return _forward(upstream, kernel, geometry), _of_kernel(upstream, small, kernel, geometry)
+            large, small = (upstream, images) if adjoint else (images, upstream)
+            return backward(upstream, kernel, geometry), _of_kernel(large, small, kernel, geometry)
 
-        return _over_phases(small, kernel, geometry), gradient
+        return forward(images, kernel, geometry), gradient
 
-    return compute(small, kernel)
-
-
-def _of_few_channels(large: tf.Tensor, kernel: tf.Tensor, geometry: _Geometry) -> tf.Tensor:
-    """A convolution, whose gradient by the image is that transposed one."""
-
-    @tf.custom_gradient
-    def compute(large: tf.Tensor, kernel: tf.Tensor) -> Any:
-        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return _over_phases(upstream, kernel, geometry), _of_kernel(large, upstream, kernel, geometry)
-
-        return _forward(large, kernel, geometry), gradient
-
-    return compute(large, kernel)
+    return compute(images, kernel)
 
 
 def _forward(large: tf.Tensor, kernel: tf.Tensor, geometry: _Geometry) -> tf.Tensor:
