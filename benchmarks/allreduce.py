@@ -7,7 +7,8 @@
 Gradients of so many bytes in all, in --tensors equal parts, are summed by distgan's own way through the library, in a
 compiled function, as in a step. Each library, each of Horovod's cycle times and fusion buffers (the others as they are)
 and each --flags runs in fresh processes, one core each, all in turn, round after round; an all-reduce of a size is
-repeated in each. Horovod as it is comes last.
+repeated in each. With a cycle time, Horovod's thread runs by the clock; distgan has it wait for work. Horovod as
+distgan has it comes last.
 
 The bound is "socket": the 2 (n - 1) / n of the bytes that each of n processes must send in any all-reduce of which each
 process has its part, sent around a ring of bare TCP sockets, with nothing agreed on and nothing added. Bandwidth is
@@ -67,7 +68,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tensors", type=int, default=16, help="that the bytes are dealt to")
     parser.add_argument("--counts", default="2", help="numbers of processes")
     parser.add_argument("--libraries", default="socket,mirrored,multiworker,horovod")
-    parser.add_argument("--cycles_ms", default="0.1,5", help="Horovod's cycle times to compare with its own, 1 ms")
+    parser.add_argument("--cycles_ms", default="0.1,1,5", help="cycles of Horovod by the clock, to compare")
     parser.add_argument("--fusions_mib", default="0", help="Horovod's fusion buffers to compare with its own, 128 MiB")
     parser.add_argument("--flags", action="append", help="of distgan.train, to compare; for Horovod")
     parser.add_argument("--ports", help=argparse.SUPPRESS)
@@ -104,7 +105,7 @@ def _ask(case: Case, given: argparse.Namespace) -> dict[str, list[float]]:
                              "--process={process}")  # fmt: skip
     environment = {}
     if case.cycle_ms is not None:
-        environment["HOROVOD_CYCLE_TIME"] = str(case.cycle_ms)
+        environment |= {"HOROVOD_CYCLE_TIME": str(case.cycle_ms), "HOROVOD_IDLE_TIME": "0"}
     if case.fusion_mib is not None:
         environment["HOROVOD_FUSION_THRESHOLD"] = str(int(case.fusion_mib * 2**20))
     layout = Layout(case.library, case.processes)

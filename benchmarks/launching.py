@@ -1,17 +1,19 @@
 """What the benchmarks share: programs on cores of their own, turns, the speed that a run wrote down, data, tables."""
 
 import argparse
+import contextlib
 import itertools
 import json
 import math
 import os
 import shlex
+import shutil
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,6 +108,31 @@ def ask(layout: Layout, program: str, *arguments: str, **environment: str) -> An
         path = Path(directory) / "answer.json"
         run(layout, [sys.executable, program, f"--answer_to={path}", *arguments], **environment)
         return json.loads(path.read_text())
+
+
+@contextlib.contextmanager
+def loopback_at(gigabits: float | None) -> Iterator[None]:
+    """Slow the loopback interface down to a link of so many Gbit/s in each direction; None leaves it as it is.
+
+    Both directions of a link pass through the one loopback, which gets twice the rate. Ends the benchmark where this
+    is not allowed: it takes root and `tc`.
+    """
+    if gigabits is None:
+        yield
+        return
+    tc, queue = shutil.which("tc", path=f"{os.environ['PATH']}:/usr/sbin:/sbin"), ["dev", "lo", "root"]
+    if tc is None or os.geteuid():
+        sys.exit("Slowing the loopback down takes root and tc (the package iproute2).")
+    rate = 2 * gigabits * 1e9
+    burst = max(2**18, rate / 8 / 250)  # bytes: at least what passes between two ticks of a slow clock
+    subprocess.run(
+        [tc, "qdisc", "add", *queue, "tbf", "rate", f"{rate:.0f}bit", "burst", f"{burst:.0f}", "latency", "200ms"],
+        check=True,
+    )
+    try:
+        yield
+    finally:
+        subprocess.run([tc, "qdisc", "del", *queue], check=True)
 
 
 def backend_flags(layout: Layout) -> list[str]:

@@ -12,6 +12,7 @@ from distgan.errors import UserError
 from distgan.replicas import launcher
 from distgan.replicas.base import Replicas
 
+IDLE_MILLISECONDS = 50  # with nothing to sum, Horovod's thread sleeps until there is, or this long
 BUCKET_BYTES = 32 * 2**20  # one all-reduce up to here; above it, buckets that overlap with the backward pass
 
 
@@ -29,6 +30,7 @@ class HorovodReplicas(Replicas):
         os.environ.setdefault("HOROVOD_DISABLE_GROUP_FUSION", "1")
         if timeline:  # else start_timeline refuses; but its thread then spins, and takes a core from start to end
             os.environ.setdefault("HOROVOD_TIMELINE", "DYNAMIC")
+        os.environ.setdefault("HOROVOD_IDLE_TIME", str(IDLE_MILLISECONDS))  # heeded by the Horovod of launch/horovod/
         if tf.config.list_physical_devices("GPU"):
             os.environ.setdefault("HOROVOD_CYCLE_TIME", "0.1")  # ms; a step of small networks is as short as a cycle
         try:

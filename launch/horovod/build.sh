@@ -16,9 +16,7 @@ main() {
   is_sound "$archive" || fetch
   tar -xzf "$archive" -C "$work"
   cd "$work/$release"
-  apply "$patches"/1-*.patch
-  apply "$patches"/2-*.patch
-  apply "$patches"/4-*.patch
+  for patch in "$patches"/[1245]-*.patch; do apply "$patch"; done
   echo "GLOO, MPI = True, $([[ $options == *mpi* ]] && echo True || echo False)" >horovod/common/built_with.py
   configure
   "$python" -m pip wheel --verbose --no-deps --no-build-isolation --wheel-dir "$work/wheel" .
