@@ -63,7 +63,8 @@ def draw(what: str, title: str, bars: list[dict[str, Any]], hardware: str) -> No
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel(f"images a second; {hardware}")
-    axes.set_title(f"{title}", loc="left", fontsize=11)
+    axes.margins(y=0.01)
+    figure.suptitle(title, x=0.01, horizontalalignment="left", fontsize=11)
     figure.savefig(DOCS / f"{what}.png", dpi=120)
     pyplot.close(figure)
 

@@ -246,7 +246,8 @@ def fabric_here(given: argparse.Namespace, count: int) -> tuple[Fabric, str]:
     """
     result = record.newest("allreduce")
     rows = [row for row in result["measured"] if (row["library"], row["wire_dtype"]) == ("horovod", "float32")
-            and not row.get("flags") and row.get("cycle_ms") is None] if result else []  # fmt: skip
+            and not any(row.get(what) is not None for what in ("cycle_ms", "fusion_mib")) and not row.get("flags")
+            ] if result else []  # fmt: skip
     processes = count if any(row["processes"] == count for row in rows) else 2
     seconds = {row["bytes"]: statistics.median(row["seconds"]) for row in rows if row["processes"] == processes}
     latency, bytes_per_second, source = given.latency_seconds, given.bytes_per_second, "not measured: flags"

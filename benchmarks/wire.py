@@ -28,7 +28,7 @@ class Cell(NamedTuple):
 
 def main() -> None:
     given = _arguments()
-    links = [None, *(float(link) for link in given.links_gbits.split(","))]
+    links = [None, *(float(link) for link in given.links_gbits.split(",") if link)]
     cells = [
         Cell(link, normalization, wire_dtype)
         for link in links for normalization in ("sync", "local") for wire_dtype in ("float32", "bfloat16")
