@@ -125,10 +125,12 @@ def loopback_at(gigabits: float | None) -> Iterator[None]:
         sys.exit("Slowing the loopback down takes root and tc (the package iproute2).")
     rate = 2 * gigabits * 1e9
     burst = max(2**18, rate / 8 / 250)  # bytes: at least what passes between two ticks of a slow clock
-    subprocess.run(
+    added = subprocess.run(
         [tc, "qdisc", "add", *queue, "tbf", "rate", f"{rate:.0f}bit", "burst", f"{burst:.0f}", "latency", "200ms"],
-        check=True,
-    )
+        stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    if added.returncode:
+        sys.exit(f"The loopback can't be slowed down here (tc: {added.stderr.strip()}).")
     try:
         yield
     finally:
