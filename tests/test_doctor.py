@@ -1,0 +1,82 @@
+"""The doctor finds what there is, and has a word of advice for what is missing."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import layouts
+import pytest
+
+from distgan import doctor
+
+
+def _ask(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=300, check=False,
+        env=os.environ | environment,
+    )  # fmt: skip
+
+
+def test_it_tells_what_this_machine_has() -> None:
+    answer = _ask("-m", "distgan.doctor")
+    said = dict(re.findall(r"^(\w[\w ]*?)  +(.+)$", answer.stdout, re.M))
+    assert set(said) >= {"distgan", "Python", "TensorFlow", "Horovod", "MPI", "GPUs", "Processor", "Memory", "Network"}
+    assert said["Python"] == f"{sys.version.split()[0]}, {sys.executable}"
+    assert re.search(r"\blo 127\.0\.0\.1", said["Network"])
+    if layouts.HOROVODRUN:
+        assert re.search(r"2 processes on 1 hosts: 4 bytes in [\d.]+ ms, 10,485,760 bytes in", said["Two processes"])
+    assert answer.returncode == ("To mend:" in answer.stdout)
+    assert answer.stderr == ""
+
+
+def test_without_horovod_it_says_how_to_get_it() -> None:
+    without = "import sys, runpy; sys.modules['horovod'] = None; sys.argv = ['doctor']; "
+    answer = _ask("-c", without + "runpy.run_module('distgan.doctor', run_name='__main__')")
+    assert answer.returncode == 1
+    assert "- Horovod: run `make setup`, which builds it." in answer.stdout
+
+
+@pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
+def test_processes_that_do_not_meet_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "horovodrun"
+    broken.write_text("#!/bin/sh\necho starting\necho no route to host >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(doctor.shutil, "which", lambda *_, **__: str(broken))
+    finding = doctor._two_processes()
+    assert finding.found == "did not meet: no route to host"
+    assert finding.mend.startswith(f"see what `{broken} --gloo -np 2 ")
+
+
+class OneWrongSum:
+    """Replicas whose sums come out one too high."""
+
+    num_replicas = 3
+
+    def place(self, array: Any) -> Any:
+        return array
+
+    def compile(self, function: Any) -> Any:
+        return function
+
+    def sum_in_step(self, tensors: list[Any]) -> list[Any]:
+        return [tensor * 3 + 1 for tensor in tensors]
+
+
+def test_a_sum_that_comes_out_wrong_is_an_error() -> None:
+    with pytest.raises(doctor.UserError, match=r"A sum of ones over 3 replicas gave 4\.0"):
+        doctor._seconds_to_sum(OneWrongSum(), 4)
+
+
+@pytest.mark.parametrize(("flags", "says"), [("fpu avx2 avx512f", "AVX2, AVX-512); bfloat16 is slow on it"),
+                                             ("avx2 amx_bf16", "AVX2, AMX)")])  # fmt: skip
+def test_the_processor_s_units_are_named(
+    flags: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nmodel name\t: A Processor\nflags\t\t: {flags}\n")
+    monkeypatch.setattr(doctor, "CPUINFO", tmp_path / "cpuinfo")
+    found = doctor._processor().found
+    assert f"A Processor ({says}" in found
+    assert found.endswith(says)
