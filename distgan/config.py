@@ -7,6 +7,7 @@ from typing import Any
 
 from absl import flags
 
+from distgan import files
 from distgan.errors import UserError
 from distgan.options import UNSET, define_flag, merge, option, options_of
 from distgan.presets import PRESETS
@@ -301,7 +302,12 @@ class Config:
 
     @property
     def directory(self) -> Path:
-        """The run directory: `--run_dir`, or one fixed by the preset, so that the same command goes on."""
+        """The run directory: `--run_dir`, or one fixed by the preset, so that the same command goes on.
+
+        Of a remote one, the copy on this machine that the run works in.
+        """
+        if self.run_dir and files.is_remote(self.run_dir):
+            return files.local_copy(self.run_dir)
         return Path(self.run_dir or f"runs/{self.preset}").expanduser()
 
     def global_batch_size(self, num_replicas: int) -> int:

@@ -18,6 +18,7 @@ from distgan.gans.base import GAN
 from distgan.nets import convolutions
 from distgan.replicas.connect import connect
 from distgan.training import loop, precision
+from distgan.training.mirror import fetched
 from distgan.training.run_directory import read_checkpoint
 from distgan.training.state import assign, network_variables
 
@@ -90,9 +91,9 @@ def train(config: Config, console: TextIO = sys.stdout) -> Run:
 
 def load(run_dir: str | Path) -> Run:
     """The run in a directory, at its newest sound checkpoint; needs no data. Raises `UserError` where there is none."""
-    directory = Path(run_dir)
-    arrays, manifest, _ = read_checkpoint(directory)
-    config = load_config(directory / "config.json")
+    with fetched(run_dir) as directory:
+        arrays, manifest, _ = read_checkpoint(directory)
+        config = load_config(directory / "config.json")
     image_shape = tuple(manifest["image_shape"])
     with precision.policy(manifest["precision"]), convolutions.way(config.convolutions):
         gan = GANS[config.architecture](config, image_shape, list)

@@ -59,7 +59,7 @@ def main() -> int:
 
     devices.set_up(*launcher.place_on_host(), 0, deterministic=False)
     try:
-        run = load(Path(_RUN_DIR.value).expanduser())
+        run = load(_RUN_DIR.value)
         if _INPUT.value:
             _translate(run, names, output)
         elif launcher.launched_rank() == 0:

@@ -3,11 +3,13 @@
 import hashlib
 import os
 import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from distgan import files
 from distgan.data.base import Source, Wanted
 from distgan.data.idx import read_idx
 from distgan.data.images import fitted
@@ -90,7 +92,15 @@ def open_idx(directory: str, split: str = "train") -> LabelledImages:
     Raises `UserError` where the directory cannot be listed, holds no or several images files of the split, or a file is
     unsound (see `read_idx`), of a wrong type, shape or number, or mislabelled.
     """
-    return _read_directory(f"idx:{directory}", Path(os.path.expanduser(directory)), split)
+    name = f"idx:{directory}"
+    if not files.is_remote(directory):
+        return _read_directory(name, Path(os.path.expanduser(directory)), split)
+    with tempfile.TemporaryDirectory() as copy:
+        try:
+            files.copy_here(directory, Path(copy))
+        except OSError as error:
+            raise UserError(f"--data={name} cannot be read ({error.strerror}).") from None
+        return _read_directory(name, Path(copy), split)
 
 
 def _check_sums(directory: Path) -> None:

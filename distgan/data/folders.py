@@ -15,6 +15,7 @@ from distgan.data.base import Source, Wanted, refuse_faults
 from distgan.data.images import BadImageError, fitted, open_picture
 from distgan.data.trees import FileSizes, first_of_classes, image_files, matched, pair_folders
 from distgan.errors import UserError, sentence_of
+from distgan.files import is_directory
 
 MOST_SAMPLED = 1000  # files are decoded when a data set is opened
 MOST_PASSED = 1000  # examples, in search of a good one
@@ -155,7 +156,7 @@ def open_unpaired(directory: str, split: str, wanted: Wanted) -> Source:
     Raises `UserError` as `open_folder`.
     """
     name, root = f"unpaired:{directory}", os.path.expanduser(directory)
-    has_test = all(os.path.isdir(os.path.join(root, folder)) for folder in ("testA", "testB"))
+    has_test = all(is_directory(os.path.join(root, folder)) for folder in ("testA", "testB"))
     prefix = "test" if split == "test" and has_test else "train"
     listings = {domain: image_files(f"--data={name}", root, prefix + domain) for domain in "AB"}
     files = ImageFiles(name, root, {domain: (list(listing),) for domain, listing in listings.items()})

@@ -1,5 +1,6 @@
 """An image file's picture: decoded by Pillow to grey or RGB, and fitted to a size."""
 
+import io
 import os
 import warnings
 from contextlib import suppress
@@ -7,6 +8,7 @@ from contextlib import suppress
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from distgan import files
 from distgan.data.base import Shape
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")  # in capitals too
@@ -32,7 +34,7 @@ def open_picture(path: str, size: tuple[int, int] | None = None) -> Image.Image:
     where the system can't read it, which says nothing of the image.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(io.BytesIO(files.read(path)) if files.is_remote(path) else path, formats=FORMATS) as image:
             _check_size(image)
             if size:
                 image.draft(None, (2 * max(size), 2 * max(size)))
@@ -83,7 +85,7 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 def _reason(path: str, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "not an image" if os.path.getsize(path) else "empty"
+        return "not an image" if files.is_remote(path) or os.path.getsize(path) else "empty"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if isinstance(error, MemoryError):

@@ -7,6 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 
+from distgan import files
 from distgan.data.base import Wanted
 from distgan.data.images import EXTENSIONS
 from distgan.errors import UserError
@@ -23,14 +24,11 @@ def image_files(what: str, root: str, top: str) -> FileSizes:
     what: the flag and its value, which begin the sentence of a `UserError` where there are none.
     """
     sizes: FileSizes = {}
-    waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [(top, ())]
     try:
-        while waiting:
-            folder, above = waiting.pop()
-            status = os.stat(os.path.join(root, folder))
-            here = (status.st_dev, status.st_ino)
-            if here not in above:  # as it is behind a link to a folder that the link is in
-                waiting += [(path, (*above, here)) for path in _scan(root, folder, sizes)]
+        if files.is_remote(root):
+            sizes = _walk_remote(root, top)
+        else:
+            _walk(root, top, sizes)
     except OSError as error:
         problem = f"{os.path.normpath(error.filename)} cannot be listed ({error.strerror})"
         raise UserError(f"{what}: {problem}: give a directory of {LOOKED_FOR}.") from error
@@ -39,12 +37,34 @@ def image_files(what: str, root: str, top: str) -> FileSizes:
     return dict(sorted(sizes.items()))
 
 
+def _walk(root: str, top: str, sizes: FileSizes) -> None:
+    waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [(top, ())]
+    while waiting:
+        folder, above = waiting.pop()
+        status = os.stat(os.path.join(root, folder))
+        here = (status.st_dev, status.st_ino)
+        if here not in above:  # as it is behind a link to a folder that the link is in
+            waiting += [(path, (*above, here)) for path in _scan(root, folder, sizes)]
+
+
+def _walk_remote(root: str, top: str) -> FileSizes:
+    found = {os.path.join(top, path): size for path, size in files.walk(os.path.join(root, top).rstrip("/"))}
+    return {
+        path: size for path, size in found.items()
+        if path.lower().endswith(EXTENSIONS) and not any(_is_hidden(part) for part in path.split("/"))
+    }  # fmt: skip
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
 def _scan(root: str, folder: str, sizes: FileSizes) -> list[str]:
     folders = []
     with os.scandir(os.path.join(root, folder)) as entries:
         for entry in entries:
             path = os.path.join(folder, entry.name)
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
+            if _is_hidden(entry.name):
                 continue
             if entry.is_dir():
                 folders.append(path)
@@ -72,12 +92,12 @@ def pair_folders(what: str, root: str, split: str) -> tuple[str, ...]:
     for folder in SPLITS[split]:
         for layout in (f"{folder}@", os.path.join(folder, "@"), os.path.join("@", folder)):
             both = (layout.replace("@", "A"), layout.replace("@", "B"))
-            missing = [one for one in both if not os.path.isdir(os.path.join(root, one))]
+            missing = [one for one in both if not files.is_directory(os.path.join(root, one))]
             if not missing:
                 return both
             if len(missing) == 1:
                 raise UserError(f"{what}: {os.path.join(root, missing[0])} is missing: pairs take both folders.")
-        if os.path.isdir(os.path.join(root, folder)):
+        if files.is_directory(os.path.join(root, folder)):
             return (folder,)
     return ("",)
 

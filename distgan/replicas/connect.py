@@ -27,7 +27,7 @@ def connect(config: Config) -> Replicas:
     if backend == "multiworker":
         place = launcher.worker_of_host()
         if place is None:
-            raise UserError("--backend=multiworker needs TF_CONFIG, which names the cluster; see launch/README.md.")
+            raise UserError("--backend=multiworker needs TF_CONFIG, which names the cluster; see docs/launch.md.")
         devices.set_up(*place, 0, config.deterministic)
         return strategy.multiworker()
     devices.set_up(0, 1, virtual_devices, config.deterministic)

@@ -2,9 +2,11 @@
 
 import contextlib
 import fcntl
+import itertools
 import json
 import math
 import os
+import secrets
 import socket
 import threading
 import time
@@ -12,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from distgan import files
 from distgan.errors import UserError
 
 HEARTBEAT_SECONDS = 5.0
@@ -93,6 +96,74 @@ class RunLock:
             with contextlib.suppress(OSError):  # the next beat may get through
                 if self._read() == self._owner:
                     os.utime(self._path)
+
+
+class RemoteLock:
+    """The right to write into a remote directory, whose owner shows by ever new numbers that it is alive.
+
+    Such a file system has nothing that only one of two can do at once, so two runs that start within the same second
+    may both take it; the one that is no longer named there stops at its next checkpoint.
+    """
+
+    def __init__(self, address: str) -> None:
+        """Prepare to lock the directory at `address`; nothing is written yet."""
+        self._address, self._path = address, f"{address.rstrip('/')}/lock.json"
+        self._owner: dict[str, Any] = {}
+        self._released = threading.Event()
+
+    def acquire(self) -> None:
+        """Take the lock, from an owner too who shows no life for `DEAD_AFTER_SECONDS`.
+
+        Raises `UserError` naming the owner that is alive, `OSError` where the address can't be reached.
+        """
+        found = self._read()
+        if found:
+            is_alive = _is_alive(found)
+            until = time.monotonic() + (0 if is_alive is False else DEAD_AFTER_SECONDS)
+            while not is_alive and time.monotonic() < until:
+                time.sleep(WATCH_SECONDS)
+                is_alive = self._read() not in ({}, found)
+            if is_alive:
+                raise UserError(
+                    f"{self._address} is in use by process {found['pid']} on {found['host']}: wait for it, stop it, or "
+                    "choose another --run_dir."
+                )
+        self._owner = _this_process() | {"token": secrets.token_hex(8)}
+        self._write(0)
+        threading.Thread(target=self._beat, name="remote lock heartbeat", daemon=True).start()
+
+    def check(self) -> None:
+        """Raise `UserError` if another run has taken the directory over."""
+        if not self._is_ours():
+            raise UserError(f"{self._address} was taken over by another run; this one stops and writes nothing more.")
+
+    def release(self) -> None:
+        """Give the lock back, if it is still held."""
+        self._released.set()
+        with contextlib.suppress(OSError):
+            if self._owner and self._is_ours():
+                files.remove(self._path)
+
+    def _is_ours(self) -> bool:
+        return self._read() | {"beat": 0} == self._owner | {"beat": 0}
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            owner = json.loads(files.read(self._path))
+            return owner if {"host", "pid", "started", "machine"} <= set(owner) else {}
+        except (FileNotFoundError, ValueError, TypeError):
+            return {}
+
+    def _write(self, beat: int) -> None:
+        files.write(self._path, json.dumps(self._owner | {"beat": beat}).encode())
+
+    def _beat(self) -> None:
+        for beat in itertools.count(1):
+            if self._released.wait(HEARTBEAT_SECONDS):
+                return
+            with contextlib.suppress(OSError):  # the next beat may get through
+                if self._is_ours():
+                    self._write(beat)
 
 
 def _this_process() -> dict[str, Any]:

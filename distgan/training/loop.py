@@ -76,7 +76,7 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
             "num_replicas": replicas.num_replicas,
         }
         reporter.say(_description(config, replicas, source, facts, clock))
-        reporter.say(f"run directory {config.directory}" + "".join(f"; {note}" for note in notes))
+        reporter.say(f"run directory {directory.name}" + "".join(f"; {note}" for note in notes))
         if clock.is_over:
             reporter.say(f"This run is finished; --{'steps' if config.steps else 'epochs'} above that goes on with it.")
             return Outcome(gan, source.image_shape, clock.step, None)
@@ -182,15 +182,18 @@ class _Run(NamedTuple):
             raise
 
     def _say_goodbye(self, stopped_by: signal.Signals | None) -> None:
-        path, say = self.directory.path, self.reporter.say
+        path, say = self.directory.name, self.reporter.say
         if stopped_by:
             say(f"{stopped_by.name}: stopped at step {self.clock.step}, which is saved; the same command goes on.")
         else:
             self.reporter.finish()
+            problem = self.directory.publish()
+            if problem:
+                say(problem)
             say(f"finished at step {self.clock.step}")
         say(f"samples      {path}/samples" + ("" if stopped_by else f", {path}/progress.gif, {path}/losses.png"))
         say(f"tensorboard  tensorboard --logdir {path}/tensorboard")
-        say(f"checkpoint   {self.directory.newest_checkpoint()}")
+        say(f"checkpoint   {path}/checkpoints/{self.directory.newest_checkpoint()}")
 
     def _settings(self) -> dict[str, float]:
         """What may differ from step to step without being a mean: learning rates and loss scales."""

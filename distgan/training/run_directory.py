@@ -8,12 +8,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from distgan import pictures
+from distgan import files, pictures
 from distgan.config import Config, changed_for_good, load_config
-from distgan.errors import UserError
+from distgan.errors import UserError, sentence_of
 from distgan.replicas.base import Replicas
 from distgan.training import checkpoint
-from distgan.training.lock import RunLock
+from distgan.training.lock import RemoteLock, RunLock
+from distgan.training.mirror import Mirror, fetched
 from distgan.training.state import AVERAGE, LOSS_SCALE, TrainState, assign, digests, state_digest
 
 
@@ -31,18 +32,21 @@ class RunDirectory:
         """Prepare to enter `config.directory`."""
         self.path = config.directory
         self._config, self._replicas = config, replicas
-        self._lock = RunLock(self.path)
+        self._locks: list[RunLock | RemoteLock] = [RunLock(self.path)]
+        self._mirror: Mirror | None = None
+        if config.run_dir and files.is_remote(config.run_dir):
+            self._locks.append(RemoteLock(config.run_dir))
+            self._mirror = Mirror(config.run_dir, self.path)
         self._saved_at_seconds = time.monotonic()
         self._saved_step = -1
         self._asked = False
 
     def __enter__(self) -> Self:
         """Lock the directory. Raises `UserError` where another run holds it, or was in it."""
-        self._replicas.on_chief(self._lock.acquire)
         try:
-            self._replicas.on_chief(self._check_config)
+            self._replicas.on_chief(self._take)
         except UserError:
-            self._lock.release()
+            self._release()
             raise
         return self
 
@@ -50,7 +54,18 @@ class RunDirectory:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Unlock."""
-        self._lock.release()
+        self._release()
+
+    def _release(self) -> None:
+        for lock in reversed(self._locks):
+            lock.release()
+
+    def _take(self) -> None:
+        for lock in self._locks:
+            lock.acquire()
+        if self._mirror:
+            self._mirror.fetch()
+        self._check_config()
 
     def _check_config(self) -> None:
         path = self.path / "config.json"
@@ -58,9 +73,14 @@ class RunDirectory:
             changed = changed_for_good(load_config(path), self._config)
             if changed:
                 raise UserError(
-                    f"{self.path} holds a run that can't go on with {' and '.join(changed)}: choose another --run_dir, "
+                    f"{self.name} holds a run that can't go on with {' and '.join(changed)}: choose another --run_dir, "
                     "where --init_from can start from its weights."
                 )
+
+    @property
+    def name(self) -> str:
+        """What the user calls the directory."""
+        return self._config.run_dir if self._mirror and self._config.run_dir else str(self.path)
 
     @property
     def _checkpoints(self) -> Path:
@@ -83,14 +103,15 @@ class RunDirectory:
         if found:
             arrays, manifest, damaged = found
             if manifest["data"] != fingerprint:
-                raise UserError(f"--data={self._config.data} is other data than the run in {self.path} has seen.")
+                raise UserError(f"--data={self._config.data} is other data than the run in {self.name} has seen.")
             assign(state.variables, arrays, optional=[name for name in state.variables if LOSS_SCALE in name])
             for path, reason in damaged.items():
                 aside = checkpoint.put_aside(path)
                 notes.append(f"checkpoint {path.name} is damaged ({reason}) and was put aside as {aside.name}")
             notes.append(f"goes on from step {manifest['step']}")
         elif self._config.init_from:
-            arrays = read_checkpoint(Path(self._config.init_from)).arrays
+            with fetched(self._config.init_from) as directory:
+                arrays = read_checkpoint(directory).arrays
             # An average that the other run did not keep starts from its network.
             arrays = {AVERAGE + name: array for name, array in arrays.items()} | arrays
             assign({name: state.variables[name] for name in state.network_names}, arrays)
@@ -127,14 +148,29 @@ class RunDirectory:
         self._saved_step, self._saved_at_seconds, self._asked = step, time.monotonic(), False
 
     def _write(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
-        self._lock.check()
+        for lock in self._locks:
+            lock.check()
         try:
             checkpoint.save(self._checkpoints, arrays, facts, self._config.keep_checkpoints)
+            self._push()
         except OSError as error:
             raise UserError(
-                f"The checkpoint of step {facts['step']} can't be written into {self._checkpoints} "
+                f"The checkpoint of step {facts['step']} can't be written into {self.name}/checkpoints "
                 f"({error.strerror or error}): make room, and the same command goes on from the one before."
             ) from None
+
+    def publish(self) -> str:
+        """Bring what was written since the last checkpoint to a remote directory; the chief's. Says why it can't."""
+        try:
+            if self._replicas.is_chief:
+                self._push()
+        except OSError as error:
+            return f"What was written since the last checkpoint is in {self.path} only: {sentence_of(error)}"
+        return ""
+
+    def _push(self) -> None:
+        if self._mirror:
+            self._mirror.push()
 
     def _compare(self, state: TrainState, of_variables: dict[str, str]) -> None:
         chiefs = self._replicas.agree(of_variables)
@@ -147,9 +183,10 @@ class RunDirectory:
             names = [name for name, count in zip(of_variables, anywhere, strict=True) if count]
             raise DivergedError(f"Replicas differ in {', '.join(names)}; nothing was saved.")
 
-    def newest_checkpoint(self) -> Path | None:
-        """Where the newest checkpoint is."""
-        return checkpoint.newest_path(self._checkpoints)
+    def newest_checkpoint(self) -> str:
+        """The newest checkpoint's name; empty where there is none."""
+        path = checkpoint.newest_path(self._checkpoints)
+        return path.name if path else ""
 
 
 def read_checkpoint(run_dir: Path) -> checkpoint.Checkpoint:

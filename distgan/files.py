@@ -1,0 +1,97 @@
+"""Files of this machine, and those on what else TensorFlow reads by an address: gs://bucket/name, s3://, hdfs://, ram://.
+
+TensorFlow has gs:// and ram:// itself; what others need, such as tensorflow-io, is imported where it is installed.
+"""
+
+import contextlib
+import errno
+import hashlib
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+_CODES = {"NotFoundError": errno.ENOENT, "PermissionDeniedError": errno.EACCES, "UnauthenticatedError": errno.EACCES}
+
+
+def is_remote(path: str | Path) -> bool:
+    """Whether a path is an address such as gs://bucket/name."""
+    return "://" in str(path)
+
+
+def read(path: str) -> bytes:
+    """The bytes of a file. Raises `OSError`."""
+    if not is_remote(path):
+        return Path(path).read_bytes()
+    with _as_system_errors(path), _gfile().GFile(path, "rb") as file:
+        return bytes(file.read())
+
+
+def write(path: str, content: bytes) -> None:
+    """Write a remote file, and the directories above it; one that is there is replaced at once. Raises `OSError`."""
+    gfile = _gfile()
+    with _as_system_errors(path):
+        gfile.makedirs(path.rpartition("/")[0])
+        replaces = gfile.exists(path)
+        target = f"{path}.new" if replaces else path
+        with gfile.GFile(target, "wb") as file:
+            file.write(content)
+        if replaces:
+            gfile.rename(target, path, overwrite=True)
+
+
+def remove(path: str) -> None:
+    """Remove a remote file, if it is there. Raises `OSError`."""
+    with contextlib.suppress(FileNotFoundError), _as_system_errors(path):
+        _gfile().remove(path)
+
+
+def is_directory(path: str) -> bool:
+    """Whether there is a directory; of a remote one, whether something is in it."""
+    return bool(_gfile().isdir(path)) if is_remote(path) else os.path.isdir(path)
+
+
+def walk(root: str) -> Iterator[tuple[str, int]]:
+    """The files under a remote directory, relative to it, with their sizes. Raises `OSError`."""
+    with _as_system_errors(root):
+        if not _gfile().isdir(root):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), root)
+        for folder, _, names in _gfile().walk(root):
+            for name in names:
+                path = f"{folder.rstrip('/')}/{name}"
+                yield path[len(root) :].strip("/"), _gfile().stat(path).length
+
+
+def copy_here(root: str, directory: Path, wanted: Callable[[str], bool] = lambda _: True) -> None:
+    """Copy the files under a remote directory whose names are wanted. Raises `OSError`."""
+    for name, _ in walk(root):
+        if wanted(name):
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_bytes(read(f"{root.rstrip('/')}/{name}"))
+
+
+def local_copy(address: str) -> Path:
+    """The directory of this machine in which a run at a remote address works."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    name = address.rstrip("/").rpartition("/")[2]
+    return cache / "distgan" / "runs" / f"{name}-{hashlib.sha256(address.rstrip('/').encode()).hexdigest()[:12]}"
+
+
+@contextlib.contextmanager
+def _as_system_errors(path: str) -> Iterator[None]:
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        words = str(error.message).partition("\n")[0][:200]
+        raise OSError(_CODES.get(type(error).__name__, errno.EIO), words, path) from None
+
+
+def _gfile() -> Any:
+    import tensorflow as tf
+
+    if importlib.util.find_spec("tensorflow_io"):
+        importlib.import_module("tensorflow_io")  # its import makes more kinds of addresses known
+    return tf.io.gfile
