@@ -1,0 +1,158 @@
+"""Several hosts, with a network between them: the same run, and what happens when a cable is pulled.
+
+The hosts are launch/virtual_hosts.py's.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import layouts
+import numpy as np
+import pytest
+import small_runs
+from hosts import virtual_hosts
+
+pytestmark = [
+    pytest.mark.skipif(bool(virtual_hosts.why_not()), reason=virtual_hosts.why_not() or "root"),
+    pytest.mark.slow,
+]
+needs_horovod = pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
+SETTINGS = {"precision": "float64", "batch_size": 18, "steps": 6, "checkpoint_every_steps": 3}
+GIVES_UP_SECONDS = 90  # by when a process that has lost the others must have ended
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[Any]:
+    try:
+        with virtual_hosts.virtual_hosts(2) as made:
+            yield made
+    except virtual_hosts.HostsError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+    """The variables at the end of the run that one process makes."""
+    run_dir = tmp_path_factory.mktemp("alone")
+    small_runs.train(run_dir, **SETTINGS)
+    return small_runs.state(run_dir, SETTINGS["steps"])
+
+
+def _train(run_dir: Path, **settings: Any) -> list[str]:
+    return [sys.executable, "-m", "distgan.train", *small_runs.flags(run_dir, **SETTINGS | settings)]
+
+
+def _horovodrun(hosts: Any, processes: int, *command: str) -> list[str]:
+    places = ",".join(f"{name}:{processes // 2}" for name in hosts.names)
+    return hosts.on("host1", str(layouts.HOROVODRUN), "--gloo", "-np", str(processes), "-H", places, *command)
+
+
+def _start_workers(hosts: Any, *command: str) -> list[subprocess.Popen[str]]:
+    workers = [f"{name}:2222" for name in hosts.names]
+    return [
+        subprocess.Popen(
+            hosts.on(name, *command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=os.environ | {"TF_CONFIG": layouts.tf_config(workers, index)},
+        )
+        for index, name in enumerate(hosts.names)
+    ]  # fmt: skip
+
+
+def _assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=0, atol=1e-10, err_msg=name)
+
+
+@needs_horovod
+def test_four_processes_on_two_hosts_make_the_run_of_one(
+    hosts: Any, alone: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    job = subprocess.run(
+        _horovodrun(hosts, 4, *_train(tmp_path)), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert job.returncode == 0, job.stderr
+    assert "4 replicas in 4 processes" in job.stdout
+    _assert_same(small_runs.state(tmp_path, SETTINGS["steps"]), alone)
+
+
+def test_workers_on_two_hosts_make_the_run_of_one(hosts: Any, alone: dict[str, np.ndarray], tmp_path: Path) -> None:
+    workers = _start_workers(hosts, *_train(tmp_path))
+    outputs = [worker.communicate(timeout=300)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], outputs
+    assert "backend multiworker: 2 replicas in 2 processes" in outputs[0]
+    _assert_same(small_runs.state(tmp_path, SETTINGS["steps"]), alone)
+
+
+@needs_horovod
+def test_the_doctor_sees_every_rank_and_its_host(hosts: Any) -> None:
+    job = subprocess.run(
+        _horovodrun(hosts, 4, sys.executable, "-m", "distgan.doctor"),
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert re.findall(r"Rank (\d) +(host\d),", job.stdout) == [
+        ("0", "host1"),
+        ("1", "host1"),
+        ("2", "host2"),
+        ("3", "host2"),
+    ]
+    assert "by horovod, 4 processes on 2 hosts: 4 bytes in " in job.stdout
+
+
+def _wait_for_steps(run_dir: Path, steps: int, jobs: list[subprocess.Popen[str]]) -> None:
+    deadline = time.monotonic() + 120
+    while max(small_runs.logged_steps(run_dir), default=0) < steps:
+        assert all(job.poll() is None for job in jobs), [job.communicate()[0] for job in jobs]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@needs_horovod
+def test_horovod_s_ranks_end_when_a_cable_is_pulled(hosts: Any, tmp_path: Path) -> None:
+    run_dir, logs = tmp_path / "run", tmp_path / "logs"
+    logs.mkdir()
+    own_log = f'exec "$@" >{logs}/rank-$HOROVOD_RANK 2>&1'  # what the far ones say no longer reaches horovodrun
+    train = _train(run_dir, steps=100_000, checkpoint_every_steps=5)
+    job = subprocess.Popen(
+        _horovodrun(hosts, 2, "sh", "-c", own_log, "rank", *train),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    _wait_for_steps(run_dir, 6, [job])
+    hosts.cut("host2")
+    try:
+        job.communicate(timeout=GIVES_UP_SECONDS)
+        assert job.returncode
+        _wait_until_nobody_trains(hosts)
+    finally:
+        hosts.mend("host2")
+    for rank in range(2):
+        assert f"distgan: rank {rank} lost the others" in (logs / f"rank-{rank}").read_text()
+    assert small_runs.checkpoints(run_dir)
+
+
+def test_workers_end_when_a_cable_is_pulled(hosts: Any, tmp_path: Path) -> None:
+    workers = _start_workers(hosts, *_train(tmp_path, steps=100_000, checkpoint_every_steps=5))
+    _wait_for_steps(tmp_path, 6, workers)
+    hosts.cut("host2")
+    try:
+        outputs = [worker.communicate(timeout=GIVES_UP_SECONDS)[0] for worker in workers]
+    finally:
+        hosts.mend("host2")
+    for rank, (worker, output) in enumerate(zip(workers, outputs, strict=True)):
+        assert worker.returncode == 1
+        assert f"distgan: rank {rank} lost the others" in output
+
+
+def _wait_until_nobody_trains(hosts: Any) -> None:
+    deadline = time.monotonic() + GIVES_UP_SECONDS
+    for name in hosts.names:
+        command = hosts.on(name, "pgrep", "-f", "distgan.train")
+        while subprocess.run(command, capture_output=True, check=False).returncode == 0:
+            assert time.monotonic() < deadline, f"a process goes on on {name}"
+            time.sleep(0.5)
