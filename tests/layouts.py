@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 HOROVODRUN = shutil.which("horovodrun", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 NO_HOROVOD = "Horovod is not installed here"
+HAS_MPI = bool(HOROVODRUN) and "[X] MPI" in subprocess.run(
+    [str(HOROVODRUN), "--check-build"], capture_output=True, text=True, check=False
+).stdout  # fmt: skip
 
 
 class Layout(NamedTuple):

@@ -1,0 +1,35 @@
+"""Started by MPI: the run is the same one. Needs a Horovod with MPI, such as the distribution's Open MPI gives."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import layouts
+import numpy as np
+import pytest
+import small_runs
+
+pytestmark = pytest.mark.skipif(not layouts.HAS_MPI, reason="needs a Horovod with MPI")
+SETTINGS = {"precision": "float64", "batch_size": 18, "steps": 6, "checkpoint_every_steps": 6}
+AS_ROOT_ON_FEW_CORES = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
+    "OMPI_MCA_hwloc_base_binding_policy": "none",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "launcher", [["mpirun", "-np", "4"], [str(layouts.HOROVODRUN), "--mpi", "-np", "2"]], ids=["mpirun", "horovodrun"]
+)
+def test_ranks_that_mpi_started_make_the_run_of_one(launcher: list[str], tmp_path: Path) -> None:
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    command = [*launcher, sys.executable, "-m", "distgan.train", *small_runs.flags(together, **SETTINGS)]
+    job = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, check=False, env=os.environ | AS_ROOT_ON_FEW_CORES
+    )
+    assert job.returncode == 0, job.stdout + job.stderr
+    assert f"backend horovod: {launcher[-1]} replicas" in job.stdout
+    small_runs.train(alone, **SETTINGS)
+    found, expected = (small_runs.state(run_dir, SETTINGS["steps"]) for run_dir in (together, alone))
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=0, atol=1e-10, err_msg=name)
