@@ -1,0 +1,81 @@
+"""The Kubernetes recipes fit Kubernetes' own schema, and say what they mean.
+
+The schema of an MPIJob itself comes with the MPI Operator, in no package; its pods are checked by Kubernetes' schema.
+"""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from distgan.replicas import launcher
+
+LAUNCH = Path(__file__).parent.parent / "launch"
+VERSION = "1.30"
+
+
+def _documents(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((LAUNCH / name).read_text()))
+
+
+def _replicas() -> dict[str, Any]:
+    return next(one for one in _documents("mpijob.yaml") if one["kind"] == "MPIJob")["spec"]["mpiReplicaSpecs"]
+
+
+@pytest.mark.parametrize("name", ["mpijob.yaml", "k8s-multiworker.yaml"])
+def test_the_recipes_fit_the_schema(name: str) -> None:
+    kinds = []
+    for document in _documents(name):
+        kinds.append(document["kind"])
+        if document["kind"] == "MPIJob":
+            for replica in document["spec"]["mpiReplicaSpecs"].values():
+                pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, **replica["template"]}
+                kubernetes_validate.validate(pod, VERSION, strict=True)
+        else:
+            kubernetes_validate.validate(document, VERSION, strict=True)
+    assert set(kinds) >= {"PersistentVolumeClaim"}
+
+
+def test_the_schema_refuses_what_is_no_field() -> None:
+    service = next(one for one in _documents("k8s-multiworker.yaml") if one["kind"] == "Service")
+    service["spec"]["clusterIp"] = "None"
+    with pytest.raises(kubernetes_validate.ValidationError, match="clusterIp"):
+        kubernetes_validate.validate(service, VERSION, strict=True)
+
+
+def test_mpirun_starts_as_many_ranks_as_there_are_slots() -> None:
+    (job,) = (one for one in _documents("mpijob.yaml") if one["kind"] == "MPIJob")
+    command = _replicas()["Launcher"]["template"]["spec"]["containers"][0]["command"]
+    assert int(command[command.index("-np") + 1]) == job["spec"]["slotsPerWorker"] * _replicas()["Worker"]["replicas"]
+
+
+def test_each_worker_of_the_job_knows_its_cluster_and_its_place(tmp_path: Path) -> None:
+    (job,) = (one for one in _documents("k8s-multiworker.yaml") if one["kind"] == "Job")
+    (service,) = (one for one in _documents("k8s-multiworker.yaml") if one["kind"] == "Service")
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (workers,) = (variable["value"] for variable in container["env"] if variable["name"] == "WORKERS")
+    assert int(workers) == job["spec"]["completions"] == job["spec"]["parallelism"]
+    assert pod["subdomain"] == service["metadata"]["name"]
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "$TF_CONFIG"; echo "$@"\n')
+    python.chmod(0o755)
+    for index in range(int(workers)):
+        environment = {
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "WORKERS": workers,
+            "JOB_COMPLETION_INDEX": str(index),
+        }
+        said = subprocess.run(
+            [*container["command"], *container["args"]], env=environment, capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        config = json.loads(said[0])
+        name = job["metadata"]["name"]
+        assert config["cluster"]["worker"] == [f"{name}-{one}.{pod['subdomain']}:2222" for one in range(int(workers))]
+        assert launcher.worker_of_host({"TF_CONFIG": said[0]}) == (0, 1)
+        assert said[1] == " ".join(["-m distgan.train --backend=multiworker", *container["args"]])
