@@ -40,6 +40,11 @@ def test_shellcheck_finds_nothing():
     assert found.stdout == ""
 
 
+def test_hadolint_finds_nothing():
+    found = run(Path(sys.executable).with_name("hadolint"), ROOT / "Dockerfile")
+    assert found.stdout == ""
+
+
 @pytest.mark.parametrize(
     ("without", "package"),
     [({"c++", "g++", "clang++"}, "g++"), ({"cmake"}, "cmake"), ({"make"}, "make")],
