@@ -13,6 +13,9 @@ ARG BUILD_IMAGE=${BASE_IMAGE}
 FROM ${BUILD_IMAGE} AS build
 ARG GPU=0
 ARG MPI=1
+# Of the package index, where it is not the usual one.
+ARG PIP_CERT
+ARG PIP_INDEX_URL
 # hadolint ignore=DL3008  # the distribution's versions are those of the base image
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates cmake g++ make patch python3 python3-venv \

@@ -45,8 +45,6 @@ if ! buildah inspect "${options[@]}" --type image "$base" >/dev/null 2>&1; then
 fi
 # What this machine needs to reach its package index, the build needs too, and the image not.
 through=(--volume /etc/ssl/certs:/certificates:ro)
-for name in PIP_CERT SSL_CERT_FILE; do
-  if [[ ${!name:-} ]]; then through+=(--env "$name=${!name/#\/etc\/ssl\/certs//certificates}"); fi
-done
-if [[ ${PIP_INDEX_URL:-} ]]; then through+=(--env "PIP_INDEX_URL=$PIP_INDEX_URL"); fi
+if [[ ${PIP_CERT:-} ]]; then through+=(--build-arg "PIP_CERT=${PIP_CERT/#\/etc\/ssl\/certs//certificates}"); fi
+if [[ ${PIP_INDEX_URL:-} ]]; then through+=(--build-arg "PIP_INDEX_URL=$PIP_INDEX_URL"); fi
 exec buildah bud "${options[@]}" --isolation chroot "${through[@]}" --build-arg "BASE_IMAGE=$base" --tag "$tag" "$@" .
