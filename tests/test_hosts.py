@@ -105,6 +105,15 @@ def test_the_doctor_sees_every_rank_and_its_host(hosts: Any) -> None:
     assert "by horovod, 4 processes on 2 hosts: 4 bytes in " in job.stdout
 
 
+@needs_horovod
+def test_a_host_that_does_not_know_its_own_name_can_train(hosts: Any, tmp_path: Path) -> None:
+    command = [str(layouts.HOROVODRUN), "--gloo", "-np", "2", *_train(tmp_path)]
+    renamed = hosts.on("host1", "unshare", "--uts", "sh", "-c", 'hostname nobody-knows && exec "$@"', "sh", *command)
+    job = subprocess.run(renamed, capture_output=True, text=True, timeout=300, check=False)
+    assert job.returncode == 0, job.stderr
+    assert small_runs.checkpoints(tmp_path)[-1] == SETTINGS["steps"]
+
+
 def _wait_for_steps(run_dir: Path, steps: int, jobs: list[subprocess.Popen[str]]) -> None:
     deadline = time.monotonic() + 120
     while max(small_runs.logged_steps(run_dir), default=0) < steps:
