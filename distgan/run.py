@@ -90,7 +90,10 @@ def train(config: Config, console: TextIO = sys.stdout) -> Run:
 
 
 def load(run_dir: str | Path) -> Run:
-    """The run in a directory, at its newest sound checkpoint; needs no data. Raises `UserError` where there is none."""
+    """The run in a directory, at its newest sound checkpoint; needs no data.
+
+    Raises `UserError` where there is none, `OSError` where a remote one can't be reached.
+    """
     with fetched(run_dir) as directory:
         arrays, manifest, _ = read_checkpoint(directory)
         config = load_config(directory / "config.json")

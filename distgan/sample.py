@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import flags
 
-from distgan import pictures, program
+from distgan import files, pictures, program
 from distgan.data.images import BadImageError, fitted, open_picture
 from distgan.data.trees import image_files
 from distgan.errors import UserError, sentence_of
@@ -44,6 +44,9 @@ def main() -> int:
         raise UserError("--run_dir is missing: give the directory of a run, e.g. --run_dir=runs/mnist.")
     if _NUM_IMAGES.value < 1 or _SEED.value < 0:
         raise UserError("--num_images must be at least 1 and --seed at least 0.")
+    for name, given in (("input", _INPUT.value), ("output", _OUTPUT.value)):
+        if given and files.is_remote(given):
+            raise UserError(f"--{name}={given} must be on this machine: only --run_dir may be an address.")
     output = Path(_OUTPUT.value or ("translated" if _INPUT.value else "samples.png")).expanduser()
     if output.suffix not in ("", *(() if _INPUT.value else SUFFIXES)):
         allowed = "name a directory" if _INPUT.value else f"end it in {', '.join(SUFFIXES)}, or name a directory"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes several hosts of this machine, to try a launch over a network without having one.
 
-    sudo launch/virtual_hosts.py horovodrun -np 4 -H host1:2,host2:2 python -m distgan.train
+    sudo env "PATH=$PATH" launch/virtual_hosts.py horovodrun -np 4 -H host1:2,host2:2 python -m distgan.train
     sudo launch/virtual_hosts.py --hosts=3 --gbits=1 --delay_ms=1 bash
 
 Runs a command on host1. Each host has a name, an address (host1 is 10.77.0.1), processes and sshd of its own, in Linux
@@ -16,6 +16,7 @@ import os
 import pwd
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -187,6 +188,8 @@ def main() -> int:
     given = parser.parse_args()
     if not given.command or not 1 <= given.hosts <= 250:
         parser.error("give a command to run on host1, and 1 to 250 hosts")
+    signal.signal(signal.SIGINT, lambda *_: None)  # the command gets it too, and may want to save
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         with virtual_hosts(given.hosts) as hosts:
             hosts.slow(given.gbits, given.delay_ms)

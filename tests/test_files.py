@@ -71,6 +71,32 @@ def test_a_run_elsewhere_can_be_loaded_and_started_from(address: str, tmp_path: 
     assert f"starts from the weights of {address}" in _train(str(tmp_path / "next"), init_from=address, steps=1)
 
 
+def test_what_could_not_be_brought_there_is_gone_on_from(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push = Mirror.push
+
+    def fails_at_step_4(self: Mirror) -> None:
+        if (self._path / "checkpoints" / "step_000000004").exists():
+            raise OSError(5, "Input/output error", address)
+        push(self)
+
+    monkeypatch.setattr(Mirror, "push", fails_at_step_4)
+    with pytest.raises(UserError, match=r"The checkpoint of step 4 is in .* and can't be brought to ram://"):
+        _train(address)
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert "goes on from step 4" in _train(address)
+    _train(str(tmp_path / "here"))
+    assert _digest(address, 6) == small_runs.digest(tmp_path / "here", 6)
+
+
+def test_a_run_that_was_removed_there_starts_anew(address: str) -> None:
+    _train(address, steps=4)
+    tf.io.gfile.rmtree(address)
+    assert "goes on from" not in _train(address, steps=2)
+
+
 def test_old_checkpoints_go_there_too(address: str) -> None:
     _train(address, keep_checkpoints=2)
     assert {name.split("/")[1] for name in _names(address) if name.startswith("checkpoints/")} == {
@@ -81,6 +107,7 @@ def test_old_checkpoints_go_there_too(address: str) -> None:
 def test_what_a_cut_connection_left_half_is_not_taken(address: str, tmp_path: Path) -> None:
     _train(address, steps=4)
     files.remove(f"{address}/checkpoints/step_000000004/manifest.json")  # which comes last
+    shutil.rmtree(tmp_path / "cache")
     said = _train(address)
     assert "checkpoint step_000000004 is damaged" in said
     assert "goes on from step 2" in said

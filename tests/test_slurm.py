@@ -106,6 +106,18 @@ def _until(is_so: Any, seconds: float, say: Any) -> None:
         time.sleep(0.5)
 
 
+def test_a_job_whose_time_is_up_saves_and_goes_back(slurm: Slurm, tmp_path: Path) -> None:
+    run_dir, log = tmp_path / "run", tmp_path / "out"
+    flags = small_runs.flags(run_dir, steps=100_000, checkpoint_every_seconds=1)
+    job = slurm.run("sbatch", "--parsable", "--ntasks-per-node=1", "--cpus-per-task=1", f"--output={log}",
+                    "launch/slurm.sbatch", *flags).strip()  # fmt: skip
+    _until(lambda: small_runs.checkpoints(run_dir), 180, lambda: log.read_text() if log.exists() else "")
+    slurm.run("scancel", "--batch", "--signal=USR1", job)
+    _until(lambda: slurm.facts(job)["Restarts"] == "1", 60, log.read_text)
+    assert "SIGTERM: stopped at step" in log.read_text()
+    slurm.run("scancel", job)
+
+
 def test_a_preempted_job_goes_back_and_ends_with_the_bits_of_an_undisturbed_one(slurm: Slurm, tmp_path: Path) -> None:
     digests = {}
     for name in ("undisturbed", "preempted"):

@@ -97,7 +97,7 @@ def open_idx(directory: str, split: str = "train") -> LabelledImages:
         return _read_directory(name, Path(os.path.expanduser(directory)), split)
     with tempfile.TemporaryDirectory() as copy:
         try:
-            files.copy_here(directory, Path(copy))
+            files.copy_here(directory, Path(copy), lambda name: "-idx" in name or ".idx" in name)
         except OSError as error:
             raise UserError(f"--data={name} cannot be read ({error.strerror}).") from None
         return _read_directory(name, Path(copy), split)

@@ -30,7 +30,8 @@ def image_files(what: str, root: str, top: str) -> FileSizes:
         else:
             _walk(root, top, sizes)
     except OSError as error:
-        problem = f"{os.path.normpath(error.filename)} cannot be listed ({error.strerror})"
+        where = error.filename if files.is_remote(root) else os.path.normpath(error.filename)
+        problem = f"{where} cannot be listed ({error.strerror})"
         raise UserError(f"{what}: {problem}: give a directory of {LOOKED_FOR}.") from error
     if not sizes:
         raise UserError(f"{what}: {os.path.join(root, top)} holds no {LOOKED_FOR}: give a directory that does.")

@@ -110,6 +110,7 @@ class RemoteLock:
         self._address, self._path = address, f"{address.rstrip('/')}/lock.json"
         self._owner: dict[str, Any] = {}
         self._released = threading.Event()
+        self._heart = threading.Thread()
 
     def acquire(self) -> None:
         """Take the lock, from an owner too who shows no life for `DEAD_AFTER_SECONDS`.
@@ -117,20 +118,22 @@ class RemoteLock:
         Raises `UserError` naming the owner that is alive, `OSError` where the address can't be reached.
         """
         found = self._read()
-        if found:
-            is_alive = _is_alive(found)
-            until = time.monotonic() + (0 if is_alive is False else DEAD_AFTER_SECONDS)
-            while not is_alive and time.monotonic() < until:
-                time.sleep(WATCH_SECONDS)
-                is_alive = self._read() not in ({}, found)
-            if is_alive:
-                raise UserError(
-                    f"{self._address} is in use by process {found['pid']} on {found['host']}: wait for it, stop it, or "
-                    "choose another --run_dir."
-                )
+        is_alive = _is_alive(found) if found else False
+        until = time.monotonic() + DEAD_AFTER_SECONDS
+        while is_alive is None and time.monotonic() < until:
+            time.sleep(WATCH_SECONDS)
+            now = self._read()
+            if now != found:
+                found, is_alive = now, bool(now)
+        if is_alive:
+            raise UserError(
+                f"{self._address} is in use by process {found['pid']} on {found['host']}: wait for it, stop it, or "
+                "choose another --run_dir."
+            )
         self._owner = _this_process() | {"token": secrets.token_hex(8)}
         self._write(0)
-        threading.Thread(target=self._beat, name="remote lock heartbeat", daemon=True).start()
+        self._heart = threading.Thread(target=self._beat, name="remote lock heartbeat", daemon=True)
+        self._heart.start()
 
     def check(self) -> None:
         """Raise `UserError` if another run has taken the directory over."""
@@ -140,6 +143,8 @@ class RemoteLock:
     def release(self) -> None:
         """Give the lock back, if it is still held."""
         self._released.set()
+        if self._heart.is_alive():
+            self._heart.join()  # a beat would bring the lock back
         with contextlib.suppress(OSError):
             if self._owner and self._is_ours():
                 files.remove(self._path)

@@ -5,12 +5,15 @@ remote directory with every checkpoint. What is remote is what counts: a run tha
 """
 
 import contextlib
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from distgan import files
 from distgan.training.checkpoint import MANIFEST_FILE
+
+CONFIG_FILE = "config.json"
 
 Stamp = tuple[int, int]  # size in bytes, and when it was written, in ns
 
@@ -24,12 +27,27 @@ class Mirror:
         self._pushed: dict[str, Stamp] = {}
 
     def fetch(self) -> None:
-        """Make the copy what the remote directory is. Raises `OSError`."""
-        for name in self._stamps():
-            (self._path / name).unlink()
-        if files.is_directory(self._address):
-            files.copy_here(self._address, self._path, lambda name: not _is_passing(name))
+        """Make the copy what the remote directory is, unless it is ahead of that after a push that failed.
+
+        Raises `OSError`.
+        """
+        remote = {name for name, _ in files.walk(self._address) if not _is_passing(name)}
+        if self._is_ahead_of(remote):
+            self._pushed = dict.fromkeys(remote, (-1, -1))  # so that the next push makes all of it alike
+            return
+        for entry in self._path.iterdir():
+            if not _is_passing(entry.name):
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        files.copy_here(self._address, self._path, lambda name: name in remote)
         self._pushed = self._stamps()
+
+    def _is_ahead_of(self, remote: set[str]) -> bool:
+        """Whether the copy is of the same run, and has a newer checkpoint."""
+        config = self._path / CONFIG_FILE
+        if CONFIG_FILE not in remote or not config.exists():
+            return False
+        is_same = config.read_bytes() == files.read(f"{self._address}/{CONFIG_FILE}")
+        return is_same and _newest(self._stamps()) > _newest(remote)
 
     def push(self) -> None:
         """Bring what has changed to the remote directory. Raises `OSError`.
@@ -62,8 +80,13 @@ def fetched(run_dir: str | Path) -> Iterator[Path]:
         yield Path(run_dir).expanduser()
         return
     with tempfile.TemporaryDirectory() as directory:
-        files.copy_here(str(run_dir), Path(directory), lambda name: not _is_passing(name))
+        files.copy_here(str(run_dir), Path(directory), lambda name: name.startswith((CONFIG_FILE, "checkpoints/step_")))
         yield Path(directory)
+
+
+def _newest(names: Iterable[str]) -> str:
+    """The newest checkpoint that has its manifest; empty where there is none."""
+    return max((name for name in names if name.endswith(f"/{MANIFEST_FILE}")), default="")
 
 
 def _is_passing(name: str) -> bool:

@@ -32,11 +32,12 @@ class RunDirectory:
         """Prepare to enter `config.directory`."""
         self.path = config.directory
         self._config, self._replicas = config, replicas
-        self._locks: list[RunLock | RemoteLock] = [RunLock(self.path)]
-        self._mirror: Mirror | None = None
+        self.name = str(self.path)  # what the user calls it
+        self._lock = RunLock(self.path)
+        self._remote: tuple[RemoteLock, Mirror] | None = None
         if config.run_dir and files.is_remote(config.run_dir):
-            self._locks.append(RemoteLock(config.run_dir))
-            self._mirror = Mirror(config.run_dir, self.path)
+            self.name = config.run_dir
+            self._remote = RemoteLock(self.name), Mirror(self.name, self.path)
         self._saved_at_seconds = time.monotonic()
         self._saved_step = -1
         self._asked = False
@@ -57,14 +58,16 @@ class RunDirectory:
         self._release()
 
     def _release(self) -> None:
-        for lock in reversed(self._locks):
-            lock.release()
+        if self._remote:
+            self._remote[0].release()
+        self._lock.release()
 
     def _take(self) -> None:
-        for lock in self._locks:
+        self._lock.acquire()
+        if self._remote:
+            lock, mirror = self._remote
             lock.acquire()
-        if self._mirror:
-            self._mirror.fetch()
+            mirror.fetch()
         self._check_config()
 
     def _check_config(self) -> None:
@@ -76,11 +79,6 @@ class RunDirectory:
                     f"{self.name} holds a run that can't go on with {' and '.join(changed)}: choose another --run_dir, "
                     "where --init_from can start from its weights."
                 )
-
-    @property
-    def name(self) -> str:
-        """What the user calls the directory."""
-        return self._config.run_dir if self._mirror and self._config.run_dir else str(self.path)
 
     @property
     def _checkpoints(self) -> Path:
@@ -148,15 +146,20 @@ class RunDirectory:
         self._saved_step, self._saved_at_seconds, self._asked = step, time.monotonic(), False
 
     def _write(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
-        for lock in self._locks:
-            lock.check()
+        self._lock.check()
         try:
             checkpoint.save(self._checkpoints, arrays, facts, self._config.keep_checkpoints)
+        except OSError as error:
+            raise UserError(
+                f"The checkpoint of step {facts['step']} can't be written into {self._checkpoints} "
+                f"({error.strerror or error}): make room, and the same command goes on from the one before."
+            ) from None
+        try:
             self._push()
         except OSError as error:
             raise UserError(
-                f"The checkpoint of step {facts['step']} can't be written into {self.name}/checkpoints "
-                f"({error.strerror or error}): make room, and the same command goes on from the one before."
+                f"The checkpoint of step {facts['step']} is in {self._checkpoints} and can't be brought to {self.name} "
+                f"({error.strerror or error}): the same command on this machine goes on from it."
             ) from None
 
     def publish(self) -> str:
@@ -169,8 +172,10 @@ class RunDirectory:
         return ""
 
     def _push(self) -> None:
-        if self._mirror:
-            self._mirror.push()
+        if self._remote:
+            lock, mirror = self._remote
+            lock.check()
+            mirror.push()
 
     def _compare(self, state: TrainState, of_variables: dict[str, str]) -> None:
         chiefs = self._replicas.agree(of_variables)
