@@ -24,7 +24,7 @@ REASON = virtual_hosts.why_not() or (f"needs {', '.join(MISSING)}" if MISSING el
     "" if layouts.HAS_MPI and (ROOT / ".venv").exists() else "needs `make setup` with MPI"
 )  # fmt: skip
 pytestmark = [pytest.mark.skipif(bool(REASON), reason=REASON or "no reason"), pytest.mark.slow]
-STEPS = 1000
+STEPS = 400
 
 
 class Slurm:
