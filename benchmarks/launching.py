@@ -71,7 +71,9 @@ def run(layout: Layout, command: Sequence[str], **environment: str) -> None:
     if layout.backend == "horovod":
         on_own = 'masks=$1; shift; exec taskset -c "$(echo $masks | cut -d" " -f$((HOROVOD_LOCAL_RANK + 1)))" "$@"'
         horovodrun = str(Path(sys.executable).with_name("horovodrun"))
-        commands = [[horovodrun, "-np", str(layout.count), "sh", "-c", on_own, "rank", " ".join(masks), *commands[0]]]
+        commands = [
+            [horovodrun, "--gloo", "-np", str(layout.count), "sh", "-c", on_own, "rank", " ".join(masks), *commands[0]]
+        ]
     elif layout.backend in ("single", "mirrored"):
         commands = [["taskset", "-c", ",".join(masks), *commands[0]]]  # one process with all of the cores
     else:

@@ -133,7 +133,7 @@ def _distgan(program: Program, given: argparse.Namespace) -> Answer:
             f"--steps={WARM_UP_STEPS + given.steps}", "--log_every_steps=1", "--sample_every_epochs=1000",
         ]  # fmt: skip
         horovodrun = str(Path(sys.executable).with_name("horovodrun"))
-        _checked(program, _on_cores(program, command, [horovodrun, "-np", str(CORES)], "HOROVOD_LOCAL_RANK"))
+        _checked(program, _on_cores(program, command, [horovodrun, "--gloo", "-np", str(CORES)], "HOROVOD_LOCAL_RANK"))
         lines = [json.loads(line) for line in (Path(run_dir) / "metrics.jsonl").read_text().splitlines()]
         networks = distgan.load(run_dir).networks
     seconds = lines[-1]["seconds"] - lines[WARM_UP_STEPS - 1]["seconds"]
