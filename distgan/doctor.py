@@ -112,7 +112,7 @@ def _horovod_s_parts() -> Finding:
     found = f"controllers {', '.join(controllers)}; operations {', '.join(operations)}"
     if not _has_our_patches():
         return Finding("Horovod", f"{found}; as it was released",
-                       "run `make setup`: without its patches a lost rank is waited for without end.")  # fmt: skip
+                       "run `make setup`: without its patches a late rank is waited for without a word.")  # fmt: skip
     return Finding("Horovod", f"{found}; with distgan's patches")
 
 

@@ -11,9 +11,12 @@ from typing import NamedTuple
 
 HOROVODRUN = shutil.which("horovodrun", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 NO_HOROVOD = "Horovod is not installed here"
-HAS_MPI = bool(HOROVODRUN) and "[X] MPI" in subprocess.run(
-    [str(HOROVODRUN), "--check-build"], capture_output=True, text=True, check=False
-).stdout  # fmt: skip
+
+
+def has_mpi() -> bool:
+    """Whether Horovod can be started by MPI."""
+    command = [str(HOROVODRUN), "--check-build"]
+    return bool(HOROVODRUN) and "[X] MPI" in subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 class Layout(NamedTuple):

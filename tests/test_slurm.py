@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 DAEMONS = {"slurmctld": "slurmctld", "slurmd": "slurmd", "munged": "munge"}
 MISSING = [package for daemon, package in DAEMONS.items() if not shutil.which(daemon, path="/usr/sbin:/usr/bin")]
 REASON = virtual_hosts.why_not() or (f"needs {', '.join(MISSING)}" if MISSING else "") or (
-    "" if layouts.HAS_MPI and (ROOT / ".venv").exists() else "needs `make setup` with MPI"
+    "" if layouts.has_mpi() and (ROOT / ".venv").exists() else "needs `make setup` with MPI"
 )  # fmt: skip
 pytestmark = [pytest.mark.skipif(bool(REASON), reason=REASON or "no reason"), pytest.mark.slow]
 STEPS = 400
