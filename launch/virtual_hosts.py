@@ -6,8 +6,9 @@
 
 Runs a command on host1. Each host has a name, an address (host1 is 10.77.0.1), processes and sshd of its own, in Linux
 namespaces, and a cable to a switch; the processor, the memory and the files are this machine's. Nothing of it is seen
-from outside, nothing of this machine's network is touched, and when the command ends all of it is gone, but for an empty
-~/.ssh where root had none. Needs Linux, root, and of the distribution iproute2, util-linux, openssh-server and -client; --delay_ms a kernel with netem.
+from outside, nothing of this machine's network is touched, and when the command ends all of it is gone, but for an
+empty ~/.ssh where root had none. Needs Linux, root, and of the distribution iproute2, util-linux, openssh-server and
+-client; --delay_ms a kernel with netem.
 """
 
 import argparse
