@@ -1,19 +1,17 @@
 """What the benchmarks share: programs on cores of their own, turns, the speed that a run wrote down, data, tables."""
 
 import argparse
-import contextlib
 import itertools
 import json
 import math
 import os
 import shlex
-import shutil
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,9 +55,10 @@ def cores() -> list[int]:
     return sorted(os.sched_getaffinity(0))
 
 
-def run(layout: Layout, command: Sequence[str], **environment: str) -> None:
+def run(layout: Layout, command: Sequence[str], hosts: Any = None, **environment: str) -> None:
     """Run a program in the processes of a layout, and wait; in those that are apart, `{process}` becomes a number.
 
+    hosts: virtual hosts, each of which then has one of Horovod's processes.
     Ends the benchmark where a process fails, or there are not enough cores.
     """
     own = [str(core) for core in cores()]
@@ -69,11 +68,12 @@ def run(layout: Layout, command: Sequence[str], **environment: str) -> None:
     numbers = range(layout.count) if layout.backend in ("apart", "multiworker") else [0]
     commands = [[word.replace("{process}", str(number)) for word in command] for number in numbers]
     if layout.backend == "horovod":
-        on_own = 'masks=$1; shift; exec taskset -c "$(echo $masks | cut -d" " -f$((HOROVOD_LOCAL_RANK + 1)))" "$@"'
-        horovodrun = str(Path(sys.executable).with_name("horovodrun"))
-        commands = [
-            [horovodrun, "--gloo", "-np", str(layout.count), "sh", "-c", on_own, "rank", " ".join(masks), *commands[0]]
-        ]
+        on_own = 'masks=$1; shift; exec taskset -c "$(echo $masks | cut -d" " -f$((HOROVOD_RANK + 1)))" "$@"'
+        horovodrun = [str(Path(sys.executable).with_name("horovodrun")), "--gloo", "-np", str(layout.count)]
+        if hosts:
+            places = ",".join(f"{name}:1" for name in hosts.names)
+            horovodrun = hosts.on(hosts.names[0], *horovodrun, "-H", places)
+        commands = [[*horovodrun, "sh", "-c", on_own, "rank", " ".join(masks), *commands[0]]]
     elif layout.backend in ("single", "mirrored"):
         commands = [["taskset", "-c", ",".join(masks), *commands[0]]]  # one process with all of the cores
     else:
@@ -112,33 +112,6 @@ def ask(layout: Layout, program: str, *arguments: str, **environment: str) -> An
         return json.loads(path.read_text())
 
 
-@contextlib.contextmanager
-def loopback_at(gigabits: float | None) -> Iterator[None]:
-    """Slow the loopback interface down to a link of so many Gbit/s in each direction; None leaves it as it is.
-
-    Both directions of a link pass through the one loopback, which gets twice the rate. Ends the benchmark where this
-    is not allowed: it takes root and `tc`.
-    """
-    if gigabits is None:
-        yield
-        return
-    tc, queue = shutil.which("tc", path=f"{os.environ['PATH']}:/usr/sbin:/sbin"), ["dev", "lo", "root"]
-    if tc is None or os.geteuid():
-        sys.exit("Slowing the loopback down takes root and tc (the package iproute2).")
-    rate = 2 * gigabits * 1e9
-    burst = max(2**18, rate / 8 / 250)  # bytes: at least what passes between two ticks of a slow clock
-    added = subprocess.run(
-        [tc, "qdisc", "add", *queue, "tbf", "rate", f"{rate:.0f}bit", "burst", f"{burst:.0f}", "latency", "200ms"],
-        stderr=subprocess.PIPE, text=True, check=False,
-    )  # fmt: skip
-    if added.returncode:
-        sys.exit(f"The loopback can't be slowed down here (tc: {added.stderr.strip()}).")
-    try:
-        yield
-    finally:
-        subprocess.run([tc, "qdisc", "del", *queue], check=True)
-
-
 def backend_flags(layout: Layout) -> list[str]:
     """The flags by which distgan runs in a layout."""
     flags = [f"--backend={'single' if layout.backend == 'apart' else layout.backend}"]
@@ -150,14 +123,14 @@ def as_flags(settings: dict[str, Any]) -> list[str]:
     return [f"--{name}={value}" for name, value in settings.items()]
 
 
-def train(layout: Layout, flags: Sequence[str], steps: int) -> float:
+def train(layout: Layout, flags: Sequence[str], steps: int, hosts: Any = None) -> float:
     """Train in fresh processes; returns images a second of all together, after the warm-up."""
     with tempfile.TemporaryDirectory() as directory:
         run(layout, [
             sys.executable, "-m", "distgan.train", *backend_flags(layout), f"--run_dir={directory}/{{process}}",
             f"--steps={WARM_UP_STEPS + steps}", f"--log_every_steps={WARM_UP_STEPS}", "--sample_every_steps=1000000",
             *flags,
-        ])  # fmt: skip
+        ], hosts)  # fmt: skip
         return sum(_images_per_second(path.parent) for path in Path(directory).glob("*/metrics.jsonl"))
 
 

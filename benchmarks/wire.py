@@ -4,24 +4,29 @@
     python benchmarks/wire.py --rounds=1 --steps=5 --links_gbits=1      # some minutes
 
 Two processes of Horovod, one core each, train with --wire_dtype=float32 and bfloat16, with synchronised batch norm and
-without, over the loopback as it is (memory, in truth) and slowed down by `tc` to links of so many Gbit/s in each
-direction. All in turn, round after round; the gain is the ratio within a round. Prints a table and writes
+without. Each is on a host of its own (launch/virtual_hosts.py), with cables of so many Gbit/s each way, or as fast as the
+kernel moves them. All in turn, round after round; the gain is the ratio within a round. Prints a table and writes
 results/wire_*.json.
 """
 
 import argparse
 import statistics
+import sys
 from typing import Any, NamedTuple
 
 import launching
 import record
 from launching import Layout
 
+sys.path.insert(0, str(launching.ROOT / "launch"))
+
+from virtual_hosts import HostsError, VirtualHosts, virtual_hosts
+
 
 class Cell(NamedTuple):
-    """One way to train over one link; gigabits is None for the loopback as it is."""
+    """One way to train over one link; gbits is None for a link as fast as the kernel makes it."""
 
-    gigabits: float | None
+    gbits: float | None
     normalization: str
     wire_dtype: str
 
@@ -33,13 +38,17 @@ def main() -> None:
         Cell(link, normalization, wire_dtype)
         for link in links for normalization in ("sync", "local") for wire_dtype in ("float32", "bfloat16")
     ]  # fmt: skip
-    rates = launching.in_turn(cells, given.rounds, lambda cell: _images_per_second(cell, given))
+    try:
+        with virtual_hosts(2) as hosts:
+            rates = launching.in_turn(cells, given.rounds, lambda cell: _images_per_second(hosts, cell, given))
+    except HostsError as error:
+        sys.exit(str(error))
     rows = [_row(cell, rates) for cell in cells]
     launching.print_table(
         ["link, Gbit/s", "batch norm", "wire", "images/s, median (range)", "float32's, times (range)"],
         (
             [
-                row["gigabits"] or "memory", row["normalization"], row["wire_dtype"],
+                row["gbits"] or "any", row["normalization"], row["wire_dtype"],
                 launching.spread(row["images_per_second"]), launching.spread(row["gains"], ".2f"),
             ]
             for row in rows
@@ -53,14 +62,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=12, help=f"measured, after {launching.WARM_UP_STEPS} to warm up")
     parser.add_argument("--batch_size", type=int, default=256, help="images a step of both processes")
-    parser.add_argument("--links_gbits", default="10,1", help="besides the loopback as it is")
+    parser.add_argument("--links_gbits", default="10,1", help="besides one as fast as can be")
+    parser.add_argument("--delay_ms", type=float, help="from one host to the other, on a kernel with netem")
     return parser.parse_args()
 
 
-def _images_per_second(cell: Cell, given: argparse.Namespace) -> float:
+def _images_per_second(hosts: VirtualHosts, cell: Cell, given: argparse.Namespace) -> float:
     flags = {"normalization": cell.normalization, "wire_dtype": cell.wire_dtype, "batch_size": given.batch_size}
-    with launching.loopback_at(cell.gigabits):
-        return launching.train(Layout("horovod", 2), launching.as_flags(flags), given.steps)
+    hosts.slow(cell.gbits, given.delay_ms)
+    return launching.train(Layout("horovod", 2), launching.as_flags(flags), given.steps, hosts)
 
 
 def _row(cell: Cell, rates: dict[Cell, list[float]]) -> dict[str, Any]:

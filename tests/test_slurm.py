@@ -7,12 +7,14 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import layouts
+import numpy as np
 import pytest
 import small_runs
 from hosts import virtual_hosts
@@ -104,6 +106,17 @@ def _until(is_so: Any, seconds: float, say: Any) -> None:
     while not is_so():
         assert time.monotonic() < deadline, say()
         time.sleep(0.5)
+
+
+def test_ranks_that_srun_started_make_the_run_of_one(slurm: Slurm, tmp_path: Path) -> None:
+    together, alone, settings = tmp_path / "together", tmp_path / "alone", {"precision": "float64", "steps": 4}
+    said = slurm.run("srun", "--mpi=pmix", "--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=1",
+                     sys.executable, "-m", "distgan.train", *small_runs.flags(together, **settings))  # fmt: skip
+    assert "backend horovod: 2 replicas in 2 processes" in said
+    small_runs.train(alone, **settings)
+    found, expected = (small_runs.state(run_dir, settings["steps"]) for run_dir in (together, alone))
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=0, atol=1e-10, err_msg=name)
 
 
 def test_a_job_whose_time_is_up_saves_and_goes_back(slurm: Slurm, tmp_path: Path) -> None:
