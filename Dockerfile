@@ -4,8 +4,10 @@
 #   docker run --rm -it --shm-size=1g -v distgan-runs:/runs distgan:0.1.0
 #   docker build -t distgan:0.1.0-gpu --build-arg GPU=1 \
 #     --build-arg BUILD_IMAGE=nvidia/cuda:12.9.1-devel-ubuntu24.04 .        # CUDA's libraries come from pip
+#   docker run --rm -it --gpus all --shm-size=1g -v distgan-runs:/runs distgan:0.1.0-gpu \
+#     horovodrun -np 2 python -m distgan.train --run_dir=/runs/mnist        # as many as there are GPUs
 #
-# launch/build_image.sh does so where there is no docker. Any Debian or Ubuntu whose Python is 3.11 to 3.13 is a
+# BASE_IMAGE is of BUILD_IMAGE's distribution. launch/build_image.sh does so where there is no docker. Any Debian or Ubuntu whose Python is 3.11 to 3.13 is a
 # BASE_IMAGE; who builds for others gives it with its digest, NAME@sha256:..., so that it is always the same.
 ARG BASE_IMAGE=ubuntu:24.04
 ARG BUILD_IMAGE=${BASE_IMAGE}
@@ -51,4 +53,4 @@ ENV PATH=/opt/distgan/.venv/bin:$PATH \
 USER 1001:1001
 WORKDIR /home/distgan
 HEALTHCHECK NONE
-CMD ["horovodrun", "--gloo", "-np", "4", "python", "-m", "distgan.train", "--run_dir=/runs/mnist"]
+CMD ["horovodrun", "-np", "4", "python", "-m", "distgan.train", "--run_dir=/runs/mnist"]

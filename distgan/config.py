@@ -173,6 +173,18 @@ class Config:
         None, "Steps between sample pictures, instead of epochs.", at_least=1, may_change=True
     )
     num_samples: int = option(16, "Images in a sample picture.", at_least=1, may_change=True)
+    evaluate_every_epochs: int = option(
+        0, "Epochs between measurements of the samples' quality, and of the last one; 0 is off.", at_least=0,
+        only=NOISE, may_change=True,
+    )  # fmt: skip
+    evaluate_num_images: int = option(
+        10_000, "Samples to measure, and real images to measure them by, where there are as many.", at_least=100,
+        only=NOISE, may_change=True,
+    )  # fmt: skip
+    features: str | None = option(
+        None, "FILE.keras, of images to feature vectors, to measure quality by; if not given, a classifier of digits "
+        "for 28x28 grey images, else Inception V3.", only=NOISE, may_change=True,
+    )  # fmt: skip
     log_every_steps: int = option(
         20, "Steps between log lines; each holds the means since.", at_least=1, may_change=True
     )

@@ -106,7 +106,8 @@ def _horovod() -> Any:
 def _horovod_s_parts() -> Finding:
     hvd = _horovod()
     if not hvd:
-        return Finding("Horovod", "none: --backend=mirrored and multiworker only", "run `make setup`, which builds it.")
+        return Finding("Horovod", "none: --backend=single, mirrored and multiworker only",
+                       "run `make setup`, which builds it; for GPUs it needs nvcc of CUDA 12.")  # fmt: skip
     controllers = [name for name, has in (("Gloo", hvd.gloo_built()), ("MPI", hvd.mpi_built())) if has]
     operations = [*(["NCCL"] if hvd.nccl_built() else []), *controllers]
     found = f"controllers {', '.join(controllers)}; operations {', '.join(operations)}"

@@ -67,11 +67,15 @@ def copy_here(root: str, directory: Path, wanted: Callable[[str], bool] = lambda
             (directory / name).write_bytes(read(f"{root.rstrip('/')}/{name}"))
 
 
+def cache_directory() -> Path:
+    """Where what can be made again is kept on this machine."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "distgan"
+
+
 def local_copy(address: str) -> Path:
     """The directory of this machine in which a run at a remote address works."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     name = address.rstrip("/").rpartition("/")[2]
-    return cache / "distgan" / "runs" / f"{name}-{hashlib.sha256(address.rstrip('/').encode()).hexdigest()[:12]}"
+    return cache_directory() / "runs" / f"{name}-{hashlib.sha256(address.rstrip('/').encode()).hexdigest()[:12]}"
 
 
 @contextlib.contextmanager

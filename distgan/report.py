@@ -30,7 +30,12 @@ from distgan import pictures
 REDRAW_SECONDS = 0.1
 PLAIN_LINE_SECONDS = 5.0
 HISTOGRAM_BINS = 30
-LIVE = {"loss/generator": "G", "loss/discriminator": "D", "accuracy/mean": "accuracy"}
+LIVE = {
+    "loss/generator": "G",
+    "loss/discriminator": "D",
+    "accuracy/mean": "accuracy",
+    "quality/frechet_distance": "Frechet",
+}
 
 Steps = Iterator[tuple[int, int]]  # (step, end in bytes) of each whole record of a log
 

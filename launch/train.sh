@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up and trains on this machine: launch/train.sh [-- FLAGS], or make train FLAGS="...".
+# Sets up and trains on this machine: launch/train.sh [-- FLAGS], or make train FLAGS="...", where no flag has a space.
 # NP is the number of processes: one a GPU, or 4.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -31,5 +31,5 @@ if [[ -t 1 ]]; then
 fi
 # What TensorFlow says while it is imported, before it heeds TF_CPP_MIN_LOG_LEVEL, is left out. The
 # filter outlives Ctrl-C, as horovodrun does until the ranks have saved.
-exec horovodrun --gloo -np "$processes" "${command[@]}" \
+exec horovodrun -np "$processes" "${command[@]}" \
   2> >(trap '' INT TERM; exec grep --line-buffered -vE '(^|>:)(I0000 |E0000 .*cuInit|WARNING: All log messages before absl|To enable the following)' >&2)

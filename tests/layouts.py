@@ -51,7 +51,7 @@ def start(layout: Layout, *arguments: str, **popen: object) -> list[subprocess.P
     environment = {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True} | popen
     if layout.backend == "horovod":
-        command = [str(HOROVODRUN), "--gloo", "-np", str(layout.replicas), *command]
+        command = [str(HOROVODRUN), "-np", str(layout.replicas), *command]
     if layout.backend != "multiworker":
         return [subprocess.Popen(command, env=environment, **options)]
     workers = [f"localhost:{port}" for port in free_ports(layout.replicas)]

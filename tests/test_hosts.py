@@ -50,7 +50,7 @@ def _train(run_dir: Path, **settings: Any) -> list[str]:
 
 def _horovodrun(hosts: Any, processes: int, *command: str) -> list[str]:
     places = ",".join(f"{name}:{processes // 2}" for name in hosts.names)
-    return hosts.on("host1", str(layouts.HOROVODRUN), "--gloo", "-np", str(processes), "-H", places, *command)
+    return hosts.on("host1", str(layouts.HOROVODRUN), "-np", str(processes), "-H", places, *command)
 
 
 def _start_workers(hosts: Any, *command: str) -> list[subprocess.Popen[str]]:
@@ -107,7 +107,7 @@ def test_the_doctor_sees_every_rank_and_its_host(hosts: Any) -> None:
 
 @needs_horovod
 def test_a_host_that_does_not_know_its_own_name_can_train(hosts: Any, tmp_path: Path) -> None:
-    command = [str(layouts.HOROVODRUN), "--gloo", "-np", "2", *_train(tmp_path)]
+    command = [str(layouts.HOROVODRUN), "-np", "2", *_train(tmp_path)]
     renamed = hosts.on("host1", "unshare", "--uts", "sh", "-c", 'hostname nobody-knows && exec "$@"', "sh", *command)
     job = subprocess.run(renamed, capture_output=True, text=True, timeout=300, check=False)
     assert job.returncode == 0, job.stderr

@@ -27,18 +27,22 @@ def _replicas() -> dict[str, Any]:
     return next(one for one in _documents("mpijob.yaml") if one["kind"] == "MPIJob")["spec"]["mpiReplicaSpecs"]
 
 
-@pytest.mark.parametrize("name", ["mpijob.yaml", "k8s-multiworker.yaml"])
+@pytest.mark.parametrize("name", ["mpijob.yaml", "k8s-multiworker.yaml", "k8s-volume.yaml"])
 def test_the_recipes_fit_the_schema(name: str) -> None:
-    kinds = []
     for document in _documents(name):
-        kinds.append(document["kind"])
         if document["kind"] == "MPIJob":
             for replica in document["spec"]["mpiReplicaSpecs"].values():
                 pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, **replica["template"]}
                 kubernetes_validate.validate(pod, VERSION, strict=True)
         else:
             kubernetes_validate.validate(document, VERSION, strict=True)
-    assert set(kinds) >= {"PersistentVolumeClaim"}
+
+
+def test_the_recipes_keep_their_runs_in_the_volume() -> None:
+    (volume,) = _documents("k8s-volume.yaml")
+    for name in ("mpijob.yaml", "k8s-multiworker.yaml"):
+        assert f"claimName: {volume['metadata']['name']}" in (LAUNCH / name).read_text()
+        assert volume["kind"] not in {document["kind"] for document in _documents(name)}
 
 
 def test_the_schema_refuses_what_is_no_field() -> None:

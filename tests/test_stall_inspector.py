@@ -34,7 +34,7 @@ def test_a_late_rank_and_what_it_owes_are_named_and_the_job_ends(tmp_path):
     program.write_text(LATE_RANK)
     seconds = ["--stall-check-warning-time-seconds", "2", "--stall-check-shutdown-time-seconds", "5"]
     job = subprocess.run(
-        [HOROVODRUN, "--gloo", "-np", "2", *seconds, sys.executable, program],
+        [HOROVODRUN, "-np", "2", *seconds, sys.executable, program],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,

@@ -71,8 +71,11 @@ class GAN:
         """
         return self.generate(count, seed)
 
-    def generate(self, count: int, seed: int) -> tf.Tensor:
-        """`count` images `[count, height, width, channels]` in [-1, 1]; image i depends on the seed and on i only.
+    def generate(self, count: int, seed: int, first: int = 0, averaged: bool = True) -> tf.Tensor:
+        """`count` images `[count, height, width, channels]` in [-1, 1] from number `first` on.
+
+        Image i depends on the seed and on i only. They are made by the running average where one is kept, unless
+        `averaged` is false.
 
         Raises `UserError` where the GAN makes none of noise.
         """

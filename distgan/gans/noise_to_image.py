@@ -69,9 +69,10 @@ class NoiseToImage(GAN):
             logged = losses.accuracies(real_logits, fake_logits)
         return sums, {f"loss/{player}": value for player, value in sums.items()} | logged
 
-    def generate(self, count: int, seed: int) -> tf.Tensor:
+    def generate(self, count: int, seed: int, first: int = 0, averaged: bool = True) -> tf.Tensor:
         """`count` images, float32 `[count, height, width, channels]`; image i depends on the seed and on i only."""
-        return self._images(self._samples(count, seed))
+        generator = self.shown("generator") if averaged else self.networks["generator"]
+        return self._images(self._samples(count, seed, first), generator)
 
     def walk(self, count: int, seed: int) -> tf.Tensor:
         """`count` images on a closed walk through three latents or more, float32 `[count, height, width, channels]`."""
@@ -81,17 +82,18 @@ class NoiseToImage(GAN):
         part = tf.cast(way, tf.float32)[:, None] / count
         start, end = tf.gather(stops, stage), tf.gather(tf.roll(stops, -1, axis=0), stage)
         if self._noise == "uniform":
-            return self._images((1 - part) * start + part * end)
+            return self._images((1 - part) * start + part * end, self.shown("generator"))
         # On great circles, as the sum of independent normal vectors, so weighted, is a normal vector too.
-        return self._images(tf.cos(part * math.pi / 2) * start + tf.sin(part * math.pi / 2) * end)
+        between = tf.cos(part * math.pi / 2) * start + tf.sin(part * math.pi / 2) * end
+        return self._images(between, self.shown("generator"))
 
-    def _images(self, latents: tf.Tensor) -> tf.Tensor:
+    def _images(self, latents: tf.Tensor, generator: keras.Model) -> tf.Tensor:
         starts = range(0, len(latents), GENERATED_AT_ONCE)
         parts = (latents[start : start + GENERATED_AT_ONCE] for start in starts)
-        return tf.concat([self.shown("generator")(part, training=False) for part in parts], 0)
+        return tf.concat([generator(part, training=False) for part in parts], 0)
 
-    def _samples(self, count: int, seed: int) -> tf.Tensor:
-        return self._latents(Draws(f"{seed}/samples", 0, 0, count))
+    def _samples(self, count: int, seed: int, first: int = 0) -> tf.Tensor:
+        return self._latents(Draws(f"{seed}/samples", 0, first, count))
 
     def _latents(self, draws: Draws) -> tf.Tensor:
         if self._noise == "uniform":

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from distgan.data.base import Shape
 from distgan.errors import UserError
 from distgan.nets.classifier import classifier
 
@@ -49,6 +50,13 @@ def features(images: Any) -> np.ndarray:
     return _outputs_of("features", images)
 
 
+def reads(image_shape: Shape) -> bool:
+    """Whether the classifier reads images of a shape (height, width, channels)."""
+    height, width, channels = image_shape
+    of_size = height == IMAGE_SHAPE[0] or (height > 0 and height % PADDED_SIZE == 0)
+    return height == width and of_size and channels in (1, 3)
+
+
 def prepare(images: np.ndarray) -> np.ndarray:
     """Make of light digits on black, `[batch, size, size, 1 or 3]` in [-1, 1], what the classifier reads.
 
@@ -58,7 +66,11 @@ def prepare(images: np.ndarray) -> np.ndarray:
 
     Raises `ValueError` where the images have another shape.
     """
-    _check_shape(images.shape)
+    if not (len(images.shape) == 4 and reads(images.shape[1:])):
+        raise ValueError(
+            f"Images of shape {list(images.shape)} cannot be read: they must be [batch, size, size, 1 or 3], "
+            f"of size {IMAGE_SHAPE[0]} or a multiple of {PADDED_SIZE}."
+        )
     grey = images.astype(np.float32).max(3, keepdims=True)
     if grey.shape[1] != IMAGE_SHAPE[0]:
         grey = _cut(_average_down(grey))
@@ -94,18 +106,6 @@ def _outputs_of(layer: str, images: Any) -> np.ndarray:
     starts = range(0, len(images), BATCH_SIZE)
     batches = (prepare(np.asarray(images[start : start + BATCH_SIZE])) for start in starts)
     return np.concatenate([np.asarray(model(batch, training=False)) for batch in batches])
-
-
-def _check_shape(shape: tuple[int, ...]) -> None:
-    if len(shape) == 4:
-        _, height, width, channels = shape
-        of_size = height == IMAGE_SHAPE[0] or (height > 0 and height % PADDED_SIZE == 0)
-        if height == width and of_size and channels in (1, 3):
-            return
-    raise ValueError(
-        f"Images of shape {list(shape)} cannot be read: they must be [batch, size, size, 1 or 3], "
-        f"of size {IMAGE_SHAPE[0]} or a multiple of {PADDED_SIZE}."
-    )
 
 
 def _average_down(images: np.ndarray) -> np.ndarray:

@@ -42,6 +42,34 @@ def save(directory: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, 
     return final
 
 
+def keep_as_only(checkpoint: Path, directory: Path, facts: Mapping[str, Any]) -> None:
+    """Keep a checkpoint in another directory, with more facts, instead of what is there; takes no room of its own.
+
+    Raises `OSError`, with nothing lost, where it can't be written.
+    """
+    scratch = directory / f".unfinished-{checkpoint.name}"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        try:
+            os.link(checkpoint / STATE_FILE, scratch / STATE_FILE)
+        except OSError:  # a file system without links
+            shutil.copyfile(checkpoint / STATE_FILE, scratch / STATE_FILE)
+        manifest = json.loads((checkpoint / MANIFEST_FILE).read_text()) | facts
+        with (scratch / MANIFEST_FILE).open("w") as text:
+            text.write(json.dumps(manifest, indent=2) + "\n")
+            _flush(text)
+        shutil.rmtree(directory / checkpoint.name, ignore_errors=True)
+        scratch.rename(directory / checkpoint.name)
+    except OSError:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    _flush_directory(directory)
+    for other in _checkpoints(directory):
+        if other.name != checkpoint.name:
+            shutil.rmtree(other, ignore_errors=True)
+
+
 class Checkpoint(NamedTuple):
     """A sound checkpoint's arrays and manifest, and the newer ones that were found damaged, with the reasons."""
 
@@ -82,6 +110,14 @@ def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             raise ValueError(f"{name} does not have the SHA-256 of its manifest")
     with np.load(path / STATE_FILE, allow_pickle=False) as stored:
         return dict(stored.items()), manifest
+
+
+def fact(path: Path, name: str, default: float) -> float:
+    """A number of a checkpoint's manifest; the default where it has none that can be read."""
+    try:
+        return float(json.loads((path / MANIFEST_FILE).read_text())[name])
+    except (OSError, ValueError, KeyError, TypeError):
+        return default
 
 
 def newest_path(directory: Path) -> Path | None:

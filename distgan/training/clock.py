@@ -72,6 +72,11 @@ class Speed:
         if step == self._first_step:
             self._first_seconds = self._logged_seconds = time.perf_counter()
 
+    def pause(self, seconds: float) -> None:
+        """Leave out seconds that were spent on something else than training."""
+        self._first_seconds += seconds
+        self._logged_seconds += seconds
+
     def since_log(self, step: int) -> float:
         """Images a second since the call before; NaN where no step was made since."""
         rate = self._rate(step - self._logged_step, self._logged_seconds)

@@ -24,6 +24,7 @@ from distgan.replicas.base import Replicas
 from distgan.report import Reporter
 from distgan.training import precision, profiler
 from distgan.training.clock import Clock, Speed
+from distgan.training.evaluation import Evaluator
 from distgan.training.faults import Faults
 from distgan.training.run_directory import RunDirectory
 from distgan.training.state import AVERAGE, TrainState
@@ -82,7 +83,11 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
             return Outcome(gan, source.image_shape, clock.step, None)
         with contextlib.closing(reporter), _signals() as caught:
             held_out = replicas.together(lambda: _held_out(config, source, gan) if replicas.is_chief else {})
-            run = _Run(config, replicas, gan, state, clock, directory, reporter, facts, held_out)
+            evaluator = (
+                Evaluator(config, gan, source.image_shape, _wanted(config), replicas)
+                if config.evaluate_every_epochs else None
+            )  # fmt: skip
+            run = _Run(config, replicas, gan, state, clock, directory, reporter, facts, held_out, evaluator)
             return run.loop(source, batch_size, caught)
 
 
@@ -122,6 +127,7 @@ class _Run(NamedTuple):
     reporter: Reporter
     facts: dict[str, Any]
     held_out: dict[str, tf.Tensor]
+    evaluator: Evaluator | None
 
     def loop(self, source: Source, batch_size: int, caught: list[int]) -> Outcome:
         """Make step after step, and between them whatever is due, until the run is over or a signal was caught."""
@@ -156,8 +162,9 @@ class _Run(NamedTuple):
             # What was asked in the step before: that one is done on the device by now, so nobody waits for it.
             (stops, saves, tells), answer = answer.numpy() > 0, results[-1]["requests"]
             if clock.due(steps=config.log_every_steps) or clock.is_over or stops:
-                values = _means(results) | self._settings() | {"speed/images_per_second": speed.since_log(clock.step)}
-                self.reporter.scalars(clock.step, clock.images_shown, clock.epochs, values)
+                means = _means(results) | self._settings() | {"speed/images_per_second": speed.since_log(clock.step)}
+                self.reporter.scalars(clock.step, clock.images_shown, clock.epochs, means)
+                values |= means
                 results.clear()
             self._progress(values, speed)
             if tells:
@@ -168,11 +175,22 @@ class _Run(NamedTuple):
                 steps=config.checkpoint_every_steps, epochs=config.checkpoint_every_epochs
             ):  # fmt: skip
                 self.directory.save(self.state, self.facts)
+            if self.evaluator and (clock.is_over or clock.due(epochs=config.evaluate_every_epochs)):
+                values |= self._evaluate(self.evaluator, speed)
 
         profile.close()
         stopped_by = None if clock.is_over else signal.Signals(next(iter(caught), signal.SIGTERM))
         self._say_goodbye(stopped_by)
         return Outcome(self.gan, source.image_shape, clock.step, stopped_by)
+
+    def _evaluate(self, evaluator: Evaluator, speed: Speed) -> dict[str, float]:
+        """Measure the samples, and keep the checkpoint if they are the best so far."""
+        scores, clock = evaluator.scores(), self.clock
+        speed.pause(scores["quality/seconds"])
+        self.reporter.scalars(clock.step, clock.images_shown, clock.epochs, scores)
+        self.directory.save(self.state, self.facts)
+        self.directory.keep_if_best(scores["quality/frechet_distance"])
+        return scores
 
     def _tell(self, faults: Faults) -> None:
         try:

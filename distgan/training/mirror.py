@@ -80,7 +80,11 @@ def fetched(run_dir: str | Path) -> Iterator[Path]:
         yield Path(run_dir).expanduser()
         return
     with tempfile.TemporaryDirectory() as directory:
-        files.copy_here(str(run_dir), Path(directory), lambda name: name.startswith((CONFIG_FILE, "checkpoints/step_")))
+        files.copy_here(
+            str(run_dir),
+            Path(directory),
+            lambda name: name.startswith((CONFIG_FILE, "checkpoints/step_", "best/step_")),
+        )
         yield Path(directory)
 
 

@@ -1,5 +1,6 @@
 """What a run keeps on disk of itself, and who may write there."""
 
+import math
 import sys
 import time
 from pathlib import Path
@@ -16,6 +17,9 @@ from distgan.training import checkpoint
 from distgan.training.lock import RemoteLock, RunLock
 from distgan.training.mirror import Mirror, fetched
 from distgan.training.state import AVERAGE, LOSS_SCALE, TrainState, assign, digests, state_digest
+
+BEST = "best"  # the directory of the checkpoint with the best samples
+FRECHET_DISTANCE = "frechet_distance"  # its fact
 
 
 class DivergedError(RuntimeError):
@@ -162,6 +166,15 @@ class RunDirectory:
                 f"({error.strerror or error}): the same command on this machine goes on from it."
             ) from None
 
+    def keep_if_best(self, frechet_distance: float) -> None:
+        """Keep the checkpoint just saved as the best one, unless the one that is kept has as small a distance."""
+        self._replicas.on_chief(lambda: self._keep_if_best(frechet_distance))
+
+    def _keep_if_best(self, frechet_distance: float) -> None:
+        newest, best = checkpoint.newest_path(self._checkpoints), checkpoint.newest_path(self.path / BEST)
+        if newest and not (best and checkpoint.fact(best, FRECHET_DISTANCE, math.inf) <= frechet_distance):
+            checkpoint.keep_as_only(newest, self.path / BEST, {FRECHET_DISTANCE: frechet_distance})
+
     def publish(self) -> str:
         """Bring what was written since the last checkpoint to a remote directory; the chief's. Says why it can't."""
         try:
@@ -194,13 +207,15 @@ class RunDirectory:
         return path.name if path else ""
 
 
-def read_checkpoint(run_dir: Path) -> checkpoint.Checkpoint:
-    """A run's newest sound checkpoint. Raises `UserError` where it has none."""
-    found = checkpoint.load_newest(run_dir / "checkpoints")
+def read_checkpoint(run_dir: Path, which: str = "newest") -> checkpoint.Checkpoint:
+    """A run's newest sound checkpoint, or the one with the best samples. Raises `UserError` where it has none."""
+    found = checkpoint.load_newest(run_dir / (BEST if which == BEST else "checkpoints"))
     if not found:
         raise UserError(
+            f"{run_dir} holds no best checkpoint: its samples were not measured; --evaluate_every_epochs does that."
+            if which == BEST else
             f"{run_dir} holds no checkpoint: it is not the directory of a run, or the run has saved none yet."
-        )
+        )  # fmt: skip
     for damaged, reason in found.damaged.items():
         print(f"Checkpoint {damaged} is damaged ({reason}); taking an older one.", file=sys.stderr)
     return found

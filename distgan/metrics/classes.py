@@ -1,0 +1,61 @@
+"""What a classifier says of images: how sure it is, and of how many classes."""
+
+from typing import NamedTuple, Self
+
+import numpy as np
+
+MOST_SHARES = 20  # classes, to list the share of each
+MISSING = 0.1  # of the share that each class would have if all were equal: below, it does not count as covered
+
+
+class Sightings(NamedTuple):
+    """Of probabilities `[n, classes]`: n, their sums, those of p log p, and how often each class was the likeliest."""
+
+    number: np.ndarray
+    sums: np.ndarray
+    negative_entropies: np.ndarray
+    likeliest: np.ndarray
+
+    @classmethod
+    def of(cls, probabilities: np.ndarray) -> Self:
+        """Those of probabilities `[n, classes]`."""
+        wide = probabilities.astype(np.float64)
+        num_classes = wide.shape[1]
+        return cls(
+            np.array(float(len(wide))), wide.sum(0), _negative_entropies(wide).sum(),
+            np.bincount(wide.argmax(1), minlength=num_classes).astype(np.float64),
+        )  # fmt: skip
+
+    @classmethod
+    def of_nothing(cls, num_classes: int) -> Self:
+        """Those of no images."""
+        return cls.of(np.zeros((0, num_classes)))
+
+    def and_of(self, probabilities: np.ndarray) -> Self:
+        """Those of all these images and of more."""
+        return type(self)(*(one + other for one, other in zip(self, self.of(probabilities), strict=True)))
+
+
+def classifier_score(seen: Sightings) -> float:
+    """exp(E KL(p(y|x) || p(y))) (the Inception score of Salimans et al. 2016), over all images at once."""
+    overall = _negative_entropies(seen.sums / seen.number)
+    return float(np.exp(seen.negative_entropies / seen.number - overall))
+
+
+def class_scores(seen: Sightings) -> dict[str, float]:
+    """How images are spread over the classes that they are taken for; entropies are in nats."""
+    shares, num_classes = seen.likeliest / seen.number, len(seen.likeliest)
+    entropy = float(-_negative_entropies(shares))
+    scores = {
+        "modes": float((shares >= MISSING / num_classes).sum()),
+        "entropy": entropy,
+        "kl_to_uniform": float(np.log(num_classes)) - entropy,
+    }
+    listed = enumerate(shares.tolist()) if num_classes <= MOST_SHARES else ()
+    return scores | {f"share_of_{number}": share for number, share in listed}
+
+
+def _negative_entropies(probabilities: np.ndarray) -> np.ndarray:
+    """Sums of p log p over the last axis, where 0 log 0 is 0."""
+    logarithms = np.log(np.where(probabilities > 0, probabilities, 1))
+    return np.asarray((probabilities * logarithms).sum(-1))

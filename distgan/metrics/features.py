@@ -1,0 +1,112 @@
+"""The networks whose features say how near sets of images are to each other."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from distgan.data.base import Shape
+from distgan.errors import UserError, first_line
+from distgan.metrics import digits
+from distgan.nets.classifier import FEATURES
+
+INCEPTION_SIZE = 299  # pixels
+_OF_DIGITS = ("mnist", "mnist-colours")  # embedded data sets whose images the classifier of digits reads in any size
+
+
+class FeatureNetwork(NamedTuple):
+    """A network, by what it says of images.
+
+    name: what a user calls it; fingerprint: equal for equal features.
+    width: of a feature vector; num_classes: how many it tells apart, or 0.
+    read: of pixels, uint8 `[n, height, width, channels]`, features, float32 `[n, width]`, and the probabilities of
+      classes, float32 `[n, num_classes]`.
+    """
+
+    name: str
+    fingerprint: str
+    width: int
+    num_classes: int
+    read: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def network_for(path: str | None, data: str, image_shape: Shape) -> FeatureNetwork:
+    """The network of a `--features=FILE.keras`; else that of digits where it reads such images; else Inception.
+
+    Raises `UserError` where it can't be had.
+    """
+    if path is not None:
+        return _of_file(Path(path).expanduser())
+    is_small = image_shape == digits.IMAGE_SHAPE
+    if is_small or (data in _OF_DIGITS and digits.reads(image_shape)):
+        return FeatureNetwork("digits", digits.WEIGHTS_SHA256, FEATURES, digits.NUM_CLASSES, _read_digits)
+    return _inception()
+
+
+def _read_digits(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    features = digits.features(_to_images(pixels))
+    kernel, bias = digits.load().get_layer("logits").get_weights()
+    logits = features @ kernel + bias
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    return features, powers / powers.sum(1, keepdims=True)
+
+
+def _of_file(path: Path) -> FeatureNetwork:
+    """A network of images to one vector each; nothing in its file is run."""
+    if path.suffix != ".keras":
+        raise UserError(f"--features={path} is refused: it must be a FILE.keras, as Keras 3 saves a model.")
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"--features={path} can't be loaded as a Keras model ({first_line(error)[:200]}).") from None
+    inputs, outputs = model.input_shape, model.output_shape
+    is_of_images = isinstance(inputs, tuple) and len(inputs) == 4 and None not in inputs[1:] and inputs[3] in (1, 3)
+    if not is_of_images or not isinstance(outputs, tuple) or len(outputs) != 2:
+        raise UserError(
+            f"--features={path} turns {inputs} into {outputs}: it must turn images [n, height, width, 1 or 3], of one "
+            "size, into features [n, width]."
+        )
+    run = _compiled(model, inputs[1:])
+    nothing = np.zeros((0, 0), np.float32)
+    return FeatureNetwork(path.name, digest, outputs[1], 0, lambda pixels: (run(pixels)[0], nothing))
+
+
+def _inception() -> FeatureNetwork:
+    """Inception V3 as Keras has it, with ImageNet's weights: its pooled features, and its 1,000 classes."""
+    try:
+        model = keras.applications.InceptionV3(weights="imagenet")
+    except Exception as error:  # of many kinds: whatever a download can end with
+        raise UserError(
+            "Judging such images takes Inception's weights, which Keras can't download here "
+            f"({first_line(error)[:120]}): put them into ~/.keras/models, or give --features=FILE.keras."
+        ) from None
+    both = keras.Model(model.input, [model.get_layer("avg_pool").output, model.output])
+    digest = hashlib.sha256(b"".join(weights.tobytes() for weights in model.get_weights())).hexdigest()
+    run = _compiled(both, (INCEPTION_SIZE, INCEPTION_SIZE, 3))
+    width, num_classes = (output.shape[1] for output in both.outputs)
+    return FeatureNetwork("inception", digest, width, num_classes, lambda pixels: tuple(run(pixels)))  # type: ignore[arg-type, return-value]
+
+
+def _compiled(model: keras.Model, shape: Shape) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """A function of pixels that brings them to a shape, in [-1, 1], and runs the model on them."""
+
+    @tf.function(reduce_retracing=True)
+    def run(pixels: tf.Tensor) -> list[tf.Tensor]:
+        images = tf.cast(pixels, tf.float32) / 127.5 - 1
+        if images.shape[1:3] != shape[:2]:
+            images = tf.image.resize(images, shape[:2], antialias=True)
+        if images.shape[3] != shape[2]:
+            grey = tf.image.rgb_to_grayscale
+            images = tf.repeat(images, 3, axis=3) if shape[2] == 3 else grey(images)
+        return tf.nest.flatten(model(images, training=False))
+
+    return lambda pixels: [np.asarray(output, np.float32) for output in run(tf.constant(pixels))]
+
+
+def _to_images(pixels: np.ndarray) -> Any:
+    return pixels.astype(np.float32) / np.float32(127.5) - 1

@@ -1,0 +1,50 @@
+"""Frechet distance between sets of features, by moments that are summed over batches and processes."""
+
+from typing import NamedTuple, Self
+
+import numpy as np
+
+
+class Moments(NamedTuple):
+    """Of features `[n, width]`: n, their sums `[width]` and the sums of their products `[width, width]`, in float64."""
+
+    number: np.ndarray
+    sums: np.ndarray
+    products: np.ndarray
+
+    @classmethod
+    def of(cls, features: np.ndarray) -> Self:
+        """Those of features `[n, width]`."""
+        wide = features.astype(np.float64)
+        return cls(np.array(float(len(wide))), wide.sum(0), wide.T @ wide)
+
+    @classmethod
+    def of_nothing(cls, width: int) -> Self:
+        """Those of no features of a width."""
+        return cls(np.zeros([]), np.zeros(width), np.zeros((width, width)))
+
+    def and_of(self, features: np.ndarray) -> Self:
+        """Those of all these features and of more."""
+        return type(self)(*(one + other for one, other in zip(self, self.of(features), strict=True)))
+
+    @property
+    def mean(self) -> np.ndarray:
+        """The mean, `[width]`."""
+        return self.sums / self.number
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """The unbiased covariance, `[width, width]`."""
+        return (self.products - np.outer(self.sums, self.mean)) / (self.number - 1)
+
+
+def frechet_distance(one: Moments, other: Moments) -> float:
+    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) (Heusel et al. 2017, eq. 6).
+
+    The trace of the root is the sum of the roots of the eigenvalues of C1^(1/2) C2 C1^(1/2), which is symmetric.
+    """
+    values, vectors = np.linalg.eigh(one.covariance)
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    roots = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ other.covariance @ root), 0))
+    shift = one.mean - other.mean
+    return float(shift @ shift + np.trace(one.covariance) + np.trace(other.covariance) - 2 * roots.sum())

@@ -1,0 +1,111 @@
+"""The real images that generated ones are compared with, and a cache of what a network saw in them."""
+
+import contextlib
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distgan import files, pictures
+from distgan.data.base import Source, Wanted
+from distgan.data.order import examples_at
+from distgan.data.sources import open_source
+from distgan.metrics.classes import Sightings
+from distgan.metrics.features import FeatureNetwork
+from distgan.metrics.moments import Moments
+from distgan.metrics.quality import Read, Reference, Seen, look, refer
+from distgan.replicas.base import Replicas
+
+FEWEST_HELD_OUT = 2000  # images of a test split that are enough to be the truth
+_VERSION = "1"  # of what is cached
+
+
+def reference_for(data: str, wanted: Wanted, network: FeatureNetwork, count: int, replicas: Replicas) -> Reference:
+    """That of a data set, of at most `count` real images; the same on all processes, which share the work.
+
+    The truth is what was held out of the data, and the others are of what is learnt from. Where less than
+    FEWEST_HELD_OUT were held out, both are halves of what is learnt from. Raises `UserError` where data can't be read.
+    """
+    truth, others = _two_sets(data, wanted)
+    key = "/".join([_VERSION, network.fingerprint, str(count), *(fingerprint for _, _, fingerprint in (truth, others))])
+    path = files.cache_directory() / "features" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
+    arrays = _from_chief(_cached(path) if replicas.is_chief else None, replicas)
+    if arrays is None:
+        seen, seen_others = (look(read, min(count, size), network, replicas) for read, size, _ in (truth, others))
+        arrays = _as_arrays(refer(seen, seen_others, replicas))
+        if replicas.is_chief:
+            _store(path, arrays)
+    return _as_reference(arrays)
+
+
+_Set = tuple[Read, int, str]  # images by (first, count), how many there are, and what is equal for equal ones
+
+
+def _two_sets(data: str, wanted: Wanted) -> tuple[_Set, _Set]:
+    train, test = (open_source(data, split, wanted) for split in ("train", "test"))
+    (available,) = train.streams.values()
+    if test.fingerprint != train.fingerprint and sum(test.streams.values()) >= FEWEST_HELD_OUT:
+        return _part(test, 0, sum(test.streams.values())), _part(train, 0, available)
+    return _part(train, 0, available // 2), _part(train, available // 2, available - available // 2)
+
+
+def _part(source: Source, start: int, length: int) -> _Set:
+    """Some of a data set's images, in an order that is mixed, as that of files is often by class."""
+    ((stream, available),) = source.streams.items()
+
+    def read(first: int, count: int) -> np.ndarray:
+        positions = np.arange(start + first, start + first + count)
+        return source.read(stream, examples_at(positions, available, 0, "reference").numpy())
+
+    return read, length, f"{source.fingerprint} {start} {length}"
+
+
+def _cached(path: Path) -> dict[str, np.ndarray] | None:
+    with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile):  # what can't be read is made anew
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = dict(stored)
+        if str(arrays.pop("sha256")) == _sha256(arrays):
+            return arrays
+    return None
+
+
+def _store(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    content = io.BytesIO()
+    np.savez(content, **arrays, sha256=np.array(_sha256(arrays)))  # type: ignore[arg-type]
+    with contextlib.suppress(OSError):  # a cache that can't be written costs time, not a run
+        pictures.write_whole(path, content.getvalue())
+
+
+def _sha256(arrays: dict[str, np.ndarray]) -> str:
+    return hashlib.sha256(b"".join(name.encode() + arrays[name].tobytes() for name in sorted(arrays))).hexdigest()
+
+
+def _from_chief(arrays: dict[str, np.ndarray] | None, replicas: Replicas) -> dict[str, np.ndarray] | None:
+    """The chief's arrays on all processes."""
+    kinds = replicas.agree({name: (array.shape, array.dtype.str) for name, array in arrays.items()} if arrays else None)
+    if kinds is None:
+        return None
+    own = arrays or {name: np.zeros(shape, dtype) for name, (shape, dtype) in kinds.items()}
+    return dict(zip(kinds, replicas.sum([own[name] for name in kinds]), strict=True))
+
+
+def _as_arrays(reference: Reference) -> dict[str, np.ndarray]:
+    truth = reference.truth
+    parts: list[Any] = [truth.points, *truth.moments, *truth.sightings, *reference[1:]]
+    return dict(zip(_NAMES, map(np.asarray, parts), strict=True))
+
+
+def _as_reference(arrays: dict[str, np.ndarray]) -> Reference:
+    points, *parts = (arrays[name] for name in _NAMES)
+    moments, sightings = Moments(*parts[:3]), Sightings(*parts[3:7])
+    radii, others, nearest, floor = parts[7:]
+    return Reference(Seen(points, moments, sightings), radii, others, float(nearest), float(floor))
+
+
+_NAMES = (
+    "points", *(f"moments_{name}" for name in Moments._fields), *(f"sightings_{name}" for name in Sightings._fields),
+    *Reference._fields[1:],
+)  # fmt: skip
