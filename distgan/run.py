@@ -18,6 +18,7 @@ from distgan.gans.base import GAN
 from distgan.nets import convolutions
 from distgan.replicas.connect import connect
 from distgan.training import loop, precision
+from distgan.training.evaluation import Evaluator
 from distgan.training.mirror import fetched
 from distgan.training.run_directory import read_checkpoint
 from distgan.training.state import assign, network_variables
@@ -47,6 +48,10 @@ class Run:
         Raises `UserError` where the run is of a GAN that translates images.
         """
         return pictures.to_pixels(self._gan.generate(num_images, seed).numpy())
+
+    def scores(self, evaluator: Evaluator, seed: int = 0) -> dict[str, float]:
+        """How good the images that `generate` makes are, by name; see `training.evaluation`."""
+        return evaluator.scores(self._gan, seed)
 
     def walk(self, num_frames: int, seed: int = 0) -> np.ndarray:
         """A closed walk between latents, uint8 `[num_frames, height, width, channels]`: the frames of a film.
@@ -89,13 +94,15 @@ def train(config: Config, console: TextIO = sys.stdout) -> Run:
     return Run(config, outcome.gan, outcome.step, outcome.image_shape)
 
 
-def load(run_dir: str | Path) -> Run:
-    """The run in a directory, at its newest sound checkpoint; needs no data.
+def load(run_dir: str | Path, checkpoint: str = "newest") -> Run:
+    """The run in a directory, at its newest sound checkpoint or, if "best", the one with the best samples.
+
+    Needs no data.
 
     Raises `UserError` where there is none, `OSError` where a remote one can't be reached.
     """
     with fetched(run_dir) as directory:
-        arrays, manifest, _ = read_checkpoint(directory)
+        arrays, manifest, _ = read_checkpoint(directory, checkpoint)
         config = load_config(directory / "config.json")
     image_shape = tuple(manifest["image_shape"])
     with precision.policy(manifest["precision"]), convolutions.way(config.convolutions):

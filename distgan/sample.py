@@ -32,6 +32,7 @@ _OUTPUT = flags.DEFINE_string(
     "--input. Default: samples.png, or translated.",
 )  # fmt: skip
 _INPUT = flags.DEFINE_string("input", None, "An image file, or a directory of them, to translate.")
+_CHECKPOINT = flags.DEFINE_enum("checkpoint", "newest", ["newest", "best"], "Of the run, which weights.")
 _DIRECTION = flags.DEFINE_enum("direction", None, ["AtoB", "BtoA"], "From which domain to which; of CycleGAN.")
 SUFFIXES = (".png", ".gif", ".npz")
 GIF_MILLISECONDS = 60
@@ -62,7 +63,7 @@ def main() -> int:
 
     devices.set_up(*launcher.place_on_host(), 0, deterministic=False)
     try:
-        run = load(_RUN_DIR.value)
+        run = load(_RUN_DIR.value, _CHECKPOINT.value)
         if _INPUT.value:
             _translate(run, names, output)
         elif launcher.launched_rank() == 0:

@@ -29,7 +29,7 @@ STOREYS = (
     ("training.step", "training.run_directory", "training.profiler", "training.faults"),
     ("training.loop",),
     ("run", "program"),
-    ("dcgan", "train", "sample", "doctor"),
+    ("dcgan", "train", "sample", "evaluate", "doctor"),
 )
 PACKAGE = Path(distgan.__file__).parent
 MODULES = {

@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import tempfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from distgan import files
 from distgan.data.base import Source, Wanted
 from distgan.data.idx import read_idx
 from distgan.data.images import fitted
-from distgan.errors import UserError
+from distgan.errors import UserError, first_line
 from distgan.pictures import to_pillow
 
 MNIST_DIRECTORY = Path(__file__).parent / "mnist"
@@ -101,6 +102,23 @@ def open_idx(directory: str, split: str = "train") -> LabelledImages:
         except OSError as error:
             raise UserError(f"--data={name} cannot be read ({error.strerror}).") from None
         return _read_directory(name, Path(copy), split)
+
+
+def open_npz(path: str) -> LabelledImages:
+    """Read the array `pixels` of an .npz file, uint8 `[number, height, width, channels]`, as distgan.sample writes it.
+
+    Raises `UserError` where there is none.
+    """
+    try:
+        with np.load(os.path.expanduser(path), allow_pickle=False) as stored:
+            pixels = stored["pixels"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} can't be read as an .npz file of `pixels` ({first_line(error)}).") from None
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or 0 in pixels.shape or pixels.shape[3] not in (1, 3):
+        raise UserError(
+            f"{path} holds {pixels.dtype} pixels {list(pixels.shape)}: they must be uint8 [number, height, width, 1 or 3]."
+        )
+    return LabelledImages(path, pixels, None)
 
 
 def _check_sums(directory: Path) -> None:

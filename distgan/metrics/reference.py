@@ -20,7 +20,6 @@ from distgan.metrics.quality import Read, Reference, Seen, look, refer
 from distgan.replicas.base import Replicas
 
 FEWEST_HELD_OUT = 2000  # images of a test split that are enough to be the truth
-_VERSION = "1"  # of what is cached
 
 
 def reference_for(data: str, wanted: Wanted, network: FeatureNetwork, count: int, replicas: Replicas) -> Reference:
@@ -30,7 +29,7 @@ def reference_for(data: str, wanted: Wanted, network: FeatureNetwork, count: int
     FEWEST_HELD_OUT were held out, both are halves of what is learnt from. Raises `UserError` where data can't be read.
     """
     truth, others = _two_sets(data, wanted)
-    key = "/".join([_VERSION, network.fingerprint, str(count), *(fingerprint for _, _, fingerprint in (truth, others))])
+    key = "/".join([network.fingerprint, str(count), *(fingerprint for _, _, fingerprint in (truth, others))])
     path = files.cache_directory() / "features" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
     arrays = _from_chief(_cached(path) if replicas.is_chief else None, replicas)
     if arrays is None:
@@ -63,11 +62,18 @@ def _part(source: Source, start: int, length: int) -> _Set:
     return read, length, f"{source.fingerprint} {start} {length}"
 
 
+# By the names of what they are, so that what another version has stored does not fit.
+_NAMES = (
+    "points", *(f"moments_{name}" for name in Moments._fields), *(f"sightings_{name}" for name in Sightings._fields),
+    *Reference._fields[1:],
+)  # fmt: skip
+
+
 def _cached(path: Path) -> dict[str, np.ndarray] | None:
     with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile):  # what can't be read is made anew
         with np.load(path, allow_pickle=False) as stored:
             arrays = dict(stored)
-        if str(arrays.pop("sha256")) == _sha256(arrays):
+        if str(arrays.pop("sha256")) == _sha256(arrays) and set(arrays) == set(_NAMES):
             return arrays
     return None
 
@@ -103,9 +109,3 @@ def _as_reference(arrays: dict[str, np.ndarray]) -> Reference:
     moments, sightings = Moments(*parts[:3]), Sightings(*parts[3:7])
     radii, others, nearest, floor = parts[7:]
     return Reference(Seen(points, moments, sightings), radii, others, float(nearest), float(floor))
-
-
-_NAMES = (
-    "points", *(f"moments_{name}" for name in Moments._fields), *(f"sightings_{name}" for name in Sightings._fields),
-    *Reference._fields[1:],
-)  # fmt: skip

@@ -51,7 +51,7 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
             f"--architecture={config.architecture} learns from {_words(expected)}, and --data={config.data} has "
             f"{_words(streams)}."
         )
-    source = replicas.together(lambda: open_source(str(config.data), "train", _wanted(config)))
+    source = replicas.together(lambda: open_source(str(config.data), "train", wanted(config)))
     if len(set(replicas.gather(source.fingerprint))) > 1:
         raise UserError(f"--data={config.data} is not the same data for all processes: copy it to all machines.")
     config.check_compiles(replicas.num_replicas)
@@ -84,8 +84,10 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
         with contextlib.closing(reporter), _signals() as caught:
             held_out = replicas.together(lambda: _held_out(config, source, gan) if replicas.is_chief else {})
             evaluator = (
-                Evaluator(config, gan, source.image_shape, _wanted(config), replicas)
-                if config.evaluate_every_epochs else None
+                Evaluator(
+                    replicas, str(config.data), wanted(config), source.image_shape,
+                    num_images=config.evaluate_num_images, features=config.features,
+                ) if config.evaluate_every_epochs else None
             )  # fmt: skip
             run = _Run(config, replicas, gan, state, clock, directory, reporter, facts, held_out, evaluator)
             return run.loop(source, batch_size, caught)
@@ -103,7 +105,7 @@ def _held_out(config: Config, source: Source, gan: GAN) -> dict[str, tf.Tensor]:
     if not gan.shows_data:
         return {}
     height, width, channels = source.image_shape
-    wanted = dataclasses.replace(_wanted(config), image_size=(height, width), margin_pixels=0, channels=channels)
+    wanted = dataclasses.replace(wanted(config), image_size=(height, width), margin_pixels=0, channels=channels)
     held_out = open_source(str(config.data), "test", wanted)
     return {
         stream: pipeline.to_images(held_out.read(stream, np.arange(min(config.num_samples, number))))
@@ -185,7 +187,7 @@ class _Run(NamedTuple):
 
     def _evaluate(self, evaluator: Evaluator, speed: Speed) -> dict[str, float]:
         """Measure the samples, and keep the checkpoint if they are the best so far."""
-        scores, clock = evaluator.scores(), self.clock
+        scores, clock = evaluator.scores(self.gan, self.config.seed), self.clock
         speed.pause(scores["quality/seconds"])
         self.reporter.scalars(clock.step, clock.images_shown, clock.epochs, scores)
         self.directory.save(self.state, self.facts)

@@ -1,0 +1,121 @@
+"""Measure the samples of a trained run, or any images, against real ones; by several processes if several were started.
+
+python -m distgan.evaluate --run_dir=runs/mnist
+python -m distgan.evaluate --run_dir=runs/mnist --checkpoint=best --num_images=50000
+python -m distgan.evaluate --images=samples.npz --data=mnist
+horovodrun -np 4 python -m distgan.evaluate --run_dir=runs/mnist
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from absl import flags
+
+from distgan import files, pictures, program
+from distgan.config import Config
+from distgan.errors import UserError, sentence_of
+
+if TYPE_CHECKING:
+    from distgan.data.base import Source, Wanted
+    from distgan.replicas.base import Replicas
+
+_RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.")
+_CHECKPOINT = flags.DEFINE_enum("checkpoint", "newest", ["newest", "best"], "Of the run, which weights.")
+_IMAGES = flags.DEFINE_string("images", None, "Instead of a run, a directory of images, or an .npz of `pixels`.")
+_DATA = flags.DEFINE_string("data", None, "What --images ought to be like, as --data of distgan.train says it.")
+_NUM_IMAGES = flags.DEFINE_integer("num_images", 10_000, "How many to measure, and real ones to measure them by.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the samples: they are those of distgan.sample.")
+_FEATURES = flags.DEFINE_string("features", None, "FILE.keras, of images to feature vectors, to measure by.")
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file to write; evaluation.json in the run's directory by default.")
+_BACKEND = flags.DEFINE_enum(
+    "backend", "auto", ["auto", "single", "horovod", "multiworker"], "How several processes were started."
+)
+
+
+def main() -> int:
+    """Write and print what the flags ask for; returns the exit status."""
+    if (_RUN_DIR.value is None) == (_IMAGES.value is None):
+        raise UserError("Give one of --run_dir and --images: what is to be measured.")
+    if _IMAGES.value and not _DATA.value:
+        raise UserError("--images needs --data, the real images to measure by, e.g. --data=mnist.")
+    if _DATA.value and not _IMAGES.value:
+        raise UserError(f"--data={_DATA.value} is for --images: a run is measured by the data that it learnt from.")
+    if _NUM_IMAGES.value < 100 or _SEED.value < 0:
+        raise UserError("--num_images must be at least 100 and --seed at least 0.")
+    output = _output()
+    program.import_tensorflow()
+    from distgan.replicas.connect import connect
+
+    replicas = connect(Config(backend=_BACKEND.value))
+    try:
+        scores = _of_run(replicas) if _RUN_DIR.value else _of_images(replicas)
+        if replicas.is_chief:
+            pictures.write_whole(output, (json.dumps(scores, indent=2) + "\n").encode())
+    except OSError as error:
+        raise UserError(sentence_of(error)) from None
+    if replicas.is_chief:
+        _print(scores, output)
+    return 0
+
+
+def _output() -> Path:
+    if _OUTPUT.value:
+        return Path(_OUTPUT.value).expanduser()
+    if _RUN_DIR.value and not files.is_remote(_RUN_DIR.value):
+        return Path(_RUN_DIR.value).expanduser() / "evaluation.json"
+    return Path("evaluation.json")
+
+
+def _of_run(replicas: "Replicas") -> dict[str, float]:
+    from distgan.run import load
+    from distgan.training.evaluation import Evaluator
+    from distgan.training.loop import wanted
+
+    run = replicas.together(lambda: load(_RUN_DIR.value or "", _CHECKPOINT.value))
+    evaluator = Evaluator(
+        replicas, str(run.config.data), wanted(run.config), run.image_shape,
+        num_images=_NUM_IMAGES.value, features=_FEATURES.value or run.config.features,
+    )  # fmt: skip
+    return {"step": run.step} | run.scores(evaluator, _SEED.value)
+
+
+def _of_images(replicas: "Replicas") -> dict[str, float]:
+    from distgan.data.base import Wanted
+    from distgan.data.sources import open_source
+    from distgan.training.evaluation import Evaluator
+
+    shape = replicas.together(lambda: open_source(str(_DATA.value), "train", Wanted())).image_shape
+    given = replicas.together(lambda: _given(Wanted(image_size=shape[:2], channels=shape[2])))
+    evaluator = Evaluator(
+        replicas, str(_DATA.value), Wanted(), shape, num_images=_NUM_IMAGES.value, features=_FEATURES.value
+    )
+    return evaluator.scores_of(
+        lambda first, count: given.read("images", np.arange(first, first + count)),
+        min(_NUM_IMAGES.value, given.streams["images"]),
+    )
+
+
+def _given(wanted: "Wanted") -> "Source":
+    """The images of --images."""
+    path = str(_IMAGES.value)
+    if path.endswith(".npz"):
+        from distgan.data.arrays import open_npz
+
+        return open_npz(path).source(wanted)
+    from distgan.data.sources import open_source
+
+    return open_source(f"folder:{path}", "train", wanted)
+
+
+def _print(scores: dict[str, float], output: Path) -> None:
+    width = max(map(len, scores))
+    for name, value in scores.items():
+        print(f"{name:{width}}  {value:,.4f}".rstrip("0").rstrip("."))
+    print(f"written to {output}")
+
+
+if __name__ == "__main__":
+    program.run(main)
