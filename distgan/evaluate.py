@@ -7,7 +7,6 @@ horovodrun -np 4 python -m distgan.evaluate --run_dir=runs/mnist
 """
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,11 +71,11 @@ def _output() -> Path:
 def _of_run(replicas: "Replicas") -> dict[str, float]:
     from distgan.run import load
     from distgan.training.evaluation import Evaluator
-    from distgan.training.loop import wanted
+    from distgan.training.loop import images_wanted
 
     run = replicas.together(lambda: load(_RUN_DIR.value or "", _CHECKPOINT.value))
     evaluator = Evaluator(
-        replicas, str(run.config.data), wanted(run.config), run.image_shape,
+        replicas, str(run.config.data), images_wanted(run.config), run.image_shape,
         num_images=_NUM_IMAGES.value, features=_FEATURES.value or run.config.features,
     )  # fmt: skip
     return {"step": run.step} | run.scores(evaluator, _SEED.value)

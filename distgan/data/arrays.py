@@ -116,7 +116,8 @@ def open_npz(path: str) -> LabelledImages:
         raise UserError(f"{path} can't be read as an .npz file of `pixels` ({first_line(error)}).") from None
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or 0 in pixels.shape or pixels.shape[3] not in (1, 3):
         raise UserError(
-            f"{path} holds {pixels.dtype} pixels {list(pixels.shape)}: they must be uint8 [number, height, width, 1 or 3]."
+            f"{path} holds {pixels.dtype} pixels {list(pixels.shape)}: they must be uint8 [number, height, width, "
+            "1 or 3]."
         )
     return LabelledImages(path, pixels, None)
 

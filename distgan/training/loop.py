@@ -51,7 +51,7 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
             f"--architecture={config.architecture} learns from {_words(expected)}, and --data={config.data} has "
             f"{_words(streams)}."
         )
-    source = replicas.together(lambda: open_source(str(config.data), "train", wanted(config)))
+    source = replicas.together(lambda: open_source(str(config.data), "train", images_wanted(config)))
     if len(set(replicas.gather(source.fingerprint))) > 1:
         raise UserError(f"--data={config.data} is not the same data for all processes: copy it to all machines.")
     config.check_compiles(replicas.num_replicas)
@@ -85,7 +85,7 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
             held_out = replicas.together(lambda: _held_out(config, source, gan) if replicas.is_chief else {})
             evaluator = (
                 Evaluator(
-                    replicas, str(config.data), wanted(config), source.image_shape,
+                    replicas, str(config.data), images_wanted(config), source.image_shape,
                     num_images=config.evaluate_num_images, features=config.features,
                 ) if config.evaluate_every_epochs else None
             )  # fmt: skip
@@ -93,7 +93,8 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
             return run.loop(source, batch_size, caught)
 
 
-def _wanted(config: Config) -> Wanted:
+def images_wanted(config: Config) -> Wanted:
+    """How a run wants the images that it learns from."""
     return Wanted(
         config.height_and_width, config.jitter_pixels, config.fit, config.channels,
         config.max_classes, config.max_images_per_class,
@@ -105,7 +106,7 @@ def _held_out(config: Config, source: Source, gan: GAN) -> dict[str, tf.Tensor]:
     if not gan.shows_data:
         return {}
     height, width, channels = source.image_shape
-    wanted = dataclasses.replace(wanted(config), image_size=(height, width), margin_pixels=0, channels=channels)
+    wanted = dataclasses.replace(images_wanted(config), image_size=(height, width), margin_pixels=0, channels=channels)
     held_out = open_source(str(config.data), "test", wanted)
     return {
         stream: pipeline.to_images(held_out.read(stream, np.arange(min(config.num_samples, number))))
