@@ -73,6 +73,16 @@ class Reporter:
             _append(self.metrics_path, line.encode() + b"\n")
         self._summarize(step, *(Summary.Value(tag=t, simple_value=v) for t, v in values.items()))
 
+    def warning(self, step: int, images_shown: int, epoch: float, text: str) -> None:
+        """Says what is wrong with the run, and logs it as a line of metrics.jsonl."""
+        if not self.enabled:
+            return
+        self.say(f"warning: {text}")
+        line = json.dumps({"step": step, "images_shown": images_shown, "epoch": epoch, "seconds": time.time(),
+                           "warning": text})  # fmt: skip
+        with self._spared(self.metrics_path):
+            _append(self.metrics_path, line.encode() + b"\n")
+
     def progress(
         self,
         *,

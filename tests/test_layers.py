@@ -26,7 +26,7 @@ STOREYS = (
         "training.mirror",
         "report",
     ),
-    ("training.step", "training.run_directory", "training.profiler", "training.faults"),
+    ("training.step", "training.run_directory", "training.profiler", "training.faults", "training.health"),
     ("training.loop",),
     ("run", "program"),
     ("dcgan", "train", "sample", "evaluate", "doctor"),

@@ -21,9 +21,10 @@ class Sightings(NamedTuple):
         """Those of probabilities `[n, classes]`."""
         wide = probabilities.astype(np.float64)
         num_classes = wide.shape[1]
+        likeliest = wide.argmax(1) if num_classes else np.zeros(0, np.int64)
         return cls(
             np.array(float(len(wide))), wide.sum(0), _negative_entropies(wide).sum(),
-            np.bincount(wide.argmax(1), minlength=num_classes).astype(np.float64),
+            np.bincount(likeliest, minlength=num_classes).astype(np.float64),
         )  # fmt: skip
 
     @classmethod

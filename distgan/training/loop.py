@@ -26,6 +26,7 @@ from distgan.training import precision, profiler
 from distgan.training.clock import Clock, Speed
 from distgan.training.evaluation import Evaluator
 from distgan.training.faults import Faults
+from distgan.training.health import Health
 from distgan.training.run_directory import RunDirectory
 from distgan.training.state import AVERAGE, TrainState
 from distgan.training.step import make_step
@@ -89,7 +90,7 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
                     num_images=config.evaluate_num_images, features=config.features,
                 ) if config.evaluate_every_epochs else None
             )  # fmt: skip
-            run = _Run(config, replicas, gan, state, clock, directory, reporter, facts, held_out, evaluator)
+            run = _Run(config, replicas, gan, state, clock, directory, reporter, facts, held_out, evaluator, Health())
             return run.loop(source, batch_size, caught)
 
 
@@ -131,6 +132,7 @@ class _Run(NamedTuple):
     facts: dict[str, Any]
     held_out: dict[str, tf.Tensor]
     evaluator: Evaluator | None
+    health: Health
 
     def loop(self, source: Source, batch_size: int, caught: list[int]) -> Outcome:
         """Make step after step, and between them whatever is due, until the run is over or a signal was caught."""
@@ -167,6 +169,7 @@ class _Run(NamedTuple):
             if clock.due(steps=config.log_every_steps) or clock.is_over or stops:
                 means = _means(results) | self._settings() | {"speed/images_per_second": speed.since_log(clock.step)}
                 self.reporter.scalars(clock.step, clock.images_shown, clock.epochs, means)
+                self._warn(self.health.of_training(means))
                 values |= means
                 results.clear()
             self._progress(values, speed)
@@ -191,9 +194,14 @@ class _Run(NamedTuple):
         scores, clock = evaluator.scores(self.gan, self.config.seed), self.clock
         speed.pause(scores["quality/seconds"])
         self.reporter.scalars(clock.step, clock.images_shown, clock.epochs, scores)
+        self._warn(self.health.of_samples(scores))
         self.directory.save(self.state, self.facts)
         self.directory.keep_if_best(scores["quality/frechet_distance"])
         return scores
+
+    def _warn(self, texts: list[str]) -> None:
+        for text in texts:
+            self.reporter.warning(self.clock.step, self.clock.images_shown, self.clock.epochs, text)
 
     def _tell(self, faults: Faults) -> None:
         try:

@@ -1,0 +1,59 @@
+"""What a run's numbers warn of, in words: players that no longer play, and samples of too little variety."""
+
+from collections.abc import Mapping
+
+FEW_LOGS = 10  # in a row, before what a step may show by chance is worth a warning
+ALL = 0.995  # an accuracy that leaves the generator nothing to learn from
+NO_GRADIENT = 1e-6  # its norm; 1e-3 to 10 are usual
+MOST_MISSING = 0.2  # of the classes, or of the real images, that samples may lack
+LEAST_RATIO = 0.5  # of samples' distance to what was learnt from, to that of unseen real images
+
+
+class Health:
+    """Watches what is logged, and says each thing once, until it has been well in between."""
+
+    def __init__(self) -> None:
+        """All is well at the start."""
+        self._in_a_row: dict[str, int] = {}
+        self._said: set[str] = set()
+
+    def of_training(self, values: Mapping[str, float]) -> list[str]:
+        """What to warn of after a log of means over some steps."""
+        real, fake = values.get("accuracy/real", 0.5), values.get("accuracy/fake", 0.5)
+        found = {
+            "The discriminator tells all samples from real images, from which the generator learns little: give it "
+            "less to go by, with a smaller --discriminator_learning_rate, or --augment.": min(real, fake) > ALL,
+            "The discriminator is dead: it takes everything for the same.": (
+                max(real, fake) > ALL and min(real, fake) < 1 - ALL
+            ),
+        }
+        for player in ("generator", "discriminator"):
+            norm = values.get(f"gradient_norm/{player}", 1.0)
+            found[f"The gradients of the {player} have vanished: it no longer learns."] = norm < NO_GRADIENT
+        return self._new(found, FEW_LOGS)
+
+    def of_samples(self, scores: Mapping[str, float]) -> list[str]:
+        """What to warn of after a measurement of the samples."""
+        shares = [value for name, value in scores.items() if name.startswith("quality/share_of_")]
+        modes, coverage = scores.get("quality/modes", 1.0), scores["quality/coverage"]
+        found = {
+            "The samples show too few kinds of images: see quality/modes.": modes < (1 - MOST_MISSING) * len(shares),
+            "The samples are alike, and near to few real images (quality/coverage): the generator may have "
+            "collapsed.": coverage < MOST_MISSING and scores["quality/precision"] > MOST_MISSING,
+            "The samples are nearer to the images learnt from than unseen images are: they may be copies.": scores[
+                "quality/nearest_neighbour_ratio"
+            ]
+            < LEAST_RATIO,
+        }
+        return self._new(found, 1)
+
+    def _new(self, found: dict[str, bool], logs: int) -> list[str]:
+        """Those found so many times in a row, and not said since."""
+        for text, is_so in found.items():
+            self._in_a_row[text] = self._in_a_row.get(text, 0) + 1 if is_so else 0
+            if not is_so:
+                self._said.discard(text)
+        new = [text for text, is_so in found.items() if is_so and self._in_a_row[text] >= logs]
+        new = [text for text in new if text not in self._said]
+        self._said.update(new)
+        return new

@@ -1,0 +1,272 @@
+"""Scores of samples: against values that are known, and the same by any number of processes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import layouts
+import numpy as np
+import pytest
+import scipy.linalg
+import small_runs
+
+from distgan import files
+from distgan.data.arrays import open_mnist
+from distgan.data.base import Wanted
+from distgan.errors import UserError
+from distgan.metrics import features, neighbours, quality, reference
+from distgan.metrics.classes import Sightings, class_scores, classifier_score
+from distgan.metrics.features import FeatureNetwork
+from distgan.metrics.moments import Moments, frechet_distance
+from distgan.pictures import write_samples
+from distgan.replicas.base import Replicas
+
+ALONE = Replicas()
+
+
+def _normal(seed: int, count: int, width: int = 16, mean: float = 0.0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(mean, 1, (count, width)).astype(np.float32)
+
+
+def _as_network(width: int) -> FeatureNetwork:
+    """A network that takes the numbers of an image for its features."""
+
+    def read(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return rows, np.zeros((len(rows), 0))
+
+    return FeatureNetwork("rows", "", width, 0, read)
+
+
+def _seen(rows: np.ndarray) -> quality.Seen:
+    network = _as_network(rows.shape[1])
+    return quality.look(lambda first, count: rows[first : first + count], len(rows), network, ALONE)
+
+
+def _scores(fakes: np.ndarray, reals: np.ndarray, others: np.ndarray | None = None) -> dict[str, float]:
+    truth = quality.refer(_seen(reals), _seen(reals if others is None else others), ALONE)
+    return quality.judge(_seen(fakes), truth, ALONE)
+
+
+def test_frechet_distance_is_that_of_scipy() -> None:
+    one, other = _normal(0, 3000) @ _normal(1, 16), _normal(2, 2000, mean=0.3) @ _normal(3, 16)
+    (mean_1, cov_1), (mean_2, cov_2) = ((x.astype(float).mean(0), np.cov(x.astype(float), rowvar=False))
+                                        for x in (one, other))  # fmt: skip
+    root = scipy.linalg.sqrtm(cov_1 @ cov_2).real
+    expected = np.sum((mean_1 - mean_2) ** 2) + np.trace(cov_1 + cov_2 - 2 * root)
+    assert frechet_distance(Moments.of(one), Moments.of(other)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_frechet_distance_of_a_shift_is_its_square() -> None:
+    rows = _normal(0, 500)
+    assert frechet_distance(Moments.of(rows), Moments.of(rows + 2)) == pytest.approx(4 * 16, rel=1e-6)
+
+
+def test_moments_may_be_summed_in_parts() -> None:
+    rows = _normal(0, 700)
+    parts = Moments.of_nothing(16).and_of(rows[:200]).and_of(rows[200:])
+    assert np.allclose(parts.covariance, np.cov(rows.astype(float), rowvar=False), atol=1e-12)
+
+
+def test_kernel_distance_is_zero_on_average_for_equal_distributions_even_of_few_points() -> None:
+    found = [quality.kernel_distance(_normal(2 * n, 12), _normal(2 * n + 1, 12), ALONE) for n in range(600)]
+    deviation = np.std(found) / np.sqrt(len(found))
+    assert abs(np.mean(found)) < 3 * deviation
+    biased = neighbours.kernel_diagonal(_normal(0, 12)) / 12**2  # what keeping pairs of one point would add
+    assert biased > 10 * deviation
+
+
+def test_kernel_distance_is_the_sum_by_hand() -> None:
+    fakes, reals = np.array([[1.0], [2.0], [3.0]]), np.array([[0.0], [1.0]])
+    within_fakes = 2 * (3**3 + 4**3 + 7**3) / 6  # (1*2+1)^3, (1*3+1)^3, (2*3+1)^3
+    across = (3 * 1 + 2**3 + 3**3 + 4**3) / 6
+    assert quality.kernel_distance(fakes, reals, ALONE) == pytest.approx(within_fakes + 1 - 2 * across)
+
+
+def test_copies_of_the_real_ones_have_full_precision_recall_and_coverage() -> None:
+    reals = _normal(0, 700)
+    scores = _scores(reals, reals)
+    assert (scores["precision"], scores["recall"], scores["coverage"]) == (1, 1, 1)
+    # In a ball to the k-th neighbour are the centre, k - 1 and the k-th.
+    assert scores["density"] == pytest.approx((neighbours.BALLS_OF_DENSITY + 1) / neighbours.BALLS_OF_DENSITY, rel=1e-3)
+
+
+def test_fakes_far_from_all_have_none_of_it() -> None:
+    scores = _scores(_normal(0, 300) + 1000, _normal(1, 300))
+    assert [scores[name] for name in ("precision", "recall", "density", "coverage")] == [0, 0, 0, 0]
+
+
+def test_fakes_of_one_of_two_clusters_are_precise_and_lack_recall_and_coverage() -> None:
+    near, far = _normal(0, 400), _normal(1, 400) + 1000
+    scores = _scores(near[:200], np.concatenate([near[200:], far[:200]]))
+    assert scores["precision"] > 0.6
+    assert scores["recall"] <= 0.5
+    assert scores["coverage"] <= 0.5
+
+
+def test_copies_of_what_was_learnt_have_no_distance_to_it() -> None:
+    learnt, held_out = _normal(0, 500), _normal(1, 500)
+    assert _scores(learnt, held_out, learnt)["nearest_neighbour_ratio"] < 1e-3
+    assert _scores(_normal(2, 500), held_out, learnt)["nearest_neighbour_ratio"] == pytest.approx(1, abs=0.05)
+
+
+def test_a_classifier_that_is_sure_of_all_classes_scores_their_number() -> None:
+    sure = Sightings.of(np.eye(10).repeat(7, axis=0))
+    assert classifier_score(sure) == pytest.approx(10)
+    scores = class_scores(sure)
+    assert (scores["modes"], scores["kl_to_uniform"]) == (10, pytest.approx(0, abs=1e-12))
+    assert scores["share_of_3"] == pytest.approx(0.1)
+
+
+def test_one_class_alone_is_one_mode_and_scores_one() -> None:
+    collapsed = Sightings.of(np.tile(np.eye(10)[4], (50, 1)))
+    assert classifier_score(collapsed) == pytest.approx(1)
+    assert class_scores(collapsed)["modes"] == 1
+    assert class_scores(collapsed)["kl_to_uniform"] == pytest.approx(np.log(10))
+
+
+def test_the_probabilities_are_the_classifier_s() -> None:
+    pixels, labels = open_mnist("test").pixels[:50], open_mnist("test").labels
+    assert labels is not None
+    network = features.network_for(None, "mnist", (28, 28, 1))
+    found, probabilities = network.read(pixels)
+    assert found.shape == (50, network.width)
+    assert np.allclose(probabilities.sum(1), 1, atol=1e-5)
+    assert (probabilities.argmax(1) == labels[:50]).mean() > 0.95
+
+
+def test_what_was_seen_in_real_images_is_kept_and_made_anew_where_it_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    looks: list[int] = []
+    network = features.network_for(None, "mnist", (28, 28, 1))
+
+    def read(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        looks.append(len(pixels))
+        return network.read(pixels)
+
+    counted = network._replace(read=read)
+
+    def made() -> quality.Reference:
+        return reference.reference_for("mnist", Wanted(), counted, 200, ALONE)
+
+    first = made()
+    assert looks == [200, 200]
+    assert np.array_equal(made().radii, first.radii)
+    assert len(looks) == 2
+    (path,) = (files.cache_directory() / "features").iterdir()
+    path.write_bytes(path.read_bytes()[:-2000])
+    assert made().floor == first.floor
+    assert len(looks) == 4
+
+
+def test_a_network_of_ones_own_may_be_given(tmp_path: Path) -> None:
+    path = tmp_path / "mine.keras"
+    keras.Sequential([keras.Input((14, 14, 3)), keras.layers.Flatten(), keras.layers.Dense(5)]).save(path)
+    found, probabilities = features.network_for(str(path), "mnist", (28, 28, 1)).read(np.zeros((4, 28, 28, 1), "uint8"))
+    assert found.shape == (4, 5)
+    assert probabilities.shape[1] == 0
+
+
+def test_a_network_that_would_run_code_or_is_none_is_refused(tmp_path: Path) -> None:
+    unsafe, wrong, broken = (tmp_path / f"{name}.keras" for name in ("unsafe", "wrong", "broken"))
+    keras.Sequential([keras.Input((14, 14, 1)), keras.layers.Lambda(lambda x: x), keras.layers.Flatten()]).save(unsafe)
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(5)]).save(wrong)
+    broken.write_bytes(b"no model")
+    for path in (unsafe, broken):
+        with pytest.raises(UserError, match=r"can't be loaded as a Keras model"):
+            features.network_for(str(path), "mnist", (28, 28, 1))
+    with pytest.raises(UserError, match="it must turn images"):
+        features.network_for(str(wrong), "mnist", (28, 28, 1))
+    with pytest.raises(UserError, match=r"must be a FILE\.keras"):
+        features.network_for(str(tmp_path / "mine.h5"), "mnist", (28, 28, 1))
+
+
+EVALUATED: dict[str, Any] = {"steps": 4, "evaluate_every_epochs": 1, "evaluate_num_images": 700}
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = tmp_path_factory.mktemp("run")
+    small_runs.train(run_dir, **EVALUATED, average_half_life_images=100)
+    return run_dir
+
+
+def _evaluate(layout: layouts.Layout, *arguments: str) -> tuple[int, str]:
+    return layouts.run(layout, "-m", "distgan.evaluate", *arguments)
+
+
+def test_a_run_logs_its_quality_and_keeps_the_best_checkpoint(run_dir: Path) -> None:
+    last = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["quality/frechet_distance"] > 100 * last["quality/frechet_floor"]
+    assert last["quality_raw/frechet_distance"] != last["quality/frechet_distance"]
+    (best,) = (run_dir / "best").iterdir()
+    manifest = json.loads((best / "manifest.json").read_text())
+    assert manifest["frechet_distance"] == last["quality/frechet_distance"]
+    assert manifest["state_digest"] == small_runs.digest(run_dir, 4)
+
+
+def test_the_best_checkpoint_stays_while_others_are_worse(run_dir: Path, tmp_path: Path) -> None:
+    small_runs.train(tmp_path, **EVALUATED, average_half_life_images=100)
+    (best,) = (tmp_path / "best").iterdir()
+    manifest = json.loads((best / "manifest.json").read_text())
+    for distance, stays in ((1.0, True), (1e9, False)):
+        (best / "manifest.json").write_text(json.dumps(manifest | {"frechet_distance": distance}))
+        steps = 5 if stays else 6
+        small_runs.train(tmp_path, **EVALUATED | {"steps": steps}, average_half_life_images=100)
+        assert [path.name for path in (tmp_path / "best").iterdir()] == [best.name if stays else "step_000000006"]
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [pytest.param(layouts.Layout("horovod", count), id=f"horovod-{count}",
+                  marks=pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)) for count in (2, 4)],
+)  # fmt: skip
+def test_any_number_of_processes_measures_the_same(layout: layouts.Layout, run_dir: Path, tmp_path: Path) -> None:
+    scores = []
+    for one in (layouts.SINGLE, layout):
+        output = tmp_path / f"{one}.json"
+        status, said = _evaluate(one, f"--run_dir={run_dir}", "--num_images=1200", f"--output={output}")
+        assert status == 0, said
+        scores.append(json.loads(output.read_text()))
+    alone, together = scores
+    assert alone.keys() == together.keys()
+    for name, value in alone.items():
+        if not name.endswith("seconds"):
+            assert together[name] == pytest.approx(value, rel=1e-6, abs=1e-9), name
+
+
+def test_images_of_any_source_are_measured_as_the_samples_that_they_are(run_dir: Path, tmp_path: Path) -> None:
+    pixels = open_mnist("train").pixels[:600]
+    for name in ("images.npz", "images"):
+        write_samples(tmp_path / name, pixels)
+        output = tmp_path / "scores.json"
+        command = [sys.executable, "-m", "distgan.evaluate", f"--images={tmp_path / name}", "--data=mnist",
+                   "--num_images=600", f"--output={output}"]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(output.read_text())["frechet_distance"] < 10
+        assert "frechet_distance" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "Give one of --run_dir and --images"),
+        (["--images=x.npz"], "--images needs --data"),
+        (["--run_dir={run_dir}", "--data=mnist"], "--data=mnist is for --images"),
+        (["--run_dir={run_dir}", "--num_images=5"], "--num_images must be at least 100"),
+        (["--run_dir={run_dir}/nothing"], "holds no checkpoint"),
+        (["--images={run_dir}/nothing.npz", "--data=mnist"], "can't be read as an .npz file"),
+        (["--run_dir={run_dir}", "--features=nothing.keras"], "can't be loaded as a Keras model"),
+    ],
+)
+def test_a_wrong_command_is_answered_in_a_sentence(arguments: list[str], sentence: str, run_dir: Path) -> None:
+    command = [sys.executable, "-m", "distgan.evaluate", *(one.format(run_dir=run_dir) for one in arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
