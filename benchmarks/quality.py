@@ -1,0 +1,94 @@
+"""How good are the samples of a recipe, by images seen and by seconds of training?
+
+    python benchmarks/quality.py                                       # hours
+    python benchmarks/quality.py --recipes=mnist_best --seeds=0 --epochs=1     # minutes
+    python benchmarks/quality.py --recipes=mnist_best,hinge --epochs=2 --name=losses
+
+Trains each recipe with each seed in a fresh process on all cores, seed after seed, and reads what it logged: the
+Frechet distance of 10,000 samples to MNIST's 10,000 test digits by the features of the digit classifier, and the other
+scores, after every epoch. Seconds are of training; those of measuring are left out. Prints a table of the last epoch and
+writes results/<name>_*.json, which benchmarks/plots.py draws.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import launching
+import record
+from launching import Layout
+
+# What differs from the preset of the same name, or from mnist_best.
+RECIPES: dict[str, dict[str, Any]] = {
+    "mnist": {"preset": "mnist"},
+    "mnist_best": {},
+}
+SCORES = ("frechet_distance", "classifier_score", "modes", "kl_to_uniform", "precision", "recall", "density",
+          "coverage", "nearest_neighbour_ratio")  # fmt: skip
+
+
+def main() -> None:
+    given = _arguments()
+    cases = [(recipe, int(seed)) for seed in given.seeds.split(",") for recipe in given.recipes.split(",")]
+    found = launching.in_turn(cases, 1, lambda case: _train(*case, given))
+    rows = [{"recipe": recipe, "seed": seed, "epochs": epochs[0]} for (recipe, seed), epochs in found.items()]
+    _print_table(rows)
+    print(record.write(given.name, vars(given), rows))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = launching.parser(__doc__)
+    parser.add_argument("--recipes", default=",".join(RECIPES))
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--name", default="quality", help="of the results")
+    parser.add_argument("--layout", default="single:1", help="such as horovod:4")
+    parser.add_argument("--crowded", action="store_true", help="let processes share cores")
+    return parser.parse_args()
+
+
+def _train(recipe: str, seed: int, given: argparse.Namespace) -> list[dict[str, float]]:
+    """What was measured after each epoch."""
+    flags = {"preset": "mnist_best"} | RECIPES[recipe] | {
+        "seed": seed, "epochs": given.epochs, "evaluate_every_epochs": 1, "precision": "float32",
+        "sample_every_epochs": given.epochs, "checkpoint_every_epochs": given.epochs,
+    }  # fmt: skip
+    layout = launching.layouts(given.layout)[0]._replace(crowded=given.crowded)
+    if layout == Layout("single"):
+        layout = layout._replace(crowded=True)
+    with tempfile.TemporaryDirectory() as directory:
+        command = [*launching.backend_flags(layout), f"--run_dir={directory}", *launching.as_flags(flags)]
+        launching.run(layout, [sys.executable, "-m", "distgan.train", *command])
+        return _epochs(Path(directory) / "metrics.jsonl")
+
+
+def _epochs(path: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    measured, spent, began = [], 0.0, lines[0]["seconds"]
+    for line in lines:
+        if "quality/seconds" in line:
+            spent += line["quality/seconds"]
+            scores = {name: line[f"quality/{name}"] for name in SCORES}
+            measured.append({"images": line["images_shown"], "seconds": line["seconds"] - began - spent, **scores})
+    return measured
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    recipes = dict.fromkeys(row["recipe"] for row in rows)
+    last = {recipe: [row["epochs"][-1] for row in rows if row["recipe"] == recipe] for recipe in recipes}
+    launching.print_table(
+        ["recipe", *SCORES, "seconds"],
+        (
+            [recipe, *(launching.spread([one[name] for one in ends], ".3g") for name in SCORES),
+             f"{statistics.median(one['seconds'] for one in ends):.0f}"]
+            for recipe, ends in last.items()
+        ),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
