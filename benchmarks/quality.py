@@ -6,8 +6,8 @@
 
 Trains each recipe with each seed in a fresh process on all cores, seed after seed, and reads what it logged: the
 Frechet distance of 10,000 samples to MNIST's 10,000 test digits by the features of the digit classifier, and the other
-scores, after every epoch. Seconds are of training; those of measuring are left out. Prints a table of the last epoch and
-writes results/<name>_*.json, which benchmarks/plots.py draws.
+scores, after every epoch. Seconds are of training; those of measuring are left out. Prints a table of the last epoch,
+and writes results/<name>_*.json, which benchmarks/plots.py draws.
 """
 
 import argparse
