@@ -28,6 +28,7 @@ def r1(judge: Judge, reals: tf.Tensor) -> tf.Tensor:
 
 
 def _squared_slopes(judge: Judge, images: tf.Tensor) -> tf.Tensor:
+    images = tf.identity(images)  # of tf.cond's own graph: a gradient through it finds no other in a custom gradient
     with tf.GradientTape() as tape:
         tape.watch(images)
         scaled = SCALE * tf.reduce_sum(judge(images))
