@@ -14,6 +14,10 @@ from distgan.presets import PRESETS
 
 NOISE = ("mnist", "mlp", "dcgan", "dcgan64")  # the architectures that turn noise into images
 TRANSLATION = ("pix2pix", "cyclegan")  # those that turn images into images
+LOSSES = ("non_saturating", "minimax", "least_squares", "hinge", "wasserstein")
+CROSS_ENTROPIES = LOSSES[:2]  # whose labels may be smoothed
+AUGMENTATIONS = ("none", "translation", "cutout", "translation,cutout")
+BATCH_NORM_DISCRIMINATORS = ("dcgan", "dcgan64")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +94,7 @@ class Config:
         may_change=True,
     )  # fmt: skip
     # The game
+    loss: str = option("non_saturating", "What the two players want.", choices=LOSSES, only=NOISE)
     alternating: bool = option(
         False, "Each player moves on a batch of its own, discriminator first, not both on one.", only=NOISE
     )
@@ -102,6 +107,20 @@ class Config:
     real_label: float = option(
         1.0, "What the discriminator is to answer to real images; below 1 is one-sided label smoothing.",
         above=0.5, at_most=1, only=NOISE,
+    )  # fmt: skip
+    gradient_penalty: float = option(
+        0.0, "Weight of the penalty on slopes other than 1 of the discriminator, between reals and fakes (WGAN-GP).",
+        at_least=0, only=NOISE,
+    )  # fmt: skip
+    r1_weight: float = option(
+        0.0, "Weight of the penalty on slopes of the discriminator at real images (R1).", at_least=0, only=NOISE
+    )
+    r1_every_steps: int = option(
+        16, "Steps from one R1 penalty, which then counts as many times, to the next.", at_least=1, only=NOISE
+    )
+    augment: str = option(
+        "none", "Changes, differentiable and at random, to all that the discriminator sees (DiffAugment).",
+        choices=AUGMENTATIONS, only=NOISE,
     )  # fmt: skip
     l1_weight: float = option(
         100.0, "Weight of the distance to the target beside the game.", at_least=0, only=("pix2pix",)
@@ -139,11 +158,13 @@ class Config:
     generator_optimizer: str = option("adam", "Optimizer of the generator.", choices=("adam", "rmsprop", "sgd"))
     generator_learning_rate: float = option(1e-4, "Learning rate of the generator, per step.", above=0)
     generator_beta_1: float = option(0.9, "Adam's beta 1, or SGD's momentum, of the generator.", at_least=0, below=1)
+    generator_beta_2: float = option(0.999, "Adam's beta 2 of the generator.", at_least=0, below=1)
     discriminator_optimizer: str = option("adam", "Optimizer of the discriminator.", choices=("adam", "rmsprop", "sgd"))
     discriminator_learning_rate: float = option(1e-4, "Learning rate of the discriminator, per step.", above=0)
     discriminator_beta_1: float = option(
         0.9, "Adam's beta 1, or SGD's momentum, of the discriminator.", at_least=0, below=1
     )
+    discriminator_beta_2: float = option(0.999, "Adam's beta 2 of the discriminator.", at_least=0, below=1)
     learning_rate_schedule: str = option(
         "constant", "What learning rates do after --constant_epochs.", choices=("constant", "linear", "cosine")
     )
@@ -255,7 +276,21 @@ class Config:
                 f"--accumulate_steps={self.accumulate_steps} needs --normalization=none, as batch norm over parts of a "
                 "batch is another network."
             )
+        self._check_game()
         self.profile_range()
+
+    def _check_game(self) -> None:
+        if (self.real_label or 1) < 1 and self.loss not in CROSS_ENTROPIES:
+            raise UserError(
+                f"--real_label={self.real_label:g} is for cross-entropies: give --real_label=1 with --loss={self.loss}."
+            )
+        normalizes = self.normalization != "none" and self.architecture in BATCH_NORM_DISCRIMINATORS
+        for name in ("gradient_penalty", "r1_weight"):
+            if normalizes and getattr(self, name):
+                raise UserError(
+                    f"--{name}={getattr(self, name):g} needs --normalization=none with --architecture="
+                    f"{self.architecture}: with batch norm, what is said of an image depends on the others."
+                )
 
     @property
     def _example(self) -> str:

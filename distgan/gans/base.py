@@ -27,6 +27,7 @@ class GAN:
         streams: the streams of images that the data must have.
         shows_data: whether a preview is made of held-out images.
         directions: those of "AtoB" and "BtoA" in which it has learnt to translate images.
+        every_steps: logged values that are computed in every so many-th step only, from step 0 on, by name.
         memory: further variables of the run's state, by name, that losses read and write.
     """
 
@@ -40,6 +41,7 @@ class GAN:
     streams: tuple[str, ...] = ("images",)
     shows_data = False
     directions: tuple[str, ...] = ()
+    every_steps: dict[str, int] = {}  # noqa: RUF012 - never mutated
 
     def __init__(self, config: Config, image_shape: Shape, sum_in_step: SumInStep) -> None:
         """Make the networks for images of a shape, in the scope of the replicas; a subclass sets `networks`.

@@ -3,6 +3,10 @@
 Of a discriminator that judges patches, an example's loss is the mean over its patches.
 """
 
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
 import tensorflow as tf
 
 
@@ -25,6 +29,11 @@ def non_saturating_loss(fake_logits: tf.Tensor) -> tf.Tensor:
     return per_example(tf.math.softplus(-fake_logits))
 
 
+def minimax_loss(fake_logits: tf.Tensor) -> tf.Tensor:
+    """log(1 - D(G(z))), flat where the discriminator wins (Goodfellow et al. 2014, eq. 1)."""
+    return -per_example(tf.math.softplus(fake_logits))
+
+
 def least_squares_discriminator_loss(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> tf.Tensor:
     """(D(x) - 1)^2 + D(G(z))^2 (Mao et al. 2017, eq. 9), not halved."""
     return per_example((real_logits - 1) ** 2 + fake_logits**2)
@@ -35,13 +44,58 @@ def least_squares_generator_loss(fake_logits: tf.Tensor) -> tf.Tensor:
     return per_example((fake_logits - 1) ** 2)
 
 
+def hinge_discriminator_loss(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> tf.Tensor:
+    """max(0, 1 - D(x)) + max(0, 1 + D(G(z))) (Lim & Ye 2017; Miyato et al. 2018, eq. 16)."""
+    return per_example(tf.nn.relu(1 - real_logits) + tf.nn.relu(1 + fake_logits))
+
+
+def wasserstein_discriminator_loss(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> tf.Tensor:
+    """D(G(z)) - D(x), minus the Wasserstein distance for the steepest D of slope 1 (Arjovsky et al. 2017, eq. 2)."""
+    return per_example(fake_logits - real_logits)
+
+
+def wasserstein_generator_loss(fake_logits: tf.Tensor) -> tf.Tensor:
+    """-D(G(z)) (Arjovsky et al. 2017, algorithm 1), beside a hinge loss too (Miyato et al. 2018, eq. 17)."""
+    return -per_example(fake_logits)
+
+
+class Loss(NamedTuple):
+    """What the two players want, and the logit above which an image is taken for real; None where none says that."""
+
+    discriminator: Callable[..., tf.Tensor]
+    generator: Callable[[tf.Tensor], tf.Tensor]
+    threshold: float | None
+
+
+LOSSES = {
+    "non_saturating": Loss(discriminator_loss, non_saturating_loss, 0.0),
+    "minimax": Loss(discriminator_loss, minimax_loss, 0.0),
+    "least_squares": Loss(least_squares_discriminator_loss, least_squares_generator_loss, 0.5),
+    "hinge": Loss(hinge_discriminator_loss, wasserstein_generator_loss, 0.0),
+    "wasserstein": Loss(wasserstein_discriminator_loss, wasserstein_generator_loss, None),
+}
+
+
+def loss_called(name: str, real_label: float = 1.0) -> Loss:
+    """A row of `LOSSES`; a `real_label` below 1 is for those that are cross-entropies."""
+    loss = LOSSES[name]
+    if real_label == 1:
+        return loss
+    return loss._replace(discriminator=functools.partial(loss.discriminator, real_label=real_label))
+
+
 def l1(images: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
     """Mean absolute difference of images `[batch, height, width, channels]`."""
     return per_example(tf.abs(images - tf.cast(others, images.dtype)))
 
 
-def accuracies(real_logits: tf.Tensor, fake_logits: tf.Tensor, threshold: float = 0.0) -> dict[str, tf.Tensor]:
-    """Sums over the examples of: real ones taken for real, fakes taken for fake, and the mean of both."""
+def accuracies(real_logits: tf.Tensor, fake_logits: tf.Tensor, threshold: float | None = 0.0) -> dict[str, tf.Tensor]:
+    """Sums over the examples of: real ones taken for real, fakes taken for fake, and the mean of both.
+
+    Nothing without a threshold.
+    """
+    if threshold is None:
+        return {}
     real = tf.reduce_sum(per_example(tf.cast(real_logits > threshold, real_logits.dtype)))
     fake = tf.reduce_sum(per_example(tf.cast(fake_logits < threshold, fake_logits.dtype)))
     return {"accuracy/real": real, "accuracy/fake": fake, "accuracy/mean": (real + fake) / 2}

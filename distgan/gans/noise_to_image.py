@@ -10,7 +10,8 @@ from distgan.config import Config
 from distgan.data.base import Shape
 from distgan.data.order import Draws
 from distgan.data.pipeline import Batch
-from distgan.gans import losses
+from distgan.gans import losses, penalties
+from distgan.gans.augmentation import augmented
 from distgan.gans.base import GAN, Losses
 from distgan.nets import dcgan, dcgan64, mlp, mnist
 from distgan.nets.normalization import BatchNorm, SumInStep
@@ -36,7 +37,10 @@ class NoiseToImage(GAN):
         if config.average_half_life_images:
             self.averages = {"generator": self.make_generator(config, image_shape, batch_norm)}
         self._noise_shape = tuple(self.networks["generator"].input_shape[1:])
-        self._noise, self._real_label = config.noise, config.real_label
+        self._noise, self._loss = config.noise, losses.loss_called(config.loss, config.real_label)
+        self._augmentations = () if config.augment == "none" else tuple(config.augment.split(","))
+        self._gradient_penalty, self._r1_weight = config.gradient_penalty, config.r1_weight
+        self.every_steps = {"loss/r1": config.r1_every_steps}
         turns = config.discriminator_updates, config.generator_updates
         if config.alternating or turns != (1, 1):
             self.phases = (("discriminator",),) * turns[0] + (("generator",),) * turns[1]
@@ -51,23 +55,52 @@ class NoiseToImage(GAN):
         raise NotImplementedError
 
     def losses(self, batch: Batch, phase: tuple[str, ...]) -> Losses:
-        """The non-saturating losses of the players, and how well the discriminator tells real from fake."""
-        generator, discriminator = self.networks["generator"], self.networks["discriminator"]
+        """What `--loss` says that the players want, penalties, and how well the discriminator tells real from fake."""
         draws = batch.draws
-        latents = self._latents(draws.of("noise"))
-        fakes = generator(latents, training=True, draws=draws.of("generator"))
-        if "generator" not in phase:
-            fakes = tf.stop_gradient(fakes)
-        fake_logits = discriminator(fakes, training=True, draws=draws.of("fake"))
+        fakes = self._fakes(draws, learns="generator" in phase)
+        fake_logits = self._logits(fakes, draws.of("fake"))
         sums, logged = {}, {}
         if "generator" in phase:
-            sums["generator"] = tf.reduce_sum(losses.non_saturating_loss(fake_logits))
+            sums["generator"] = logged["loss/generator"] = tf.reduce_sum(self._loss.generator(fake_logits))
         if "discriminator" in phase:
-            real_logits = discriminator(batch.images["images"], training=True, draws=draws.of("real"))
-            loss = losses.discriminator_loss(real_logits, fake_logits, self._real_label)
-            sums["discriminator"] = tf.reduce_sum(loss)
-            logged = losses.accuracies(real_logits, fake_logits)
-        return sums, {f"loss/{player}": value for player, value in sums.items()} | logged
+            reals = tf.cast(batch.images["images"], fakes.dtype)
+            real_logits = self._logits(reals, draws.of("real"))
+            game = tf.reduce_sum(self._loss.discriminator(real_logits, fake_logits))
+            paid = self._penalties(reals, tf.stop_gradient(fakes), draws)
+            # What is paid once in so many steps is paid for all of them.
+            sums["discriminator"] = game + sum(self.every_steps.get(name, 1) * value for name, value in paid.items())
+            logged |= {"loss/discriminator": game} | paid
+            logged |= losses.accuracies(real_logits, fake_logits, self._loss.threshold)
+        return sums, logged
+
+    def _fakes(self, draws: Draws, *, learns: bool) -> tf.Tensor:
+        """Images of this step's noise, through which the generator learns or not."""
+        latents = self._latents(draws.of("noise"))
+        fakes = self.networks["generator"](latents, training=True, draws=draws.of("generator"))
+        return fakes if learns else tf.stop_gradient(fakes)
+
+    def _logits(self, images: tf.Tensor, draws: Draws) -> tf.Tensor:
+        """The discriminator's answer to images, which are augmented like all that it sees in training."""
+        images = augmented(images, self._augmentations, draws)
+        return self.networks["discriminator"](images, training=True, draws=draws)
+
+    def _penalties(self, reals: tf.Tensor, fakes: tf.Tensor, draws: Draws) -> dict[str, tf.Tensor]:
+        """What the discriminator pays for its slopes, by the names that are logged."""
+        paid = {}
+        if self._gradient_penalty:
+            between = draws.of("between")
+            terms = penalties.gradient_penalty(lambda x: self._logits(x, between), reals, fakes, between)
+            paid["loss/gradient_penalty"] = self._gradient_penalty * tf.reduce_sum(terms)
+        if self._r1_weight:
+            paid["loss/r1"] = penalties.once_in(
+                self.every_steps["loss/r1"], draws.step, lambda: self._paid_for_reals(reals, draws), reals.dtype
+            )
+        return paid
+
+    def _paid_for_reals(self, reals: tf.Tensor, draws: Draws) -> tf.Tensor:
+        """R1, in the pass that the game's loss is of."""
+        terms = penalties.r1(lambda x: self._logits(x, draws.of("real")), reals)
+        return self._r1_weight * tf.reduce_sum(terms)
 
     def generate(self, count: int, seed: int, first: int = 0, averaged: bool = True) -> tf.Tensor:
         """`count` images, float32 `[count, height, width, channels]`; image i depends on the seed and on i only."""

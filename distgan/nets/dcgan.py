@@ -3,7 +3,7 @@
 import keras
 
 from distgan.data.base import Shape
-from distgan.nets.layers import Layers, centre_crop, dropped, leaky_relu, network, relu, scaled_down
+from distgan.nets.layers import Layers, centre_crop, dropped, leaky_relu, network, network_input, relu, scaled_down
 from distgan.nets.normalization import BatchNorm
 
 MOMENTUM = 0.9  # of batch norm
@@ -21,7 +21,7 @@ def generator(
     height, width, channels = image_shape
     base = (scaled_down(height, stride, depth), scaled_down(width, stride, depth), filters * depth)
     with Layers("generator", seed, batch_norm, momentum=MOMENTUM) as layer:
-        noise = keras.Input((noise_size,), name="noise")
+        noise = network_input((noise_size,), "noise")
         x = layer.dense(noise, "project", base[0] * base[1] * base[2])
         x = relu(layer.normalized(x, "project"), "project")
         x = dropped(keras.layers.Reshape(base, name="reshape")(x), "project", dropout)
@@ -39,7 +39,7 @@ def discriminator(
 ) -> keras.Model:  # fmt: skip
     """Images `[batch, height, width, channels]` to logits `[batch, 1]` of being real; `filters` more each stage."""
     with Layers("discriminator", seed, batch_norm, momentum=MOMENTUM) as layer:
-        images = x = keras.Input(image_shape, name="images")
+        images = x = network_input(image_shape, "images")
         for stage in range(1, depth + 1):
             name = f"shrink_{stage}"
             x = layer.normalized(layer.convolution(x, name, filters * stage, kernel_size, stride), name)

@@ -3,7 +3,7 @@
 import keras
 
 from distgan.data.base import Shape
-from distgan.nets.layers import Layers, centre_crop, leaky_relu, network, relu, scaled_down
+from distgan.nets.layers import Layers, centre_crop, leaky_relu, network, network_input, relu, scaled_down
 from distgan.nets.normalization import BatchNorm
 
 DEVIATION = 0.02  # of the initial weights
@@ -21,7 +21,7 @@ def generator(
     height, width, channels = image_shape
     base = (scaled_down(height, 2, depth), scaled_down(width, 2, depth), filters * 2 ** (depth - 1))
     with Layers("generator", seed, batch_norm, deviation=DEVIATION, momentum=MOMENTUM, epsilon=EPSILON) as layer:
-        noise = keras.Input((noise_size,), name="noise")
+        noise = network_input((noise_size,), "noise")
         x = layer.dense(noise, "project", base[0] * base[1] * base[2], use_bias=layer.needs_bias)
         x = keras.layers.Reshape(base, name="reshape")(x)
         x = relu(layer.normalized(x, "project"), "project")
@@ -38,7 +38,7 @@ def discriminator(
 ) -> keras.Model:
     """Images `[batch, height, width, channels]` to logits `[batch, 1]` of being real; no norm on the first stage."""
     with Layers("discriminator", seed, batch_norm, deviation=DEVIATION, momentum=MOMENTUM, epsilon=EPSILON) as layer:
-        images = x = keras.Input(image_shape, name="images")
+        images = x = network_input(image_shape, "images")
         for stage in range(depth):
             name = f"shrink_{stage + 1}"
             x = layer.convolution(x, name, filters * 2**stage, kernel_size, 2, use_bias=not stage or layer.needs_bias)

@@ -160,6 +160,11 @@ def dropped(x: Any, name: str, rate: float) -> Any:
     return Dropout(rate, name=f"{name}_dropout")(x)
 
 
+def network_input(shape: tuple[int, ...], name: str) -> Any:
+    """An input of a network, `[batch, *shape]`, of the data type of its variables; Keras's would round to float32."""
+    return keras.Input(shape, name=name, dtype=keras.config.dtype_policy().variable_dtype)
+
+
 def network(name: str, inputs: Any, outputs: Any, activation: str = "linear") -> keras.Model:
     """A model whose outputs are at least float32, and that hands on `draws` and `own_statistics` like `training`."""
     precise = keras.config.dtype_policy().variable_dtype

@@ -5,7 +5,7 @@ import math
 import keras
 
 from distgan.data.base import Shape
-from distgan.nets.layers import Layers, leaky_relu, network
+from distgan.nets.layers import Layers, leaky_relu, network, network_input
 from distgan.nets.normalization import BatchNorm
 
 GENERATOR_UNITS = (256, 512, 1024)
@@ -18,7 +18,7 @@ def generator(image_shape: Shape, *, noise_size: int, batch_norm: BatchNorm, see
     Batch norm, of momentum 0.8, comes after the activation.
     """
     with Layers("generator", seed, batch_norm, momentum=0.8) as layer:
-        noise = x = keras.Input((noise_size,), name="noise")
+        noise = x = network_input((noise_size,), "noise")
         for number, units in enumerate(GENERATOR_UNITS, 1):
             name = f"dense_{number}"
             x = layer.normalized(leaky_relu(layer.dense(x, name, units), name), name)
@@ -29,7 +29,7 @@ def generator(image_shape: Shape, *, noise_size: int, batch_norm: BatchNorm, see
 def discriminator(image_shape: Shape, *, seed: int) -> keras.Model:
     """Images `[batch, height, width, channels]` to logits `[batch, 1]` of being real."""
     with Layers("discriminator", seed) as layer:
-        images = keras.Input(image_shape, name="images")
+        images = network_input(image_shape, "images")
         x = keras.layers.Flatten(name="flatten")(images)
         for number, units in enumerate(DISCRIMINATOR_UNITS, 1):
             name = f"dense_{number}"

@@ -3,7 +3,7 @@
 import keras
 
 from distgan.data.base import Shape
-from distgan.nets.layers import Layers, centre_crop, dropped, leaky_relu, network, scaled_down
+from distgan.nets.layers import Layers, centre_crop, dropped, leaky_relu, network, network_input, scaled_down
 from distgan.nets.normalization import BatchNorm
 
 LEAK = 0.3  # negative slope of the leaky ReLUs
@@ -29,7 +29,7 @@ def generator(
     height, width, channels = image_shape
     base = (scaled_down(height, 2, depth), scaled_down(width, 2, depth), 4 * filters)
     with Layers("generator", seed, batch_norm) as layer:
-        noise = keras.Input((noise_size,), name="noise")
+        noise = network_input((noise_size,), "noise")
         x = layer.dense(noise, "project", base[0] * base[1] * base[2], use_bias=False)
         x = leaky_relu(layer.normalized(x, "project"), "project", LEAK)
         x = keras.layers.Reshape(base, name="reshape")(x)
@@ -44,7 +44,7 @@ def generator(
 def discriminator(image_shape: Shape, *, filters: int, kernel_size: int, dropout: float, seed: int) -> keras.Model:
     """Images `[batch, height, width, channels]` to logits `[batch, 1]` of being real, by two convolutions."""
     with Layers("discriminator", seed) as layer:
-        images = x = keras.Input(image_shape, name="images")
+        images = x = network_input(image_shape, "images")
         for stage in range(2):
             name = f"shrink_{stage + 1}"
             x = layer.convolution(x, name, filters * 2**stage, kernel_size, 2)

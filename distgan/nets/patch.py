@@ -3,7 +3,7 @@
 import keras
 
 from distgan.data.base import Shape
-from distgan.nets.layers import Layers, leaky_relu, network
+from distgan.nets.layers import Layers, leaky_relu, network, network_input
 from distgan.nets.normalization import BatchNorm
 
 DEVIATION = 0.02  # of the initial weights
@@ -18,7 +18,7 @@ def patch_discriminator(
     """`num_images` images, each `[batch, height, width, channels]`, to a logit a patch, `[batch, rows, columns, 1]`."""
     stages = STAGES if min(image_shape[:2]) >= SMALL_IMAGE_PIXELS else STAGES - 1
     with Layers(name, seed, batch_norm, deviation=DEVIATION) as layer:
-        images = [keras.Input(image_shape, name=f"images_{number + 1}") for number in range(num_images)]
+        images = [network_input(image_shape, f"images_{number + 1}") for number in range(num_images)]
         x = keras.layers.Concatenate(name="together")(images) if num_images > 1 else images[0]
         for stage in range(stages + 1):
             layer_name, last = f"shrink_{stage + 1}", stage == stages

@@ -11,6 +11,7 @@ from distgan.nets.layers import (
     Layers,
     ReflectionPadding,
     network,
+    network_input,
     reflected,
     relu,
 )
@@ -65,7 +66,7 @@ def resnet(
     multiples of 4.
     """
     with Layers(name, seed, INSTANCE_NORM, deviation=DEVIATION) as layer:
-        images = keras.Input(image_shape, name="images")
+        images = network_input(image_shape, "images")
         x = ReflectionPadding(3, name="from_image_pad")(images)
         x = layer.convolution(x, "from_image", filters, 7, 1, padding="valid")
         x = relu(layer.normalized(x, "from_image"), "from_image")

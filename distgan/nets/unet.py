@@ -5,7 +5,7 @@ import math
 import keras
 
 from distgan.data.base import Shape
-from distgan.nets.layers import Layers, dropped, leaky_relu, network, relu
+from distgan.nets.layers import Layers, dropped, leaky_relu, network, network_input, relu
 from distgan.nets.normalization import BatchNorm
 
 DEVIATION = 0.02  # of the initial weights
@@ -32,7 +32,7 @@ def unet(
     """
     widths = [filters * min(2**stage, MOST_TIMES_FILTERS) for stage in range(depth)]
     with Layers("generator", seed, batch_norm, deviation=DEVIATION) as layer:
-        images = x = keras.Input(image_shape, name="images")
+        images = x = network_input(image_shape, "images")
         seen = []
         for stage, width in enumerate(widths, 1):
             name = f"down_{stage}"

@@ -167,7 +167,8 @@ class _Run(NamedTuple):
             # What was asked in the step before: that one is done on the device by now, so nobody waits for it.
             (stops, saves, tells), answer = answer.numpy() > 0, results[-1]["requests"]
             if clock.due(steps=config.log_every_steps) or clock.is_over or stops:
-                means = _means(results) | self._settings() | {"speed/images_per_second": speed.since_log(clock.step)}
+                means = self._means(results) | self._settings()
+                means["speed/images_per_second"] = speed.since_log(clock.step)
                 self.reporter.scalars(clock.step, clock.images_shown, clock.epochs, means)
                 self._warn(self.health.of_training(means))
                 values |= means
@@ -224,6 +225,16 @@ class _Run(NamedTuple):
         say(f"tensorboard  tensorboard --logdir {path}/tensorboard")
         say(f"checkpoint   {path}/checkpoints/{self.directory.newest_checkpoint()}")
 
+    def _means(self, results: list[dict[str, tf.Tensor]]) -> dict[str, float]:
+        """Means over the last steps of what they returned, each over those that computed it; waits for the device."""
+        means = {}
+        for name in [name for name in results[0] if name != "requests"]:
+            every = self.gan.every_steps.get(name, 1)
+            taken = results[-(self.clock.step - len(results)) % every :: every]
+            if taken:
+                means[name] = sum(float(result[name].numpy()) for result in taken) / len(taken)
+        return means
+
     def _settings(self) -> dict[str, float]:
         """What may differ from step to step without being a mean: learning rates and loss scales."""
         found = {}
@@ -251,12 +262,6 @@ class _Run(NamedTuple):
         self.reporter.samples(self.clock.step, epoch, pictures.to_pixels(images.numpy()))
         names = [name for name in self.state.network_names if not name.startswith(AVERAGE)]
         self.reporter.histograms(self.clock.step, {name: self.state.variables[name].numpy() for name in names})
-
-
-def _means(results: list[dict[str, tf.Tensor]]) -> dict[str, float]:
-    """Means over steps of what a step returned; waits for the device."""
-    names = [name for name in results[0] if name != "requests"]
-    return {name: sum(float(result[name].numpy()) for result in results) / len(results) for name in names}
 
 
 @contextlib.contextmanager

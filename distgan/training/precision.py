@@ -24,9 +24,9 @@ class _Adam(keras.optimizers.Adam):
 
 
 _OPTIMIZERS = {
-    "adam": lambda rate, beta_1, name: _Adam(rate, beta_1=beta_1, name=name),
-    "rmsprop": lambda rate, _, name: keras.optimizers.RMSprop(rate, name=name),
-    "sgd": lambda rate, momentum, name: keras.optimizers.SGD(rate, momentum=momentum, name=name),
+    "adam": lambda rate, beta_1, beta_2, name: _Adam(rate, beta_1=beta_1, beta_2=beta_2, name=name),
+    "rmsprop": lambda rate, _, __, name: keras.optimizers.RMSprop(rate, name=name),
+    "sgd": lambda rate, momentum, _, name: keras.optimizers.SGD(rate, momentum=momentum, name=name),
 }
 
 
@@ -59,8 +59,8 @@ def policy(precision: str) -> Iterator[None]:
 
 
 def make_optimizer(
-    kind: str, learning_rate: float, beta_1: float, *, name: str, precision: str
+    kind: str, learning_rate: float, beta_1: float, beta_2: float = 0.999, *, name: str, precision: str
 ) -> keras.optimizers.Optimizer:
     """An optimizer called `name`; under float16 it scales the loss, and skips a step whose gradients overflowed."""
-    optimizer = _OPTIMIZERS[kind](learning_rate, beta_1, name)
+    optimizer = _OPTIMIZERS[kind](learning_rate, beta_1, beta_2, name)
     return keras.optimizers.LossScaleOptimizer(optimizer, name=name) if precision == "mixed_float16" else optimizer

@@ -56,7 +56,8 @@ class TrainState:
             part = self._part_of_learning_rate()
             for player, optimizer in self.optimizers.items():
                 rate = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
-                rate.assign(tf.cast(part * getattr(self._config, f"{player}_learning_rate"), rate.dtype))
+                whole = _part_of_lazy(player, self._config) * getattr(self._config, f"{player}_learning_rate")
+                rate.assign(tf.cast(part * whole, rate.dtype))
         half_life = tf.minimum(
             _RAMP * tf.cast(self.images_shown, tf.float64), float(self._config.average_half_life_images)
         )
@@ -108,8 +109,19 @@ def assign(
 
 
 def _optimizer_of(player: str, config: Config, precision: str) -> keras.optimizers.Optimizer:
-    kind, rate, beta_1 = (getattr(config, f"{player}_{what}") for what in ("optimizer", "learning_rate", "beta_1"))
-    return precisions.make_optimizer(kind, rate, beta_1, name=player, precision=precision)
+    kind, beta_1, beta_2 = (getattr(config, f"{player}_{what}") for what in ("optimizer", "beta_1", "beta_2"))
+    part = _part_of_lazy(player, config)
+    rate = part * getattr(config, f"{player}_learning_rate")
+    return precisions.make_optimizer(kind, rate, beta_1**part, beta_2**part, name=player, precision=precision)
+
+
+def _part_of_lazy(player: str, config: Config) -> float:
+    """What is left of an Adam's learning rate and of its betas' exponents where its player pays R1 once in a while.
+
+    As if each of the payments had been a step of its own: k / (k + 1) (Karras et al. 2020, appendix B).
+    """
+    every = config.r1_every_steps if player == "discriminator" and config.r1_weight else 1
+    return every / (every + 1) if every > 1 and config.discriminator_optimizer == "adam" else 1.0
 
 
 def _optimizer_variables(player: str, optimizer: Any) -> dict[str, tf.Variable]:
