@@ -110,9 +110,14 @@ def _given(wanted: "Wanted") -> "Source":
 
 
 def _print(scores: dict[str, float], output: Path) -> None:
-    width = max(map(len, scores))
-    for name, value in scores.items():
-        print(f"{name:{width}}  {value:,.4f}".rstrip("0").rstrip("."))
+    """A line a score; of a run that keeps an average, beside it that of its raw weights."""
+    names = dict.fromkeys(name.rpartition("/")[2] for name in scores)
+    width = max(map(len, names))
+    if any(name.startswith("quality_raw/") for name in scores):
+        print(f"{'':{width}}  {'averaged':>10}  {'raw':>10}")
+    for name in names:
+        values = [scores[key] for key in (name, f"quality/{name}", f"quality_raw/{name}") if key in scores]
+        print(f"{name:{width}}  " + "  ".join(f"{value:10.5g}" for value in values))
     print(f"written to {output}")
 
 

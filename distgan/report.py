@@ -13,7 +13,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TextIO
@@ -66,11 +66,8 @@ class Reporter:
         """Logs values named `group/name`: TensorBoard scalars and one line of metrics.jsonl."""
         if not self.enabled:
             return
-        when = {"step": int(step), "images_shown": int(images_shown), "epoch": float(epoch)}
         known = {name: float(v) if math.isfinite(v) else None for name, v in values.items()}
-        line = json.dumps({**when, "seconds": time.time(), **known})
-        with self._spared(self.metrics_path):
-            _append(self.metrics_path, line.encode() + b"\n")
+        self._add_line(step, images_shown, epoch, known)
         self._summarize(step, *(Summary.Value(tag=t, simple_value=v) for t, v in values.items()))
 
     def warning(self, step: int, images_shown: int, epoch: float, text: str) -> None:
@@ -78,10 +75,7 @@ class Reporter:
         if not self.enabled:
             return
         self.say(f"warning: {text}")
-        line = json.dumps({"step": step, "images_shown": images_shown, "epoch": epoch, "seconds": time.time(),
-                           "warning": text})  # fmt: skip
-        with self._spared(self.metrics_path):
-            _append(self.metrics_path, line.encode() + b"\n")
+        self._add_line(step, images_shown, epoch, {"warning": text})
 
     def progress(
         self,
@@ -167,6 +161,11 @@ class Reporter:
         # A TensorBoard that was open all the while forgets the steps from this START's up
         # (with --load_fast=false; the fast loader forgets a tag's steps when they come again).
         self._log(Event(step=first_new_step, session_log=SessionLog(status=SessionLog.START)))
+
+    def _add_line(self, step: int, images_shown: int, epoch: float, values: Mapping[str, object]) -> None:
+        when = {"step": int(step), "images_shown": int(images_shown), "epoch": float(epoch), "seconds": time.time()}
+        with self._spared(self.metrics_path):
+            _append(self.metrics_path, json.dumps({**when, **values}).encode() + b"\n")
 
     def _summarize(self, step: int, *values: Summary.Value) -> None:
         self._log(Event(step=step, summary=Summary(value=values)))
