@@ -55,12 +55,13 @@ class LabelledImages:
 
     def source(self, wanted: Wanted) -> Source:
         """These images, as they are wanted, in a stream "images"."""
-        pixels = _as_wanted(self.within_caps(wanted).pixels, wanted)
+        kept = self.within_caps(wanted)
+        pixels = _as_wanted(kept.pixels, wanted)
         _, height, width, channels = pixels.shape
         margin = wanted.margin_pixels
         return Source(
             self.name, {"images": len(pixels)}, (height - margin, width - margin, channels), (height, width, channels),
-            self.fingerprint, arrays={"images": pixels},
+            self.fingerprint, arrays={"images": pixels}, labels=kept.labels,
         )  # fmt: skip
 
 

@@ -40,6 +40,7 @@ class Source:
     example_shape: what `read` gives: margins included, and in "pairs" A's channels before B's.
     fingerprint: equal for equal data, in hex.
     arrays: of a data set that is held in memory, all examples by stream; else empty.
+    labels: the class of each example of the one stream, int32 `[num_examples]` from 0 up; None where there are none.
     faults: the files found to be no images, each with the reason; it grows as they are read.
     num_files: how many files those are part of.
     failure: why `read` has raised an error, a sentence.
@@ -51,9 +52,15 @@ class Source:
     example_shape: Shape
     fingerprint: str
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    labels: np.ndarray | None = None
     faults: dict[str, str] = field(default_factory=dict)
     num_files: int = 0
     failure: str | None = None
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are; 0 where examples have none."""
+        return 0 if self.labels is None else int(self.labels.max()) + 1
 
     def read(self, stream: str, examples: np.ndarray) -> np.ndarray:
         """Examples of a stream by number, uint8 `[n, *example_shape]`; several threads may call it at once.

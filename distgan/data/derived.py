@@ -81,7 +81,9 @@ def open_colours(split: str, wanted: Wanted) -> Source:
         hues = np.array([np.random.default_rng([int(example), 2]).random() for example in examples])
         return _intensity(digits, examples) * _rainbow(hues)[:, None, None]
 
-    return _Derived("mnist-colours", wanted, {"images": len(digits.pixels)}, 1, make)
+    source = _Derived("mnist-colours", wanted, {"images": len(digits.pixels)}, 1, make)
+    source.labels = digits.labels
+    return source
 
 
 def _intensity(digits: LabelledImages, examples: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from distgan.data.base import Source, Wanted, refuse_faults
 from distgan.data.images import BadImageError, fitted, open_picture
-from distgan.data.trees import FileSizes, first_of_classes, image_files, matched, pair_folders
+from distgan.data.trees import FileSizes, first_of_classes, image_files, matched, pair_folders, top_folder
 from distgan.errors import UserError, sentence_of
 from distgan.files import is_directory
 
@@ -133,7 +133,12 @@ def open_folder(directory: str, split: str, wanted: Wanted) -> Source:
     """
     name, root = f"folder:{directory}", os.path.expanduser(directory)
     sizes = image_files(f"--data={name}", root, "")
-    return _opened(ImageFiles(name, root, {"images": (first_of_classes(list(sizes), wanted),)}), sizes, wanted)
+    paths = first_of_classes(list(sizes), wanted)
+    source = _opened(ImageFiles(name, root, {"images": (paths,)}), sizes, wanted)
+    folders = [top_folder(path) for path in paths]
+    if len(set(folders)) > 1:
+        source.labels = np.unique(folders, return_inverse=True)[1].astype(np.int32)
+    return source
 
 
 def open_pairs(directory: str, split: str, wanted: Wanted) -> Source:

@@ -9,6 +9,7 @@ from distgan.data import order
 from distgan.data.base import Source
 from distgan.replicas.base import Shard
 
+LABELS = "labels"
 READERS = 2  # batches that are read from files at once; a source has threads of its own for each
 
 Share = dict[str, Any]
@@ -18,12 +19,14 @@ class Batch(NamedTuple):
     """One replica's share of the global batch of one phase: everything random about it, and nothing else.
 
     `images` are float32 `[count, height, width, channels]` in [-1, 1] by stream, empty in a phase that shows no real
-    ones. `size` is the size of the global batch.
+    ones. `size` is the size of the global batch. `labels` are the classes of the images, int32 `[count]`, in a run that
+    wants them.
     """
 
     images: dict[str, tf.Tensor]
     draws: order.Draws
     size: int
+    labels: tf.Tensor | None = None
 
     def together(self, name: str) -> order.Draws:
         """All rows of a stream of random numbers, for decisions that all replicas make alike."""
@@ -114,11 +117,12 @@ def make_batch(
     """One replica's batch of a phase, made on the device from its share; `name` keys the random draws.
 
     `resident` are the pixels of a data set in memory, `[num_examples, height, width, channels]` by stream, on this
-    replica's device. `image_phase` counts the phases that show real images; it is None in one that does not.
+    replica's device, and under LABELS the classes of its examples, where they are wanted. `image_phase` counts the
+    phases that show real images; it is None in one that does not.
     """
     rows = share["rows"]
     draws = order.Draws(name, step, rows[0], tf.size(rows))
-    images = {}
+    images, labels = {}, None
     for stream, examples in share["examples"].items() if image_phase is not None else ():
         pixels = (
             tf.gather(resident[stream], examples[:, image_phase])
@@ -126,7 +130,9 @@ def make_batch(
             else share["pixels"][stream][:, image_phase]
         )
         images[stream] = to_images(augment(pixels, draws.of(stream)))
-    return Batch(images, draws, size)
+        if LABELS in resident:
+            labels = tf.gather(resident[LABELS], examples[:, image_phase])
+    return Batch(images, draws, size, labels)
 
 
 def part_of(share: Share, parts: int, part: Any) -> Share:

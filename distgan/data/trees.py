@@ -79,10 +79,15 @@ def first_of_classes(paths: list[str], wanted: Wanted) -> list[str]:
     """Take the files of as many top folders as are wanted, and of each as many as are wanted."""
     classes: dict[str, list[str]] = defaultdict(list)
     for path in paths:
-        classes[path.rpartition("/")[0].partition("/")[0]].append(path)
+        classes[top_folder(path)].append(path)
     # Files beside class folders, under "", come after all classes.
     chosen = sorted(classes, key=lambda folder: (not folder, folder))[: wanted.max_classes]
     return sorted(path for folder in chosen for path in classes[folder][: wanted.max_images_per_class])
+
+
+def top_folder(path: str) -> str:
+    """The first folder of a path within a tree, which is a class; empty for a file beside the folders."""
+    return path.rpartition("/")[0].partition("/")[0]
 
 
 def pair_folders(what: str, root: str, split: str) -> tuple[str, ...]:

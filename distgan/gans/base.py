@@ -1,6 +1,7 @@
 """What a GAN is to the trainer."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from distgan.config import Config
@@ -82,6 +83,10 @@ class GAN:
         Raises `UserError` where the GAN makes none of noise.
         """
         raise UserError(f"A {type(self).__name__} generates no images of noise: give it images with --input.")
+
+    def classes_of(self, count: int, seed: int, first: int = 0) -> np.ndarray | None:
+        """The classes, int32 `[count]`, of the images that `generate` makes; None where it is told none."""
+        return None
 
     def walk(self, count: int, seed: int) -> tf.Tensor:
         """`count` images on a closed walk between latents, float32 `[count, height, width, channels]`.

@@ -9,22 +9,27 @@ MISSING = 0.1  # of the share that each class would have if all were equal: belo
 
 
 class Sightings(NamedTuple):
-    """Of probabilities `[n, classes]`: n, their sums, those of p log p, and how often each class was the likeliest."""
+    """Of probabilities `[n, classes]`: n, their sums, those of p log p, and how often each class was the likeliest.
+
+    as_asked: how often the likeliest class was the one that was asked for.
+    """
 
     number: np.ndarray
     sums: np.ndarray
     negative_entropies: np.ndarray
     likeliest: np.ndarray
+    as_asked: np.ndarray
 
     @classmethod
-    def of(cls, probabilities: np.ndarray) -> Self:
-        """Those of probabilities `[n, classes]`."""
+    def of(cls, probabilities: np.ndarray, asked: np.ndarray | None = None) -> Self:
+        """Those of probabilities `[n, classes]` of images, of which classes `[n]` were asked for if any were."""
         wide = probabilities.astype(np.float64)
         num_classes = wide.shape[1]
         likeliest = wide.argmax(1) if num_classes else np.zeros(0, np.int64)
         return cls(
             np.array(float(len(wide))), wide.sum(0), _negative_entropies(wide).sum(),
             np.bincount(likeliest, minlength=num_classes).astype(np.float64),
+            np.array(0.0 if asked is None else float((likeliest == asked).sum())),
         )  # fmt: skip
 
     @classmethod
@@ -32,9 +37,9 @@ class Sightings(NamedTuple):
         """Those of no images."""
         return cls.of(np.zeros((0, num_classes)))
 
-    def and_of(self, probabilities: np.ndarray) -> Self:
+    def and_of(self, probabilities: np.ndarray, asked: np.ndarray | None = None) -> Self:
         """Those of all these images and of more."""
-        return type(self)(*(one + other for one, other in zip(self, self.of(probabilities), strict=True)))
+        return type(self)(*(one + other for one, other in zip(self, self.of(probabilities, asked), strict=True)))
 
 
 def classifier_score(seen: Sightings) -> float:

@@ -43,14 +43,20 @@ class Reference(NamedTuple):
     floor: float
 
 
-def look(read: Read, count: int, network: FeatureNetwork, replicas: Replicas) -> Seen:
-    """Show `count` images to a network, each process its share; waits for all, and returns the same on all."""
+def look(read: Read, count: int, network: FeatureNetwork, replicas: Replicas, asked: np.ndarray | None = None) -> Seen:
+    """Show `count` images to a network, each process its share; waits for all, and returns the same on all.
+
+    `asked` are the classes `[count]` that they were to be of, if any.
+    """
     points = np.zeros((min(count, MOST_POINTS), network.width), np.float32)
     moments, sightings = Moments.of_nothing(network.width), Sightings.of_nothing(network.num_classes)
     for first, number in _own_parts(count, replicas):
         features, probabilities = network.read(read(first, number))
         points[first : first + number] = features[: max(0, len(points) - first)]
-        moments, sightings = moments.and_of(features), sightings.and_of(probabilities)
+        moments, sightings = (
+            moments.and_of(features),
+            sightings.and_of(probabilities, None if asked is None else asked[first : first + number]),
+        )
     summed = iter(replicas.sum([points, *moments, *sightings]))
     return Seen(next(summed), Moments(*islice(summed, len(moments))), Sightings(*summed))
 
@@ -63,7 +69,7 @@ def refer(truth: Seen, others: Seen, replicas: Replicas) -> Reference:
     return Reference(truth, radii, others.points, float(nearest.mean()), floor)
 
 
-def judge(seen: Seen, reference: Reference, replicas: Replicas) -> dict[str, float]:
+def judge(seen: Seen, reference: Reference, replicas: Replicas, conditional: bool = False) -> dict[str, float]:
     """The scores of generated images, by name; waits for all processes, and returns the same on all."""
     truth, fakes = reference.truth, seen.points
     scores = {
@@ -78,6 +84,8 @@ def judge(seen: Seen, reference: Reference, replicas: Replicas) -> dict[str, flo
         scores["classifier_score"] = classes.classifier_score(seen.sightings)
         scores["classifier_score_of_real"] = classes.classifier_score(truth.sightings)
         scores |= classes.class_scores(seen.sightings)
+        if conditional:
+            scores["share_as_asked"] = float(seen.sightings.as_asked / seen.sightings.number)
     return scores
 
 

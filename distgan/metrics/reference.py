@@ -106,6 +106,6 @@ def _as_arrays(reference: Reference) -> dict[str, np.ndarray]:
 
 def _as_reference(arrays: dict[str, np.ndarray]) -> Reference:
     points, *parts = (arrays[name] for name in _NAMES)
-    moments, sightings = Moments(*parts[:3]), Sightings(*parts[3:7])
-    radii, others, nearest, floor = parts[7:]
+    moments, sightings = Moments(*parts[:3]), Sightings(*parts[3:8])
+    radii, others, nearest, floor = parts[8:]
     return Reference(Seen(points, moments, sightings), radii, others, float(nearest), float(floor))

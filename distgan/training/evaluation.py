@@ -42,11 +42,13 @@ class Evaluator:
             def read(first: int, count: int) -> np.ndarray:
                 return pictures.to_pixels(gan.generate(count, seed, first, averaged).numpy())
 
-            return {f"{group}/{name}": value for name, value in self.scores_of(read, self._num_images).items()}
+            scores = self.scores_of(read, self._num_images, gan.classes_of(self._num_images, seed))
+            return {f"{group}/{name}": value for name, value in scores.items()}
 
         scores = scores_of(OF_SHOWN, averaged=True) | (scores_of(OF_RAW, averaged=False) if gan.averages else {})
         return scores | {f"{OF_SHOWN}/seconds": time.perf_counter() - started}
 
-    def scores_of(self, read: Read, count: int) -> dict[str, float]:
-        """Scores of `count` images by name."""
-        return judge(look(read, count, self._network, self._replicas), self._reference, self._replicas)
+    def scores_of(self, read: Read, count: int, asked: np.ndarray | None = None) -> dict[str, float]:
+        """Scores of `count` images by name; `asked` are the classes that they were to be of, if any."""
+        seen = look(read, count, self._network, self._replicas, asked)
+        return judge(seen, self._reference, self._replicas, conditional=asked is not None)
