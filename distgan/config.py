@@ -89,6 +89,7 @@ class Config:
         choices=("sync", "local", "instance", "none"),
         only=(*NOISE, "pix2pix"),
     )
+    spectral_norm: bool = option(False, "Divide the discriminator's weights by their spectral norms.")
     recompute: bool = option(
         False, "Compute the residual blocks again in the backward pass: slower, and less memory.", only=("cyclegan",),
         may_change=True,

@@ -9,6 +9,7 @@ from distgan.data.base import Shape
 from distgan.data.order import Draws
 from distgan.data.pipeline import Batch
 from distgan.errors import UserError
+from distgan.nets import spectral
 from distgan.nets.normalization import SumInStep
 
 Losses = tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]
@@ -50,6 +51,7 @@ class GAN:
         `sum_in_step` sums tensors over the replicas, inside a step. Raises `UserError` where they can't be made.
         """
         self.averages = {}
+        self._sum_in_step = sum_in_step
         self.memory: dict[str, tf.Variable] = {}
 
     def trainable(self, player: str) -> list[keras.Variable]:
@@ -59,6 +61,12 @@ class GAN:
     def shown(self, name: str) -> keras.Model:
         """The network to generate with: the running average of the one called `name` if it is kept, else itself."""
         return self.averages.get(name, self.networks[name])
+
+    def prepare(self, phase: tuple[str, ...]) -> None:
+        """Do what is due once before the losses of a phase, in however many parts these are computed; inside a step."""
+        for player in phase:
+            for name in self.players[player]:
+                spectral.iterate(self.networks[name], self._sum_in_step)
 
     def losses(self, batch: Batch, phase: tuple[str, ...]) -> Losses:
         """The loss of each player of a phase, and what is worth logging: both **sums** over this replica's examples.

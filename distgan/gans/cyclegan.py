@@ -49,7 +49,9 @@ class CycleGAN(GAN):
             }
 
         self.networks = generators() | {
-            name: patch_discriminator(name, image_shape, num_images=1, batch_norm=INSTANCE_NORM, **shared)
+            name: patch_discriminator(
+                name, image_shape, num_images=1, batch_norm=INSTANCE_NORM, spectral_norm=config.spectral_norm, **shared
+            )
             for name in self.players["discriminator"]
         }
         if config.average_half_life_images:

@@ -148,7 +148,7 @@ class MnistDCGAN(NoiseToImage):
         """Without batch norm, with dropout."""
         return mnist.discriminator(
             image_shape, filters=config.filters, kernel_size=config.kernel_size, dropout=config.dropout,
-            seed=config.seed,
+            spectral_norm=config.spectral_norm, seed=config.seed,
         )  # fmt: skip
 
 
@@ -161,7 +161,7 @@ class MLP(NoiseToImage):
 
     def make_discriminator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
         """Of two dense layers and one to the logit."""
-        return mlp.discriminator(image_shape, seed=config.seed)
+        return mlp.discriminator(image_shape, spectral_norm=config.spectral_norm, seed=config.seed)
 
 
 class AnyDCGAN(NoiseToImage):
@@ -173,7 +173,7 @@ class AnyDCGAN(NoiseToImage):
 
     def make_discriminator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
         """Of `--depth` convolutions."""
-        return dcgan.discriminator(image_shape, **self._shared(config, batch_norm))
+        return dcgan.discriminator(image_shape, spectral_norm=config.spectral_norm, **self._shared(config, batch_norm))
 
     @staticmethod
     def _shared(config: Config, batch_norm: BatchNorm) -> dict[str, Any]:
@@ -197,5 +197,5 @@ class RadfordDCGAN(NoiseToImage):
         """Of `--depth` convolutions, from `--filters` channels up."""
         return dcgan64.discriminator(
             image_shape, filters=config.filters, kernel_size=config.kernel_size, depth=config.depth or 4,
-            batch_norm=batch_norm, seed=config.seed,
+            batch_norm=batch_norm, spectral_norm=config.spectral_norm, seed=config.seed,
         )  # fmt: skip

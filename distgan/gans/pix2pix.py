@@ -40,7 +40,9 @@ class Pix2Pix(GAN):
         def generator() -> keras.Model:
             return unet(image_shape, depth=depth, dropout=config.dropout, **shared)
 
-        discriminator = patch_discriminator("discriminator", image_shape, num_images=2, **shared)
+        discriminator = patch_discriminator(
+            "discriminator", image_shape, num_images=2, spectral_norm=config.spectral_norm, **shared
+        )
         self.networks = {"generator": generator(), "discriminator": discriminator}
         if config.average_half_life_images:
             self.averages = {"generator": generator()}

@@ -35,10 +35,10 @@ def generator(
 
 def discriminator(
     image_shape: Shape, *, filters: int, kernel_size: int, stride: int, depth: int, dropout: float,
-    batch_norm: BatchNorm, seed: int,
+    batch_norm: BatchNorm, spectral_norm: bool, seed: int,
 ) -> keras.Model:  # fmt: skip
     """Images `[batch, height, width, channels]` to logits `[batch, 1]` of being real; `filters` more each stage."""
-    with Layers("discriminator", seed, batch_norm, momentum=MOMENTUM) as layer:
+    with Layers("discriminator", seed, batch_norm, momentum=MOMENTUM, spectral_norm=spectral_norm) as layer:
         images = x = network_input(image_shape, "images")
         for stage in range(1, depth + 1):
             name = f"shrink_{stage}"

@@ -34,10 +34,14 @@ def generator(
 
 
 def discriminator(
-    image_shape: Shape, *, filters: int, kernel_size: int, depth: int, batch_norm: BatchNorm, seed: int
-) -> keras.Model:
+    image_shape: Shape, *, filters: int, kernel_size: int, depth: int, batch_norm: BatchNorm, spectral_norm: bool,
+    seed: int,
+) -> keras.Model:  # fmt: skip
     """Images `[batch, height, width, channels]` to logits `[batch, 1]` of being real; no norm on the first stage."""
-    with Layers("discriminator", seed, batch_norm, deviation=DEVIATION, momentum=MOMENTUM, epsilon=EPSILON) as layer:
+    with Layers(
+        "discriminator", seed, batch_norm, deviation=DEVIATION, momentum=MOMENTUM, epsilon=EPSILON,
+        spectral_norm=spectral_norm,
+    ) as layer:  # fmt: skip
         images = x = network_input(image_shape, "images")
         for stage in range(depth):
             name = f"shrink_{stage + 1}"

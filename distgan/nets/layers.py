@@ -10,6 +10,7 @@ import tensorflow as tf
 from distgan.data.order import Draws
 from distgan.nets.convolutions import Convolution, TransposedConvolution
 from distgan.nets.normalization import NO_BATCH_NORM, BatchNorm, BatchNormalization, InstanceNormalization
+from distgan.nets.spectral import SpectralConvolution, SpectralDense
 
 
 class Dropout(keras.layers.Layer):
@@ -73,10 +74,14 @@ class Layers:
 
     def __init__(
         self, network_name: str, seed: int, batch_norm: BatchNorm = NO_BATCH_NORM, *,
-        deviation: float | None = None, momentum: float = 0.99, epsilon: float = 1e-3,
+        deviation: float | None = None, momentum: float = 0.99, epsilon: float = 1e-3, spectral_norm: bool = False,
     ) -> None:  # fmt: skip
-        """Draw weights from N(0, deviation), or Glorot-uniform without one; `momentum`, `epsilon` are batch norm's."""
+        """Draw weights from N(0, deviation), or Glorot-uniform without one; `momentum`, `epsilon` are batch norm's.
+
+        With `spectral_norm`, dense layers and convolutions have it; transposed ones are a generator's, and do not.
+        """
         self._network_name, self._seed, self._batch_norm = network_name, seed, batch_norm
+        self._spectral_norm = spectral_norm
         self._deviation, self._momentum, self._epsilon = deviation, momentum, epsilon
 
     def __enter__(self) -> Self:
@@ -103,17 +108,24 @@ class Layers:
 
     def dense(self, x: Any, name: str, units: int, *, use_bias: bool = True) -> Any:
         """A dense layer."""
-        return keras.layers.Dense(units, use_bias=use_bias, kernel_initializer=self.initial(name), name=name)(x)
+        kind = SpectralDense if self._spectral_norm else keras.layers.Dense
+        return kind(units, use_bias=use_bias, **self._named(name))(x)
 
     def convolution(
         self, x: Any, name: str, filters: int, kernel_size: int, stride: int,
         *, use_bias: bool = True, padding: str = "same",
     ) -> Any:  # fmt: skip
         """A convolution."""
-        return Convolution(
-            filters, kernel_size, stride, padding=padding, use_bias=use_bias,
-            kernel_initializer=self.initial(name), name=name,
-        )(x)  # fmt: skip
+        kind = SpectralConvolution if self._spectral_norm else Convolution
+        return kind(filters, kernel_size, stride, padding=padding, use_bias=use_bias, **self._named(name))(x)
+
+    def _named(self, name: str) -> dict[str, Any]:
+        """What layers with a kernel take for their name."""
+        named = {"name": name, "kernel_initializer": self.initial(name)}
+        if self._spectral_norm:
+            direction = f"{self._network_name}/{name}/direction"
+            named["first_direction"] = Initial(keras.initializers.RandomNormal, self._seed, direction, stddev=1.0)
+        return named
 
     def transposed(
         self, x: Any, name: str, filters: int, kernel_size: int, stride: int, *, use_bias: bool = False

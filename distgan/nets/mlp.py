@@ -26,9 +26,9 @@ def generator(image_shape: Shape, *, noise_size: int, batch_norm: BatchNorm, see
         return network("generator", noise, keras.layers.Reshape(image_shape, name="reshape")(x), activation="tanh")
 
 
-def discriminator(image_shape: Shape, *, seed: int) -> keras.Model:
+def discriminator(image_shape: Shape, *, spectral_norm: bool, seed: int) -> keras.Model:
     """Images `[batch, height, width, channels]` to logits `[batch, 1]` of being real."""
-    with Layers("discriminator", seed) as layer:
+    with Layers("discriminator", seed, spectral_norm=spectral_norm) as layer:
         images = network_input(image_shape, "images")
         x = keras.layers.Flatten(name="flatten")(images)
         for number, units in enumerate(DISCRIMINATOR_UNITS, 1):

@@ -41,9 +41,11 @@ def generator(
         return network("generator", noise, x, activation="tanh")
 
 
-def discriminator(image_shape: Shape, *, filters: int, kernel_size: int, dropout: float, seed: int) -> keras.Model:
+def discriminator(
+    image_shape: Shape, *, filters: int, kernel_size: int, dropout: float, spectral_norm: bool, seed: int
+) -> keras.Model:
     """Images `[batch, height, width, channels]` to logits `[batch, 1]` of being real, by two convolutions."""
-    with Layers("discriminator", seed) as layer:
+    with Layers("discriminator", seed, spectral_norm=spectral_norm) as layer:
         images = x = network_input(image_shape, "images")
         for stage in range(2):
             name = f"shrink_{stage + 1}"

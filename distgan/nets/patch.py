@@ -13,11 +13,18 @@ SMALL_IMAGE_PIXELS = 64  # below that side, a stage less: patches of 34x34
 
 
 def patch_discriminator(
-    name: str, image_shape: Shape, *, num_images: int, filters: int, batch_norm: BatchNorm, seed: int
+    name: str,
+    image_shape: Shape,
+    *,
+    num_images: int,
+    filters: int,
+    batch_norm: BatchNorm,
+    spectral_norm: bool,
+    seed: int,
 ) -> keras.Model:
     """`num_images` images, each `[batch, height, width, channels]`, to a logit a patch, `[batch, rows, columns, 1]`."""
     stages = STAGES if min(image_shape[:2]) >= SMALL_IMAGE_PIXELS else STAGES - 1
-    with Layers(name, seed, batch_norm, deviation=DEVIATION) as layer:
+    with Layers(name, seed, batch_norm, deviation=DEVIATION, spectral_norm=spectral_norm) as layer:
         images = [network_input(image_shape, f"images_{number + 1}") for number in range(num_images)]
         x = keras.layers.Concatenate(name="together")(images) if num_images > 1 else images[0]
         for stage in range(stages + 1):

@@ -26,6 +26,7 @@ def make_step(
     def step(resident: dict[str, tf.Tensor], share: Share, requests: tf.Tensor) -> dict[str, tf.Tensor]:
         values: dict[str, tf.Tensor] = {}
         for number, phase in enumerate(gan.phases):
+            gan.prepare(phase)
             gradients, scalars = gradients_of_share(resident, share, number)
             moves = [Move(state.optimizers[player], gradients[player], gan.trainable(player)) for player in phase]
             if number == len(gan.phases) - 1:

@@ -1,0 +1,68 @@
+"""Spectral norm (Miyato et al. 2018): layers whose weights are divided by how much they stretch."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from distgan.nets.convolutions import Convolution
+from distgan.nets.normalization import SumInStep
+
+
+class SpectralNorm(keras.layers.Layer):
+    """What makes a layer compute with its kernel over sigma, the kernel's largest singular value as it is known.
+
+    The kernel, `[..., outputs]`, is seen as a matrix W of `outputs` rows. `direction` is the paper's u, `[outputs]`, of
+    length 1: a variable of the network that is not trained, equal on all replicas, and moved by `iterate` alone. So all
+    passes between two updates have the same sigma.
+    """
+
+    def __init__(self, *arguments: Any, first_direction: Any, **settings: Any) -> None:
+        """Take what the layer takes, and the initializer that draws the first u."""
+        super().__init__(*arguments, **settings)
+        self._first_direction = first_direction
+
+    def build(self, input_shape: Any) -> None:
+        """Make the layer's variables, and u."""
+        super().build(input_shape)
+        self._kernel._autocast = False  # sigma is computed in full, also in mixed precision
+        self.direction = self.add_weight(
+            name="direction", shape=self._kernel.shape[-1:], trainable=False, autocast=False,
+            initializer=lambda shape, dtype: tf.math.l2_normalize(self._first_direction(shape, dtype)),
+        )  # fmt: skip
+
+    @property
+    def kernel(self) -> tf.Tensor:
+        """The kernel over sigma = ||W^T u||, that the layer learns through (eq. 8 and 12)."""
+        sigma = tf.norm(tf.linalg.matvec(self._transposed(), self.direction.value))
+        return tf.cast(self._kernel.value / sigma, self.compute_dtype)
+
+    def next_direction(self) -> tf.Tensor:
+        """u after one more round of the power iteration (algorithm 1)."""
+        v = tf.math.l2_normalize(tf.linalg.matvec(self._transposed(), self.direction.value))
+        return tf.math.l2_normalize(tf.linalg.matvec(self._transposed(), v, transpose_a=True))
+
+    def _transposed(self) -> tf.Tensor:
+        return tf.reshape(self._kernel.value, [-1, self._kernel.shape[-1]])
+
+
+class SpectralDense(SpectralNorm, keras.layers.Dense):
+    """A dense layer with spectral norm."""
+
+
+class SpectralConvolution(SpectralNorm, Convolution):
+    """A convolution with spectral norm."""
+
+
+def iterate(network: keras.Model, sum_in_step: SumInStep) -> None:
+    """Move u of each layer with spectral norm by one round; inside a step.
+
+    Replicas take the mean of theirs, which differ by rounding only, and not at all on equal machines.
+    """
+    layers = [layer for layer in network.layers if isinstance(layer, SpectralNorm)]
+    if not layers:
+        return
+    directions = [layer.next_direction() for layer in layers]
+    *totals, replicas = sum_in_step([*directions, tf.ones([], directions[0].dtype)])
+    for layer, total in zip(layers, totals, strict=True):
+        layer.direction.assign(total / replicas)
