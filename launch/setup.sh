@@ -8,6 +8,7 @@
 #   DISTGAN_GPU=0|1    CPU or CUDA flavour, whatever this machine has
 #   DISTGAN_CACHE=DIR  where built wheels are kept, ~/.cache/distgan by default
 #   HOROVOD_WITHOUT_MPI=1  leaves an MPI aside
+#   CXX=g++-13         the compiler, of C++ and behind nvcc, which refuses newer ones than it knows
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cache=${DISTGAN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/distgan}

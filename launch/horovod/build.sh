@@ -64,6 +64,7 @@ configure_cuda() {
   export HOROVOD_NCCL_INCLUDE=$nccl/include HOROVOD_NCCL_LIB=$work/nccl
   export HOROVOD_CUDA_HOME=${NVCC%/bin/nvcc} CUDAToolkit_ROOT=${NVCC%/bin/nvcc}
   export PATH=${NVCC%/nvcc}:$PATH
+  if [[ ${CXX:-} ]]; then export CUDAHOSTCXX=${CUDAHOSTCXX:-$CXX}; fi # a CUDA knows compilers up to its own age
   # shellcheck disable=SC2016  # $ORIGIN is the dynamic linker's
   export LDFLAGS='-Wl,-rpath,$ORIGIN/../../nvidia/nccl/lib'
   export LD_LIBRARY_PATH=$nccl/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} # for `try`, elsewhere
