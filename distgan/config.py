@@ -59,6 +59,10 @@ class Config:
     noise: str = option(
         "normal", "Latents are standard normal, or uniform in [-1, 1).", choices=("normal", "uniform"), only=NOISE
     )
+    conditional: bool = option(
+        False, "Tell both players the class of each image: its label, or its top folder; samples are then asked by "
+        "class.", only=NOISE,
+    )  # fmt: skip
     filters: int = option(
         64, "Channels of the first convolution; each stage has more.", at_least=1,
         only=("mnist", "dcgan", "dcgan64", *TRANSLATION),

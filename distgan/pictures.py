@@ -46,10 +46,10 @@ def to_pixels(images: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(np.nan_to_num(levels)), 0, 255).astype(np.uint8)
 
 
-def grid(pixels: np.ndarray) -> np.ndarray:
-    """One picture of all: near-square, filled row after row, with a small gap between them."""
+def grid(pixels: np.ndarray, columns: int | None = None) -> np.ndarray:
+    """One picture of all: near-square or of so many columns, filled row after row, with a small gap between them."""
     number, height, width, channels = pixels.shape
-    columns = max(1, int(np.ceil(np.sqrt(number))))
+    columns = columns or max(1, int(np.ceil(np.sqrt(number))))
     rows = max(1, -(-number // columns))
     cells = np.full((rows * columns, height + GAP, width + GAP, channels), BACKGROUND, dtype=np.uint8)
     cells[:number, :height, :width] = pixels
@@ -122,14 +122,14 @@ def progress_gif(samples_dir: Path, path: Path) -> None:
         save_gif(path, alike, milliseconds=int(np.clip(FILM_MILLISECONDS / len(alike), 80, 500)))
 
 
-def write_samples(output: str | Path, pixels: np.ndarray) -> None:
+def write_samples(output: str | Path, pixels: np.ndarray, columns: int | None = None) -> None:
     """Samples as one grid (`.png`), as an array `pixels` (`.npz`), or as a directory of PNGs.
 
     The grid is enlarged if it is small; the directory's 00000.png, 00001.png ... never are.
     """
     output = Path(output)
     if output.suffix == ".png":
-        save_png(output, grid(pixels))
+        save_png(output, grid(pixels, columns))
     elif output.suffix == ".npz":
         buffer = io.BytesIO()
         np.savez_compressed(buffer, pixels=pixels)

@@ -1,6 +1,7 @@
 """A trained run, from Python."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -13,7 +14,7 @@ from distgan.data.base import Shape
 from distgan.data.order import Draws
 from distgan.data.pipeline import to_images
 from distgan.errors import UserError
-from distgan.gans import GANS
+from distgan.gans import make_gan
 from distgan.gans.base import GAN
 from distgan.nets import convolutions
 from distgan.replicas.connect import connect
@@ -42,12 +43,21 @@ class Run:
         """The Keras models by name, running averages where they are kept."""
         return {name: self._gan.shown(name) for name in self._gan.networks}
 
-    def generate(self, num_images: int, seed: int = 0) -> np.ndarray:
+    def generate(self, num_images: int, seed: int = 0, classes: Sequence[int] | None = None) -> np.ndarray:
         """Images, uint8 `[num_images, height, width, channels]`; image i depends on the seed and on i only.
 
-        Raises `UserError` where the run is of a GAN that translates images.
+        Of a conditional run, each is of the class given in `classes`, one an image, or of one drawn by the seed.
+
+        Raises `UserError` where the run is of a GAN that translates images, or has not learnt such classes.
         """
-        return pictures.to_pixels(self._gan.generate(num_images, seed).numpy())
+        if classes is None:
+            return pictures.to_pixels(self._gan.generate(num_images, seed).numpy())
+        learnt = getattr(self._gan, "num_classes", 0)
+        if not learnt:
+            raise UserError("The run has learnt no classes: leave them out, or train with --conditional.")
+        if len(classes) != num_images or min(classes) < 0 or max(classes) >= learnt:
+            raise UserError(f"Classes must be {num_images}, one an image, from 0 to {learnt - 1}, and not {classes}.")
+        return pictures.to_pixels(self._gan.generate(num_images, seed, classes=np.array(classes, np.int32)).numpy())
 
     def scores(self, evaluator: Evaluator, seed: int = 0) -> dict[str, float]:
         """How good the images that `generate` makes are, by name; see `training.evaluation`."""
@@ -106,6 +116,6 @@ def load(run_dir: str | Path, checkpoint: str = "newest") -> Run:
         config = load_config(directory / "config.json")
     image_shape = tuple(manifest["image_shape"])
     with precision.policy(manifest["precision"]), convolutions.way(config.convolutions):
-        gan = GANS[config.architecture](config, image_shape, list)
+        gan = make_gan(config, image_shape, list, manifest.get("num_classes", 0))
     assign(network_variables(gan), arrays)
     return Run(config, gan, manifest["step"], image_shape)

@@ -1,6 +1,7 @@
 """Generate images from a trained run, or translate images by one.
 
 python -m distgan.sample --run_dir=runs/mnist --num_images=64 --output=digits.png
+python -m distgan.sample --run_dir=runs/digits --classes=0,1,2 --num_images=8
 python -m distgan.sample --run_dir=runs/pix2pix --input=photos --output=translated
 """
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.")
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 16, "How many images, or frames of a .gif.")
+_CLASSES = flags.DEFINE_list(
+    "classes", None, "Of a conditional run, the classes to make --num_images of each of, a row each in a grid."
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of what is random; image i depends on it and on i only.")
 _OUTPUT = flags.DEFINE_string(
     "output", None,
@@ -56,6 +60,7 @@ def main() -> int:
         raise UserError(
             f"--direction={_DIRECTION.value} needs --input, an image or a directory of images to translate."
         )
+    classes = _classes()
     names = _named(Path(_INPUT.value).expanduser(), output) if _INPUT.value else {}
     program.import_tensorflow()
     from distgan.replicas import devices
@@ -67,7 +72,7 @@ def main() -> int:
         if _INPUT.value:
             _translate(run, names, output)
         elif launcher.launched_rank() == 0:
-            _generate(run, output)
+            _generate(run, output, classes)
     except OSError as error:
         raise UserError(sentence_of(error)) from None
     if launcher.launched_rank() == 0:
@@ -75,11 +80,21 @@ def main() -> int:
     return 0
 
 
-def _generate(run: "Run", output: Path) -> None:
+def _classes() -> list[int]:
+    texts = _CLASSES.value or []
+    if not all(text.isdecimal() for text in texts):
+        raise UserError(f"--classes={','.join(texts)} is refused: it must be whole numbers, e.g. 0,1,2.")
+    return [int(text) for text in texts]
+
+
+def _generate(run: "Run", output: Path, classes: list[int]) -> None:
     if output.suffix == ".gif":
         pictures.save_gif(output, list(run.walk(_NUM_IMAGES.value, _SEED.value)), GIF_MILLISECONDS)
     else:
-        pictures.write_samples(output, run.generate(_NUM_IMAGES.value, _SEED.value))
+        each = _NUM_IMAGES.value
+        wanted = [one for one in classes for _ in range(each)]
+        pixels = run.generate(len(wanted) or each, _SEED.value, wanted or None)
+        pictures.write_samples(output, pixels, columns=each if wanted else None)
 
 
 def _named(source: Path, output: Path) -> dict[Path, Path]:

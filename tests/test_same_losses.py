@@ -1,4 +1,4 @@
-"""One run whatever it runs on: with penalties, augmentation and spectral norm."""
+"""One run whatever it runs on: with penalties, augmentation, spectral norm and classes."""
 
 from pathlib import Path
 from typing import Any

@@ -67,6 +67,10 @@ class Draws:
         """
         return tf.cast(tf.bitwise.right_shift(self._words(shape), tf.constant(8, tf.uint32)), tf.float32) * 2.0**-24
 
+    def below(self, end: int) -> tf.Tensor:
+        """Whole numbers from 0 to `end` - 1, int32 `[count]`, all as likely to 1 part in 2^24."""
+        return tf.minimum(tf.cast(self.uniform(()) * end, tf.int32), end - 1)
+
     def bytes(self, shape: tuple[int, ...]) -> tf.Tensor:
         """Random bytes, uint8 `[count, *shape]`: a quarter of the cost of `uniform`, for masks."""
         size = math.prod(shape)

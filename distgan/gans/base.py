@@ -82,11 +82,13 @@ class GAN:
         """
         return self.generate(count, seed)
 
-    def generate(self, count: int, seed: int, first: int = 0, averaged: bool = True) -> tf.Tensor:
+    def generate(
+        self, count: int, seed: int, first: int = 0, averaged: bool = True, classes: np.ndarray | None = None
+    ) -> tf.Tensor:
         """`count` images `[count, height, width, channels]` in [-1, 1] from number `first` on.
 
-        Image i depends on the seed and on i only. They are made by the running average where one is kept, unless
-        `averaged` is false.
+        Image i depends on the seed and on i only, and on `classes[i]` if classes `[count]` are given. They are made by
+        the running average where one is kept, unless `averaged` is false.
 
         Raises `UserError` where the GAN makes none of noise.
         """

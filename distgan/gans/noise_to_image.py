@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from distgan.config import Config
@@ -24,11 +25,16 @@ class NoiseToImage(GAN):
     """A generator of images from noise, and a discriminator.
 
     Both move at once, over one forward pass; or one after the other, each against the other as it is by then.
+
+    Attributes:
+        num_classes: that both are told of each image; 0 where they are told none.
+        latent_size: of the generator's input: the noise and, after it, the class as a one-hot vector.
     """
 
-    def __init__(self, config: Config, image_shape: Shape, sum_in_step: SumInStep) -> None:
+    def __init__(self, config: Config, image_shape: Shape, sum_in_step: SumInStep, num_classes: int = 0) -> None:
         """Let two networks play, as `config` says."""
         super().__init__(config, image_shape, sum_in_step)
+        self.num_classes, self.latent_size = num_classes, config.noise_size + num_classes
         batch_norm = BatchNorm(config.normalization, sum_in_step)
         self.networks = {
             "generator": self.make_generator(config, image_shape, batch_norm),
@@ -36,7 +42,7 @@ class NoiseToImage(GAN):
         }
         if config.average_half_life_images:
             self.averages = {"generator": self.make_generator(config, image_shape, batch_norm)}
-        self._noise_shape = tuple(self.networks["generator"].input_shape[1:])
+        self._noise_shape = (config.noise_size,)
         self._noise, self._loss = config.noise, losses.loss_called(config.loss, config.real_label)
         self._augmentations = () if config.augment == "none" else tuple(config.augment.split(","))
         self._gradient_penalty, self._r1_weight = config.gradient_penalty, config.r1_weight
@@ -56,82 +62,127 @@ class NoiseToImage(GAN):
 
     def losses(self, batch: Batch, phase: tuple[str, ...]) -> Losses:
         """What `--loss` says that the players want, penalties, and how well the discriminator tells real from fake."""
-        draws = batch.draws
-        fakes = self._fakes(draws, learns="generator" in phase)
-        fake_logits = self._logits(fakes, draws.of("fake"))
+        draws, classes = batch.draws, self._one_hot(self._classes(batch))
+        fakes = self._fakes(draws, classes, learns="generator" in phase)
+        fake_logits = self._logits(fakes, classes, draws.of("fake"))
         sums, logged = {}, {}
         if "generator" in phase:
             sums["generator"] = logged["loss/generator"] = tf.reduce_sum(self._loss.generator(fake_logits))
         if "discriminator" in phase:
             reals = tf.cast(batch.images["images"], fakes.dtype)
-            real_logits = self._logits(reals, draws.of("real"))
+            real_logits = self._logits(reals, classes, draws.of("real"))
             game = tf.reduce_sum(self._loss.discriminator(real_logits, fake_logits))
-            paid = self._penalties(reals, tf.stop_gradient(fakes), draws)
+            paid = self._penalties(reals, tf.stop_gradient(fakes), classes, draws)
             # What is paid once in so many steps is paid for all of them.
             sums["discriminator"] = game + sum(self.every_steps.get(name, 1) * value for name, value in paid.items())
             logged |= {"loss/discriminator": game} | paid
             logged |= losses.accuracies(real_logits, fake_logits, self._loss.threshold)
         return sums, logged
 
-    def _fakes(self, draws: Draws, *, learns: bool) -> tf.Tensor:
+    def _classes(self, batch: Batch) -> tf.Tensor | None:
+        """The classes of a batch, `[count]`: its images', so that a fake stands beside a real one of the same."""
+        if not self.num_classes:
+            return None
+        return batch.draws.of("classes").below(self.num_classes) if batch.labels is None else batch.labels
+
+    def _one_hot(self, classes: Any) -> tf.Tensor | None:
+        """Classes `[count]` as one-hot vectors `[count, num_classes]`; None where there are none."""
+        return None if classes is None else tf.one_hot(classes, self.num_classes)
+
+    def _fakes(self, draws: Draws, classes: tf.Tensor | None, *, learns: bool) -> tf.Tensor:
         """Images of this step's noise, through which the generator learns or not."""
-        latents = self._latents(draws.of("noise"))
+        latents = _joined(self._latents(draws.of("noise")), classes)
         fakes = self.networks["generator"](latents, training=True, draws=draws.of("generator"))
         return fakes if learns else tf.stop_gradient(fakes)
 
-    def _logits(self, images: tf.Tensor, draws: Draws) -> tf.Tensor:
+    def _logits(self, images: tf.Tensor, classes: tf.Tensor | None, draws: Draws) -> tf.Tensor:
         """The discriminator's answer to images, which are augmented like all that it sees in training."""
         images = augmented(images, self._augmentations, draws)
-        return self.networks["discriminator"](images, training=True, draws=draws)
+        inputs = images if classes is None else [images, tf.cast(classes, images.dtype)]
+        return self.networks["discriminator"](inputs, training=True, draws=draws)
 
-    def _penalties(self, reals: tf.Tensor, fakes: tf.Tensor, draws: Draws) -> dict[str, tf.Tensor]:
+    def _penalties(
+        self, reals: tf.Tensor, fakes: tf.Tensor, classes: tf.Tensor | None, draws: Draws
+    ) -> dict[str, tf.Tensor]:
         """What the discriminator pays for its slopes, by the names that are logged."""
         paid = {}
         if self._gradient_penalty:
             between = draws.of("between")
-            terms = penalties.gradient_penalty(lambda x: self._logits(x, between), reals, fakes, between)
+            terms = penalties.gradient_penalty(lambda x: self._logits(x, classes, between), reals, fakes, between)
             paid["loss/gradient_penalty"] = self._gradient_penalty * tf.reduce_sum(terms)
         if self._r1_weight:
             paid["loss/r1"] = penalties.once_in(
-                self.every_steps["loss/r1"], draws.step, lambda: self._paid_for_reals(reals, draws), reals.dtype
-            )
+                self.every_steps["loss/r1"], draws.step, lambda: self._paid_for_reals(reals, classes, draws),
+                reals.dtype,
+            )  # fmt: skip
         return paid
 
-    def _paid_for_reals(self, reals: tf.Tensor, draws: Draws) -> tf.Tensor:
+    def _paid_for_reals(self, reals: tf.Tensor, classes: tf.Tensor | None, draws: Draws) -> tf.Tensor:
         """R1, in the pass that the game's loss is of."""
-        terms = penalties.r1(lambda x: self._logits(x, draws.of("real")), reals)
+        terms = penalties.r1(lambda x: self._logits(x, classes, draws.of("real")), reals)
         return self._r1_weight * tf.reduce_sum(terms)
 
-    def generate(self, count: int, seed: int, first: int = 0, averaged: bool = True) -> tf.Tensor:
-        """`count` images, float32 `[count, height, width, channels]`; image i depends on the seed and on i only."""
+    def preview(self, count: int, seed: int, held_out: dict[str, tf.Tensor]) -> tf.Tensor:
+        """`count` images that the generator makes, float32 `[count, height, width, channels]`, sorted by class."""
+        classes = np.arange(count) * self.num_classes // count if self.num_classes else None
+        return self.generate(count, seed, classes=classes)
+
+    def generate(
+        self, count: int, seed: int, first: int = 0, averaged: bool = True, classes: np.ndarray | None = None
+    ) -> tf.Tensor:
+        """`count` images, float32 `[count, height, width, channels]`; image i depends on the seed and on i only.
+
+        It is of `classes[i]` if they are given, `[count]`; else of one that depends on the seed and on i too.
+        """
         generator = self.shown("generator") if averaged else self.networks["generator"]
-        return self._images(self._samples(count, seed, first), generator)
+        if classes is None:
+            classes = self.classes_of(count, seed, first)
+        noise = self._latents(_of_samples(seed, first, count))
+        return self._images(_joined(noise, self._one_hot(classes)), generator)
+
+    def classes_of(self, count: int, seed: int, first: int = 0) -> np.ndarray | None:
+        """The classes, int32 `[count]`, of the images that `generate` makes by itself; None where it is told none."""
+        if not self.num_classes:
+            return None
+        return np.asarray(_of_samples(seed, first, count).of("classes").below(self.num_classes))
 
     def walk(self, count: int, seed: int) -> tf.Tensor:
         """`count` images on a closed walk through three latents or more, float32 `[count, height, width, channels]`."""
         num_stops = max(3, -(-count // FRAMES_PER_STOP))
-        stops = self._samples(num_stops, seed)
+        stops = self._latents(_of_samples(seed, 0, num_stops))
         stage, way = tf.range(count) * num_stops // count, tf.range(count) * num_stops % count
         part = tf.cast(way, tf.float32)[:, None] / count
-        start, end = tf.gather(stops, stage), tf.gather(tf.roll(stops, -1, axis=0), stage)
-        if self._noise == "uniform":
-            return self._images((1 - part) * start + part * end, self.shown("generator"))
-        # On great circles, as the sum of independent normal vectors, so weighted, is a normal vector too.
-        between = tf.cos(part * math.pi / 2) * start + tf.sin(part * math.pi / 2) * end
-        return self._images(between, self.shown("generator"))
+        between = _between(stops, stage, (1 - part, part))
+        if self._noise == "normal":
+            # On great circles, as the sum of independent normal vectors, so weighted, is a normal vector too.
+            between = _between(stops, stage, (tf.cos(part * math.pi / 2), tf.sin(part * math.pi / 2)))
+        classes = self._one_hot(self.classes_of(num_stops, seed))
+        if classes is not None:
+            classes = _between(classes, stage, (1 - part, part))
+        return self._images(_joined(between, classes), self.shown("generator"))
 
     def _images(self, latents: tf.Tensor, generator: keras.Model) -> tf.Tensor:
         starts = range(0, len(latents), GENERATED_AT_ONCE)
         parts = (latents[start : start + GENERATED_AT_ONCE] for start in starts)
         return tf.concat([generator(part, training=False) for part in parts], 0)
 
-    def _samples(self, count: int, seed: int, first: int = 0) -> tf.Tensor:
-        return self._latents(Draws(f"{seed}/samples", 0, first, count))
-
     def _latents(self, draws: Draws) -> tf.Tensor:
         if self._noise == "uniform":
             return 2 * draws.uniform(self._noise_shape) - 1
         return draws.normal(self._noise_shape)
+
+
+def _of_samples(seed: int, first: int, count: int) -> Draws:
+    return Draws(f"{seed}/samples", 0, first, count)
+
+
+def _joined(noise: tf.Tensor, classes: tf.Tensor | None) -> tf.Tensor:
+    return noise if classes is None else tf.concat([noise, classes], 1)
+
+
+def _between(stops: tf.Tensor, stage: tf.Tensor, weights: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+    """Points on the way from each stop to the next one, round and round."""
+    return weights[0] * tf.gather(stops, stage) + weights[1] * tf.gather(tf.roll(stops, -1, axis=0), stage)
 
 
 class MnistDCGAN(NoiseToImage):
@@ -140,7 +191,7 @@ class MnistDCGAN(NoiseToImage):
     def make_generator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
         """Of 7x7 pixels or so, doubled `--depth` times."""
         return mnist.generator(
-            image_shape, noise_size=config.noise_size, filters=config.filters, kernel_size=config.kernel_size,
+            image_shape, noise_size=self.latent_size, filters=config.filters, kernel_size=config.kernel_size,
             depth=config.depth or mnist.suitable_depth(*image_shape[:2]), batch_norm=batch_norm, seed=config.seed,
         )  # fmt: skip
 
@@ -148,7 +199,7 @@ class MnistDCGAN(NoiseToImage):
         """Without batch norm, with dropout."""
         return mnist.discriminator(
             image_shape, filters=config.filters, kernel_size=config.kernel_size, dropout=config.dropout,
-            spectral_norm=config.spectral_norm, seed=config.seed,
+            spectral_norm=config.spectral_norm, seed=config.seed, num_classes=self.num_classes,
         )  # fmt: skip
 
 
@@ -157,11 +208,13 @@ class MLP(NoiseToImage):
 
     def make_generator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
         """Of three dense layers and one to the image."""
-        return mlp.generator(image_shape, noise_size=config.noise_size, batch_norm=batch_norm, seed=config.seed)
+        return mlp.generator(image_shape, noise_size=self.latent_size, batch_norm=batch_norm, seed=config.seed)
 
     def make_discriminator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
         """Of two dense layers and one to the logit."""
-        return mlp.discriminator(image_shape, spectral_norm=config.spectral_norm, seed=config.seed)
+        return mlp.discriminator(
+            image_shape, spectral_norm=config.spectral_norm, seed=config.seed, num_classes=self.num_classes
+        )
 
 
 class AnyDCGAN(NoiseToImage):
@@ -169,11 +222,14 @@ class AnyDCGAN(NoiseToImage):
 
     def make_generator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
         """Of `--depth` stages."""
-        return dcgan.generator(image_shape, noise_size=config.noise_size, **self._shared(config, batch_norm))
+        return dcgan.generator(image_shape, noise_size=self.latent_size, **self._shared(config, batch_norm))
 
     def make_discriminator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
         """Of `--depth` convolutions."""
-        return dcgan.discriminator(image_shape, spectral_norm=config.spectral_norm, **self._shared(config, batch_norm))
+        return dcgan.discriminator(
+            image_shape, spectral_norm=config.spectral_norm, num_classes=self.num_classes,
+            **self._shared(config, batch_norm),
+        )  # fmt: skip
 
     @staticmethod
     def _shared(config: Config, batch_norm: BatchNorm) -> dict[str, Any]:
@@ -189,7 +245,7 @@ class RadfordDCGAN(NoiseToImage):
     def make_generator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
         """Of `--depth` stages, down to `--generator_filters` channels."""
         return dcgan64.generator(
-            image_shape, noise_size=config.noise_size, filters=config.generator_filters,
+            image_shape, noise_size=self.latent_size, filters=config.generator_filters,
             kernel_size=config.kernel_size, depth=config.depth or 4, batch_norm=batch_norm, seed=config.seed,
         )  # fmt: skip
 
@@ -197,5 +253,5 @@ class RadfordDCGAN(NoiseToImage):
         """Of `--depth` convolutions, from `--filters` channels up."""
         return dcgan64.discriminator(
             image_shape, filters=config.filters, kernel_size=config.kernel_size, depth=config.depth or 4,
-            batch_norm=batch_norm, spectral_norm=config.spectral_norm, seed=config.seed,
+            batch_norm=batch_norm, spectral_norm=config.spectral_norm, seed=config.seed, num_classes=self.num_classes,
         )  # fmt: skip

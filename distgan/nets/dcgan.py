@@ -35,7 +35,7 @@ def generator(
 
 def discriminator(
     image_shape: Shape, *, filters: int, kernel_size: int, stride: int, depth: int, dropout: float,
-    batch_norm: BatchNorm, spectral_norm: bool, seed: int,
+    batch_norm: BatchNorm, spectral_norm: bool, seed: int, num_classes: int = 0,
 ) -> keras.Model:  # fmt: skip
     """Images `[batch, height, width, channels]` to logits `[batch, 1]` of being real; `filters` more each stage."""
     with Layers("discriminator", seed, batch_norm, momentum=MOMENTUM, spectral_norm=spectral_norm) as layer:
@@ -44,4 +44,5 @@ def discriminator(
             name = f"shrink_{stage}"
             x = layer.normalized(layer.convolution(x, name, filters * stage, kernel_size, stride), name)
             x = leaky_relu(dropped(x, name, dropout), name)
-        return network("discriminator", images, layer.dense(keras.layers.Flatten(name="flatten")(x), "logit", 1))
+        x = keras.layers.Flatten(name="flatten")(x)
+        return network("discriminator", *layer.judged(x, images, num_classes))

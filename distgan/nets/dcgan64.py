@@ -35,7 +35,7 @@ def generator(
 
 def discriminator(
     image_shape: Shape, *, filters: int, kernel_size: int, depth: int, batch_norm: BatchNorm, spectral_norm: bool,
-    seed: int,
+    seed: int, num_classes: int = 0,
 ) -> keras.Model:  # fmt: skip
     """Images `[batch, height, width, channels]` to logits `[batch, 1]` of being real; no norm on the first stage."""
     with Layers(
@@ -47,4 +47,5 @@ def discriminator(
             name = f"shrink_{stage + 1}"
             x = layer.convolution(x, name, filters * 2**stage, kernel_size, 2, use_bias=not stage or layer.needs_bias)
             x = leaky_relu(layer.normalized(x, name) if stage else x, name)
-        return network("discriminator", images, layer.dense(keras.layers.Flatten(name="flatten")(x), "logit", 1))
+        x = keras.layers.Flatten(name="flatten")(x)
+        return network("discriminator", *layer.judged(x, images, num_classes))

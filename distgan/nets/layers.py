@@ -136,6 +136,20 @@ class Layers:
             kernel_initializer=self.initial(name), name=name,
         )(x)  # fmt: skip
 
+    def judged(self, x: Any, images: Any, num_classes: int) -> tuple[Any, Any]:
+        """The inputs of a discriminator of `images`, and its logits `[batch, 1]`, of features x `[batch, width]`.
+
+        With classes, a one-hot vector of the image's is an input too, and how well it goes with the features is added
+        to the logit (the projection of Miyato & Koyama 2018, eq. 3).
+        """
+        logits = self.dense(x, "logit", 1)
+        if not num_classes:
+            return images, logits
+        classes = network_input((num_classes,), "classes")
+        fitting = self.dense(classes, "embedding", x.shape[-1], use_bias=False)
+        fit = keras.layers.Dot(axes=1, name="fit")([x, fitting])
+        return [images, classes], keras.layers.Add(name="logit_of_class")([logits, fit])
+
     def normalized(self, x: Any, name: str) -> Any:
         """Normalised as the network is, if it is."""
         if self._batch_norm.kind == "none":

@@ -26,7 +26,7 @@ def generator(image_shape: Shape, *, noise_size: int, batch_norm: BatchNorm, see
         return network("generator", noise, keras.layers.Reshape(image_shape, name="reshape")(x), activation="tanh")
 
 
-def discriminator(image_shape: Shape, *, spectral_norm: bool, seed: int) -> keras.Model:
+def discriminator(image_shape: Shape, *, spectral_norm: bool, seed: int, num_classes: int = 0) -> keras.Model:
     """Images `[batch, height, width, channels]` to logits `[batch, 1]` of being real."""
     with Layers("discriminator", seed, spectral_norm=spectral_norm) as layer:
         images = network_input(image_shape, "images")
@@ -34,4 +34,4 @@ def discriminator(image_shape: Shape, *, spectral_norm: bool, seed: int) -> kera
         for number, units in enumerate(DISCRIMINATOR_UNITS, 1):
             name = f"dense_{number}"
             x = leaky_relu(layer.dense(x, name, units), name)
-        return network("discriminator", images, layer.dense(x, "logit", 1))
+        return network("discriminator", *layer.judged(x, images, num_classes))

@@ -42,8 +42,9 @@ def generator(
 
 
 def discriminator(
-    image_shape: Shape, *, filters: int, kernel_size: int, dropout: float, spectral_norm: bool, seed: int
-) -> keras.Model:
+    image_shape: Shape, *, filters: int, kernel_size: int, dropout: float, spectral_norm: bool, seed: int,
+    num_classes: int = 0,
+) -> keras.Model:  # fmt: skip
     """Images `[batch, height, width, channels]` to logits `[batch, 1]` of being real, by two convolutions."""
     with Layers("discriminator", seed, spectral_norm=spectral_norm) as layer:
         images = x = network_input(image_shape, "images")
@@ -51,5 +52,5 @@ def discriminator(
             name = f"shrink_{stage + 1}"
             x = layer.convolution(x, name, filters * 2**stage, kernel_size, 2)
             x = dropped(leaky_relu(x, name, LEAK), name, dropout)
-        x = layer.dense(keras.layers.Flatten(name="flatten")(x), "logit", 1)
-        return network("discriminator", images, x)
+        x = keras.layers.Flatten(name="flatten")(x)
+        return network("discriminator", *layer.judged(x, images, num_classes))

@@ -17,7 +17,7 @@ from distgan.data import pipeline
 from distgan.data.base import Shape, Source, Wanted
 from distgan.data.sources import kind_of, open_source
 from distgan.errors import UserError
-from distgan.gans import GANS
+from distgan.gans import GANS, make_gan
 from distgan.gans.base import GAN
 from distgan.nets import convolutions
 from distgan.replicas.base import Replicas
@@ -55,12 +55,14 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
     source = replicas.together(lambda: open_source(str(config.data), "train", images_wanted(config)))
     if len(set(replicas.gather(source.fingerprint))) > 1:
         raise UserError(f"--data={config.data} is not the same data for all processes: copy it to all machines.")
+    if config.conditional and not source.num_classes:
+        raise UserError(f"--conditional needs classes, and --data={config.data} has none: leave it out.")
     config.check_compiles(replicas.num_replicas)
     batch_size = config.global_batch_size(replicas.num_replicas)
     with RunDirectory(config, replicas) as directory:
         number_format = replicas.agree(precision.resolve(config.precision))
         with replicas.scope(), precision.policy(number_format), convolutions.way(config.convolutions):
-            gan = GANS[config.architecture](config, source.image_shape, replicas.sum_in_step)
+            gan = make_gan(config, source.image_shape, replicas.sum_in_step, source.num_classes)
             num_examples, images_per_step = max(source.streams.values()), batch_size * sum(gan.image_phases)
             config.check_schedule(f"--steps={config.steps}", ((config.steps or 1) - 1) * images_per_step / num_examples)
             state = TrainState(gan, config, number_format, num_examples)
@@ -73,6 +75,7 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
         facts = {
             "data": source.fingerprint,
             "image_shape": source.image_shape,
+            "num_classes": source.num_classes if config.conditional else 0,
             "precision": number_format,
             "backend": replicas.backend,
             "num_replicas": replicas.num_replicas,
@@ -143,6 +146,8 @@ class _Run(NamedTuple):
             batch_size=batch_size, config=config,
         )  # fmt: skip
         resident = {stream: self.replicas.place(array) for stream, array in source.arrays.items()}
+        if config.conditional and source.labels is not None:
+            resident[pipeline.LABELS] = self.replicas.place(source.labels)
         batches = self.replicas.batches(
             lambda shard: pipeline.make_shares(
                 shard, source, batch_size=batch_size, seed=config.seed,

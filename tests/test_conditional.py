@@ -1,0 +1,131 @@
+"""GANs that are told classes: whose, and what they make of them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import picture_files
+import pytest
+import small_runs
+import tensorflow as tf
+
+import distgan
+from distgan.config import Config
+from distgan.data.arrays import open_mnist
+from distgan.data.base import Wanted
+from distgan.data.order import Draws
+from distgan.data.sources import open_source
+from distgan.errors import UserError
+from distgan.gans import make_gan
+from distgan.gans.noise_to_image import NoiseToImage
+from distgan.pictures import grid
+
+NUM_CLASSES = 10
+
+
+@pytest.fixture(scope="module")
+def gan() -> NoiseToImage:
+    made = make_gan(Config(**small_runs.SMALL, conditional=True), (28, 28, 1), list, NUM_CLASSES)
+    assert isinstance(made, NoiseToImage)
+    return made
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = tmp_path_factory.mktemp("conditional")
+    small_runs.train(run_dir, steps=2, conditional=True, evaluate_every_epochs=1, evaluate_num_images=600)
+    return run_dir
+
+
+def test_mnist_and_its_colours_have_the_digits_for_classes() -> None:
+    labels = open_mnist("train").labels
+    for data in ("mnist", "mnist-colours"):
+        source = open_source(data, "train", Wanted())
+        assert source.num_classes == NUM_CLASSES
+        assert np.array_equal(source.labels, labels)
+
+
+def test_top_folders_are_classes_in_the_order_of_their_names(tmp_path: Path) -> None:
+    picture_files.write_folder(tmp_path / "dogs" / "small", 1)
+    picture_files.write_folder(tmp_path / "cats", 2)
+    source = open_source(f"folder:{tmp_path}", "train", Wanted())
+    assert source.labels is not None
+    assert source.labels.tolist() == [0, 0, 1]
+
+
+def test_data_without_classes_is_refused(tmp_path: Path) -> None:
+    picture_files.write_folder(tmp_path / "photos", 3)
+    with pytest.raises(UserError, match="--conditional needs classes"):
+        small_runs.train(tmp_path / "run", data=f"folder:{tmp_path}/photos", conditional=True, batch_size=1)
+
+
+def test_the_logit_is_moved_by_how_well_the_class_fits_the_features(gan: NoiseToImage) -> None:
+    network = gan.networks["discriminator"]
+    images = np.random.default_rng(0).uniform(-1, 1, (3, 28, 28, 1)).astype(np.float32)
+    classes = np.eye(NUM_CLASSES, dtype=np.float32)[[4, 0, 9]]
+    flat = keras.Model(network.input, network.get_layer("flatten").output)([images, classes]).numpy()
+    embedding = network.get_layer("embedding").kernel.numpy()
+    weights, bias = network.get_layer("logit").get_weights()
+    expected = flat @ weights + bias + (flat * (classes @ embedding)).sum(1, keepdims=True)
+    assert np.allclose(network([images, classes]), expected, atol=1e-4)
+
+
+def test_a_sample_s_class_depends_on_the_seed_and_its_number_only(gan: NoiseToImage) -> None:
+    classes = gan.classes_of(2000, seed=3)
+    assert classes is not None
+    assert np.array_equal(classes[700:705], gan.classes_of(5, 3, 700))
+    assert np.abs(np.bincount(classes, minlength=NUM_CLASSES) / 2000 - 0.1).max() < 0.03
+    assert np.allclose(gan.generate(3, 3, 700), gan.generate(3, 3, 700, classes=classes[700:703]))
+
+
+def test_fakes_are_of_the_classes_of_the_real_images_beside_them(gan: NoiseToImage) -> None:
+    from distgan.data.pipeline import Batch
+
+    labels = tf.constant([3, 1, 4], tf.int32)
+    draws = Draws("0/0", 0, 0, 3)
+    assert np.array_equal(gan._classes(Batch({}, draws, 3, labels)), labels)
+    drawn = gan._classes(Batch({}, draws, 3))
+    assert drawn is not None
+    assert drawn.shape == (3,)
+
+
+def test_how_many_are_read_as_asked_is_logged(run_dir: Path) -> None:
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    (last,) = (line for line in lines if "quality/share_as_asked" in line)
+    assert 0 <= last["quality/share_as_asked"] <= 0.3  # after two steps, no more than by chance
+
+
+def test_a_run_generates_the_classes_asked_for(run_dir: Path) -> None:
+    run = distgan.load(str(run_dir))
+    classes = [7, 7, 2]
+    assert run.generate(3, seed=1, classes=classes).shape == (3, 28, 28, 1)
+    assert not np.array_equal(run.generate(3, 1, [7, 7, 2]), run.generate(3, 1, [7, 7, 3]))
+    for wrong in ([7], [7, 7, 10], [-1, 0, 0]):
+        with pytest.raises(UserError, match="one an image, from 0 to 9"):
+            run.generate(3, classes=wrong)
+
+
+def test_sample_makes_a_row_a_class(run_dir: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "distgan.sample", f"--run_dir={run_dir}", "--num_images=4"]
+    done = subprocess.run([*command, "--classes=0,5", f"--output={tmp_path / 'a.npz'}"],
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "a.npz") as stored:
+        expected = distgan.load(str(run_dir)).generate(8, 0, [0] * 4 + [5] * 4)
+        assert np.array_equal(stored["pixels"], expected)
+    wrong = subprocess.run([*command, "--classes=0,x"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2
+    assert "--classes=0,x is refused" in wrong.stderr
+
+
+def test_a_grid_may_have_a_row_a_class() -> None:
+    assert grid(np.zeros((8, 28, 28, 1), np.uint8), columns=4).shape[0] < 3 * 28
+
+
+def test_a_run_that_was_told_no_classes_makes_none(tmp_path: Path) -> None:
+    small_runs.train(tmp_path, steps=1)
+    with pytest.raises(UserError, match="The run has learnt no classes"):
+        distgan.load(str(tmp_path)).generate(1, classes=[0])
