@@ -41,7 +41,8 @@ configure() {
   export HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1
   export HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MPI=1
   export CMAKE_POLICY_VERSION_MINIMUM=3.5 # CMake 4 refuses older policies, which Horovod asks for
-  export CXXFLAGS="-include cstdint ${CXXFLAGS:-}" # Gloo forgets it, and from GCC 13 on that is noticed
+  # Gloo forgets the first and Horovod's code for GPUs the second, which from GCC 13 on is noticed.
+  export CXXFLAGS="-include cstdint -include stdexcept ${CXXFLAGS:-}"
   MAKEFLAGS=-j$(jobs_that_fit)
   export MAKEFLAGS
   export PATH=${python%/*}:$PATH # CMake finds TensorFlow through this python
