@@ -1,5 +1,6 @@
 """Both pages in a real browser: everything is drawn, nothing is complained of, and the pointer reads values off."""
 
+import html
 import json
 import re
 import shutil
@@ -25,7 +26,7 @@ plot.dispatchEvent(new PointerEvent("pointermove", { clientX: place.left + 0.3 *
 const pointed = legend();
 const hair = box(plot.querySelector(".hair"));
 plot.dispatchEvent(new PointerEvent("pointerleave"));
-document.title = "seen " + JSON.stringify({
+parent.document.title = "seen " + JSON.stringify({
   paths: all("path").map(box), rects: all("rect").map(box), pictures: all("img").map((one) => one.naturalWidth),
   texts: all("svg text").map(box), before, pointed, after: legend(), hair,
   width: innerWidth, overflow: document.documentElement.scrollWidth - innerWidth,
@@ -47,14 +48,16 @@ def _complaints(page: Path) -> list[str]:
 
 
 def _seen(page: Path, width: int, *arguments: str) -> dict[str, Any]:
-    """What our probe, which the page's own policy would not let run, sees in a copy without it."""
-    probed = page.with_name(f"probed-{width}.html")
+    """What our probe, which the page's own policy would not let run, sees in a copy without it, in a frame so wide."""
     without_policy = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text())
-    probed.write_text(without_policy.replace("</body>", f"<script>{PROBE}</script></body>"))
-    dom = _browse(probed, f"--window-size={width},900", *arguments, "--dump-dom").stdout
-    found = re.search(r"<title>seen (.*?)</title>", dom)
-    assert found, dom[-2000:]
-    return dict(json.loads(found[1].replace("&amp;", "&")))
+    inside = html.escape(without_policy.replace("</body>", f"<script>{PROBE}</script></body>"))
+    frame = page.with_name(f"frame-{width}.html")
+    frame.write_text(f'<title></title><iframe width="{width}" height="900" frameborder="0" srcdoc="{inside}"></iframe>')
+    found = re.search(
+        "<title>seen (.*?)</title>", _browse(frame, "--window-size=1700,1000", *arguments, "--dump-dom").stdout
+    )
+    assert found, "the probe did not come to its end"
+    return dict(json.loads(html.unescape(found[1])))
 
 
 @pytest.fixture(scope="module")
