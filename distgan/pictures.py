@@ -221,7 +221,7 @@ def _usual(values: np.ndarray, reach: float) -> tuple[float, float]:
     return low - reach * (high - low), high + reach * (high - low)
 
 
-def _smooth(values: np.ndarray) -> np.ndarray:
+def smooth(values: np.ndarray) -> np.ndarray:
     """The mean of the neighbours, weighted by a bell of a fortieth of the line.
 
     A stray value counts no more than a high usual one, an unknown one (NaN) not at all.
@@ -260,7 +260,7 @@ def _draw_lines(axes: "Axes", series: Series) -> None:
         label = name.partition("/")[2].replace("_", " ")
         marker = "o" if len(x) == 1 else ""
         axes.plot(x, y, color=colour, linewidth=0.7, alpha=0.3 if len(x) < 300 else 0.15)
-        axes.plot(x, _smooth(y), marker, color=colour, linewidth=1.8, label=label)
+        axes.plot(x, smooth(y), marker, color=colour, linewidth=1.8, label=label)
 
 
 def _dress(axes: "Axes", title: str, series: Series) -> None:
@@ -268,7 +268,7 @@ def _dress(axes: "Axes", title: str, series: Series) -> None:
         axes.set_ylim(0, 1.02)
         axes.axhline(0.5, color=QUIET, linewidth=1, linestyle=(0, (4, 4)))
     else:
-        axes.set_ylim(*_limits(np.concatenate([y for _, y in series.values()])))
+        axes.set_ylim(*limits(np.concatenate([y for _, y in series.values()])))
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(series), frameon=False, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
@@ -278,7 +278,7 @@ def _dress(axes: "Axes", title: str, series: Series) -> None:
     axes.margins(x=0.01)
 
 
-def _limits(values: np.ndarray) -> tuple[float, float]:
+def limits(values: np.ndarray) -> tuple[float, float]:
     """Limits that hold all but stray values, so that one spike does not flatten the rest."""
     low, high = _usual(values, 2.0)
     near = values[(values >= low) & (values <= high)]

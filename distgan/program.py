@@ -24,11 +24,20 @@ def run(main: Callable[[], int]) -> Never:
     raise AssertionError("app.run does not return")
 
 
-def _parse(arguments: list[str]) -> None:
+def run_on(main: Callable[[list[str]], int]) -> Never:
+    """As `run`, of a program that is also given words, before, between or after its flags."""
+    flags.FLAGS.set_gnu_getopt()
+    app.run(lambda words: _exit_with(lambda: main(words)), flags_parser=lambda arguments: _parse(arguments, True))
+    raise AssertionError("app.run does not return")
+
+
+def _parse(arguments: list[str], allows_words: bool = False) -> list[str]:
+    """Parse the flags; returns the words that are none."""
     try:
-        rest = flags.FLAGS(arguments)[1:]
-        if rest:
+        rest = list(flags.FLAGS(arguments)[1:])
+        if rest and not allows_words:
             raise UserError(f"{' '.join(rest)} is not a flag: flags are written as --name=value.")
+        return rest
     except flags.Error as error:
         _refuse(_sentence(str(error)), all_ranks_know=True)
     except UserError as error:

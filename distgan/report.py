@@ -1,4 +1,4 @@
-"""Where a run is seen: TensorBoard, metrics.jsonl, the console, pictures.
+"""Where a run is seen: TensorBoard, metrics.jsonl, the console, pictures, its page.
 
 TensorBoard's files are written here, without TensorFlow and without a thread: a full disk is then
 an ordinary OSError. It is said once and the training goes on: a curve is not worth a run.
@@ -26,10 +26,14 @@ from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from distgan import pictures
+from distgan.pages import run_page
+from distgan.pages.numbers import duration
+from distgan.pages.recorded import PAGE
 
 REDRAW_SECONDS = 0.1
 PLAIN_LINE_SECONDS = 5.0
 HISTOGRAM_BINS = 30
+PAGE_SHARE = 1 / 50  # of the time that the page may take
 LIVE = {
     "loss/generator": "G",
     "loss/discriminator": "D",
@@ -55,6 +59,7 @@ class Reporter:
         self._run_dir = run_dir
         self._console = _Console(console)
         self._said: set[tuple[Path, int | None]] = set()
+        self._next_page_seconds = -math.inf
         # Names must sort by time: TensorBoard reads one file of a directory after the other.
         self._events_path = self.tensorboard_dir / (
             f"events.out.tfevents.{time.time():017.6f}.{socket.gethostname()}.{os.getpid()}"
@@ -132,8 +137,24 @@ class Reporter:
         found = {name: _histogram(array) for name, array in arrays.items()}
         self._summarize(step, *(Summary.Value(tag=t, histo=h) for t, h in found.items() if h))
 
+    def page(self, state: str) -> None:
+        """Renews report.html, the page of a run that is `state`; of a running one not so often that it slows it."""
+        started = time.monotonic()
+        if not self.enabled or (state == "running" and started < self._next_page_seconds):
+            return
+        with self._spared(self._run_dir / PAGE):
+            run_page.write(self._run_dir, state)
+        now = time.monotonic()
+        self._next_page_seconds = now + (now - started) / PAGE_SHARE
+
+    def spared(self, path: Path, write: Callable[[], object]) -> None:
+        """Writes a file on the chief; if it can't be, that is said and the run goes on."""
+        if self.enabled:
+            with self._spared(path):
+                write()
+
     def finish(self) -> None:
-        """Closes a finished run: adds progress.gif and losses.png."""
+        """Closes a finished run: adds progress.gif, losses.png and the last page."""
         self.close()
         if not self.enabled:
             return
@@ -142,6 +163,7 @@ class Reporter:
             pictures.progress_gif(self.samples_dir, film)
         with self._spared(curves):
             pictures.plot_losses(self.metrics_path, curves)
+        self.page("finished")
 
     def close(self) -> None:
         """Leaves the live line; every file is already whole on disk."""
@@ -234,17 +256,6 @@ class _Console:
         with suppress(OSError):  # whoever read it has gone
             self._stream.write(text)
             self._stream.flush()
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: 45s, 2m05s, 30h02m; ? for what is not known."""
-    if not math.isfinite(seconds):
-        return "?"
-    minutes, seconds = divmod(max(0, round(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}h{minutes:02d}m"
-    return f"{minutes}m{seconds:02d}s" if minutes else f"{seconds}s"
 
 
 def _histogram(array: np.ndarray) -> HistogramProto | None:

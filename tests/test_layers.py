@@ -12,6 +12,7 @@ STOREYS = (
     ("errors", "files"),
     ("options", "presets"),
     ("config", "pictures", "replicas.launcher"),
+    ("pages",),
     ("replicas",),
     ("data",),
     ("nets", "gans.losses", "gans.penalties", "gans.augmentation"),
@@ -24,12 +25,13 @@ STOREYS = (
         "training.checkpoint",
         "training.evaluation",
         "training.mirror",
+        "training.environment",
         "report",
     ),
     ("training.step", "training.run_directory", "training.profiler", "training.faults", "training.health"),
     ("training.loop",),
     ("run", "program"),
-    ("dcgan", "train", "sample", "evaluate", "doctor"),
+    ("dcgan", "train", "sample", "evaluate", "compare", "doctor"),
 )
 PACKAGE = Path(distgan.__file__).parent
 MODULES = {

@@ -530,7 +530,7 @@ def test_a_disk_that_has_room_again_is_written_again(tmp_path):
         assert steps_of_metrics(disk / "run")[-1] == 200
         assert steps_of_tensorboard(disk / "run")[-1] == 200
         names = {path.name for path in (disk / "run").iterdir()}
-    assert names == {"metrics.jsonl", "samples", "tensorboard", "losses.png", "progress.gif"}
+    assert names == {"metrics.jsonl", "samples", "tensorboard", "losses.png", "progress.gif", "report.html"}
 
 
 def test_a_run_directory_that_cannot_be_made_is_said_and_does_not_stop_the_run(tmp_path):

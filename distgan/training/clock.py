@@ -2,6 +2,12 @@
 
 import math
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+STARTING_STEPS = 3  # of which nothing is told: one before the first, one before it was made, and it, which compiles
 
 
 class Clock:
@@ -93,3 +99,51 @@ class Speed:
 
     def _rate(self, steps: int, since_seconds: float) -> float:
         return steps * self._batch_size / (time.perf_counter() - since_seconds) if steps > 0 else math.nan
+
+
+class Ranks:
+    """What each rank spends on a step: seconds in which it waits for its data, and seconds of its processor.
+
+    A rank tells of its last step in the sum that each step makes anyway, in two slots of its own, so that nobody waits
+    to hear it.
+    """
+
+    def __init__(self, rank: int, size: int, num_replicas: int) -> None:
+        """Each rank has `num_replicas / size` replicas, which tell the same."""
+        self._rank, self._times_told = rank, num_replicas / size
+        self._input_seconds, self._processor_seconds = 0.0, time.process_time()
+        self._heard = np.zeros([size, 2])
+        self._steps = -STARTING_STEPS
+
+    def timed(self, wait: Callable[[], Any]) -> Any:
+        """What `wait` gives, which the step is to be made of."""
+        started = time.perf_counter()
+        waited_for = wait()
+        self._input_seconds = time.perf_counter() - started
+        return waited_for
+
+    def told(self) -> list[float]:
+        """What all ranks are told: zeros but in this one's slots."""
+        now = time.process_time()
+        told = np.zeros_like(self._heard)
+        told[self._rank] = self._input_seconds, now - self._processor_seconds
+        self._processor_seconds = now
+        return told.ravel().tolist()
+
+    def heard(self, sums: Sequence[float]) -> None:
+        """Take what came of the slots of all ranks in a step."""
+        self._steps += 1
+        if self._steps > 0:
+            self._heard += np.reshape(sums, self._heard.shape) / self._times_told
+
+    def since_log(self) -> dict[str, float]:
+        """Means over the steps since the call before, by rank; none where nothing was heard."""
+        if self._steps <= 0:
+            return {}
+        means = self._heard / self._steps
+        self._heard, self._steps = np.zeros_like(self._heard), 0
+        return {
+            f"speed/rank_{rank}_{kind}_seconds": float(seconds)
+            for rank, spent in enumerate(means)
+            for kind, seconds in zip(("input", "processor"), spent, strict=True)
+        }

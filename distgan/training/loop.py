@@ -20,10 +20,11 @@ from distgan.errors import UserError
 from distgan.gans import GANS, make_gan
 from distgan.gans.base import GAN
 from distgan.nets import convolutions
+from distgan.pages.recorded import ENVIRONMENT, PAGE
 from distgan.replicas.base import Replicas
 from distgan.report import Reporter
-from distgan.training import precision, profiler
-from distgan.training.clock import Clock, Speed
+from distgan.training import environment, precision, profiler
+from distgan.training.clock import Clock, Ranks, Speed
 from distgan.training.evaluation import Evaluator
 from distgan.training.faults import Faults
 from distgan.training.health import Health
@@ -85,6 +86,8 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
         if clock.is_over:
             reporter.say(f"This run is finished; --{'steps' if config.steps else 'epochs'} above that goes on with it.")
             return Outcome(gan, source.image_shape, clock.step, None)
+        start = environment.describe(replicas, number_format, clock.step)
+        reporter.spared(config.directory / ENVIRONMENT, lambda: environment.add(config.directory, start))
         with contextlib.closing(reporter), _signals() as caught:
             held_out = replicas.together(lambda: _held_out(config, source, gan) if replicas.is_chief else {})
             evaluator = (
@@ -157,22 +160,25 @@ class _Run(NamedTuple):
         faults = Faults(source, self.replicas, self.reporter)
         profile = profiler.Profiler(config.profile_range(), self.directory.path, self.replicas)
         speed = Speed(clock.step, batch_size)
+        ranks = Ranks(self.replicas.rank, self.replicas.size, self.replicas.num_replicas)
         results: list[dict[str, tf.Tensor]] = []
         values: dict[str, float] = {}
-        answer = tf.zeros(3)
-        stops = False
+        answer = tf.zeros(3 + 2 * self.replicas.size)
+        stops = 0.0
 
         while not (clock.is_over or stops):
             profile.before(clock.step + 1)
-            requests = tf.constant([bool(caught), self.directory.wants_to_save(), faults.are_new()], tf.float32)
-            results.append(train_step(resident, faults.watched(batches), requests))
+            share = ranks.timed(lambda: faults.watched(batches))
+            requests = [bool(caught), self.directory.wants_to_save(), faults.are_new(), *ranks.told()]
+            results.append(train_step(resident, share, tf.constant(np.array(requests, np.float32))))
             profile.after(clock.step + 1)
             clock.tick()
             speed.stepped(clock.step)
             # What was asked in the step before: that one is done on the device by now, so nobody waits for it.
-            (stops, saves, tells), answer = answer.numpy() > 0, results[-1]["requests"]
+            (stops, saves, tells, *spent), answer = answer.numpy(), results[-1]["requests"]
+            ranks.heard(spent)
             if clock.due(steps=config.log_every_steps) or clock.is_over or stops:
-                means = self._means(results) | self._settings()
+                means = self._means(results) | self._settings() | ranks.since_log()
                 means["speed/images_per_second"] = speed.since_log(clock.step)
                 self.reporter.scalars(clock.step, clock.images_shown, clock.epochs, means)
                 self._warn(self.health.of_training(means))
@@ -203,6 +209,7 @@ class _Run(NamedTuple):
         self._warn(self.health.of_samples(scores))
         self.directory.save(self.state, self.facts)
         self.directory.keep_if_best(scores["quality/frechet_distance"])
+        self.reporter.page("running")
         return scores
 
     def _warn(self, texts: list[str]) -> None:
@@ -220,12 +227,15 @@ class _Run(NamedTuple):
         path, say = self.directory.name, self.reporter.say
         if stopped_by:
             say(f"{stopped_by.name}: stopped at step {self.clock.step}, which is saved; the same command goes on.")
+            self.reporter.page("stopped")
         else:
             self.reporter.finish()
-            problem = self.directory.publish()
-            if problem:
-                say(problem)
+        problem = self.directory.publish()
+        if problem:
+            say(problem)
+        if not stopped_by:
             say(f"finished at step {self.clock.step}")
+        say(f"page         {path}/{PAGE}")
         say(f"samples      {path}/samples" + ("" if stopped_by else f", {path}/progress.gif, {path}/losses.png"))
         say(f"tensorboard  tensorboard --logdir {path}/tensorboard")
         say(f"checkpoint   {path}/checkpoints/{self.directory.newest_checkpoint()}")
@@ -267,6 +277,7 @@ class _Run(NamedTuple):
         self.reporter.samples(self.clock.step, epoch, pictures.to_pixels(images.numpy()))
         names = [name for name in self.state.network_names if not name.startswith(AVERAGE)]
         self.reporter.histograms(self.clock.step, {name: self.state.variables[name].numpy() for name in names})
+        self.reporter.page("running")
 
 
 @contextlib.contextmanager

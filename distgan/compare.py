@@ -1,0 +1,41 @@
+"""Draw several runs on one page.
+
+python -m distgan.compare runs/mnist runs/fashion --output=compare.html
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from distgan import files, pictures, program
+from distgan.errors import UserError, sentence_of
+from distgan.pages import comparison, recorded
+
+_OUTPUT = flags.DEFINE_string("output", "compare.html", "The page to write.")
+
+
+def main(run_dirs: list[str]) -> int:
+    """Write the page of the runs in some directories; returns the exit status."""
+    if not run_dirs:
+        raise UserError("No run is named: give the directories of some, e.g. runs/mnist runs/fashion.")
+    try:
+        runs = [_read(run_dir) for run_dir in dict.fromkeys(run_dirs)]
+        pictures.write_whole(Path(_OUTPUT.value).expanduser(), comparison.make(runs))
+    except OSError as error:
+        raise UserError(sentence_of(error)) from None
+    print(_OUTPUT.value)
+    return 0
+
+
+def _read(run_dir: str) -> recorded.Recorded:
+    if files.is_remote(run_dir):
+        raise UserError(f"{run_dir} is not on this machine: copy it here, and give the copy.")
+    directory = Path(run_dir).expanduser()
+    if not (directory / recorded.METRICS).exists():
+        raise UserError(f"{run_dir} is not the directory of a run, or the run has logged nothing yet: it holds no "
+                        f"{recorded.METRICS}.")  # fmt: skip
+    return recorded.read(directory)
+
+
+if __name__ == "__main__":
+    program.run_on(main)

@@ -1,0 +1,1 @@
+"""Pages about runs, each one file that needs no other and no network; all they say is read from run directories."""

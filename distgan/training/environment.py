@@ -1,0 +1,67 @@
+"""What a run runs on, written beside it at each of its starts."""
+
+import json
+import os
+import platform
+import re
+import socket
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from distgan import pictures
+from distgan.pages.recorded import ENVIRONMENT, starts_of
+from distgan.replicas.base import Replicas
+from distgan.replicas.devices import available_cores
+
+CPUINFO = Path("/proc/cpuinfo")
+PACKAGES = {"distgan": "distgan", "tensorflow": "TensorFlow", "keras": "Keras", "horovod": "Horovod"}
+
+
+def describe(replicas: Replicas, precision: str, first_step: int) -> dict[str, Any]:
+    """A start of a run, as the chief sees it; all processes tell where they are, and wait for each other."""
+    ranks = replicas.gather({"host": socket.gethostname(), "gpus": _gpus()})
+    return {
+        "seconds": time.time(),
+        "first_step": first_step,
+        "host": socket.gethostname(),
+        "hosts": len({rank["host"] for rank in ranks}),
+        "cores": f"{available_cores()} of {os.cpu_count()}",
+        "processor": _processor(),
+        "GPUs": ", ".join(ranks[0]["gpus"]) or "none",
+        "backend": replicas.backend,
+        "processes": replicas.size,
+        "replicas": replicas.num_replicas,
+        "precision": precision,
+        "Python": platform.python_version(),
+        **{name: _version(package) for package, name in PACKAGES.items()},
+        "system": platform.platform(),
+        "ranks": ranks,
+    }
+
+
+def add(run_dir: Path, start: dict[str, Any]) -> None:
+    """Add a start to environment.json. Raises `OSError`."""
+    stored = {"starts": [*starts_of(run_dir), start]}
+    pictures.write_whole(run_dir / ENVIRONMENT, json.dumps(stored, indent=2).encode() + b"\n")
+
+
+def _gpus() -> list[str]:
+    """This process's GPUs, by their names."""
+    visible = tf.config.get_visible_devices("GPU")
+    return [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in visible]
+
+
+def _processor() -> str:
+    found = re.search(r"^model name\s*: (.*)$", CPUINFO.read_text() if CPUINFO.exists() else "", re.M)
+    return found[1] if found else platform.machine()
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

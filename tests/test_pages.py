@@ -1,0 +1,279 @@
+"""The page of a run, and that of several: what they show, and that what they show does nothing."""
+
+import io
+import json
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pages
+import pytest
+import small_runs
+from PIL import Image
+
+from distgan import pictures
+from distgan.pages import comparison, curves, html, numbers, recorded, run_page, scales
+from distgan.pages.curves import Frame, Line
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror='alert(2)'>\"&\x00"
+
+
+def _page(directory: Path, state: str = "finished") -> bytes:
+    return run_page.make(recorded.read(directory), state)
+
+
+def test_every_curve_has_as_many_points_as_the_log(tmp_path: Path) -> None:
+    figures = pages.figures(pages.parsed(_page(pages.make_run(tmp_path))))
+    assert {title: pages.points(figure) for title, figure in figures.items()} == {
+        "Fréchet distance": [10, 10, 10], "Kernel distance": [10, 10], "Precision and recall": [10] * 4,
+        "Density and coverage": [10] * 4, "Classifier score": [10, 10, 10], "Entropy of the classes": [10, 10],
+        "Modes": [10, 10], "Nearest neighbours": [10, 10], "Shares of the classes": [],
+        "Losses": [300, 300], "Accuracies": [300], "Gradient norms": [300], "Learning rates": [300], "Cycle": [300],
+        "Images a second": [300],
+    }  # fmt: skip
+    assert len(figures["Shares of the classes"].findall(".//rect")) == 10
+
+
+def test_a_long_log_is_drawn_by_means_of_neighbours() -> None:
+    x = np.arange(100_000.0)
+    figure = curves.plot(Frame("Loss", "step"), [Line("loss", 0, x, x % 2)])
+    assert figure is not None
+    tree = pages.parsed(figure.encode())
+    assert pages.points(tree) == [curves.MOST_POINTS]
+    assert {float(value) for value in tree.find(".//g").attrib["data-values"].split()} <= {0.497, 0.5, 0.503}  # type: ignore[union-attr]
+
+
+def test_unknown_values_are_gaps() -> None:
+    y = np.array([1.0, np.nan, 2.0, 3.0])
+    figure = curves.plot(Frame("Loss", "step"), [Line("loss", 0, np.arange(4.0), y)])
+    assert figure is not None
+    path = pages.parsed(figure.encode()).find(".//path")
+    assert path is not None
+    assert [letter for letter in path.attrib["d"] if letter.isalpha()] == ["M", "M", "L"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[0.0], [-3.0, -3.0], [1e99, -1e99], [1.0, 1.0 + 1e-15], [1e-99, 0.0], [5.0, 1e80], [1e-90, 1e90], [1e-30] * 50],
+)
+@pytest.mark.parametrize("logarithmic", [False, True])
+def test_any_numbers_have_axes(values: list[float], logarithmic: bool) -> None:
+    y = np.array(values)
+    scale = scales.of_values(y, 100.0, logarithmic=logarithmic, least=None)
+    assert np.isfinite(scale.places(y)).all()
+    ticks = scale.ticks()
+    assert len(ticks) <= 7
+    assert ticks == sorted(set(ticks))
+    assert curves.plot(Frame("Loss", "step", logarithmic), [Line("loss", 0, np.arange(len(y)), y)])
+
+
+def test_a_scale_is_logarithmic_where_it_is_of_use() -> None:
+    def is_logarithmic(*values: float) -> bool:
+        return scales.of_values(np.array(values), 100.0, logarithmic=True, least=None).is_logarithmic
+
+    assert is_logarithmic(1, 50)
+    assert not is_logarithmic(1, 5)
+    assert not is_logarithmic(-1, 50)
+    scale = scales.Scale(0.0, 2.0, 100.0, is_logarithmic=True)
+    assert scale.places(np.array([1.0, 10.0, 100.0])).tolist() == [0, 50, 100]
+    assert scale.ticks() == [1, 10, 100]
+    assert scales.Scale(0.0, 20.0, 1.0).ticks() == [0, 5, 10, 15, 20]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0, "0"), (0.03124, "0.0312"), (1e-5, "1e-5"), (1234.4, "1,234"), (12_500, "12.5k"), (-3e6, "−3M"), (100, "100")],  # noqa: RUF001
+)
+def test_numbers_are_short(value: float, shown: str) -> None:
+    assert numbers.short(value) == shown
+
+
+# What comes from outside
+
+
+class _Seen(HTMLParser):
+    """What a browser would find: elements, and the values of attributes that could run or load something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.active: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+        self.active += [f"{key}={value}" for key, value in attrs if key.startswith("on") or key in ("src", "href")]
+
+
+def _hostile_run(tmp_path: Path) -> Path:
+    directory = pages.make_run(tmp_path / HOSTILE.replace("/", "").replace("\x00", ""), logs=60)
+    for name in ("config.json", "environment.json", "metrics.jsonl"):
+        path = directory / name
+        words = json.dumps(HOSTILE)[1:-1]
+        changed = path.read_text().replace("node1", words).replace('"mnist"', f'"{words}"').replace("odd", words)
+        path.write_text(changed.replace("cycle/A", f"cycle/{words}").replace("cycle/", f"{words}/"))
+    return directory
+
+
+def test_what_comes_from_outside_is_text(tmp_path: Path) -> None:
+    directory = _hostile_run(tmp_path)
+    for page in (_page(directory, "stopped"), comparison.make([recorded.read(directory)] * 2)):
+        seen = _Seen()
+        seen.feed(page.decode())
+        assert "alert(1)" in pages.text(pages.parsed(page))
+        assert seen.names.count("script") == 1
+        assert all(one.startswith("src=data:image/png;base64,") or one == "href=#warnings" for one in seen.active)
+
+
+def test_only_the_page_s_own_script_may_run(tmp_path: Path) -> None:
+    tree = pages.parsed(_page(pages.make_run(tmp_path, logs=60)))
+    (policy,) = [meta.attrib["content"] for meta in tree.iter("meta") if "http-equiv" in meta.attrib]
+    assert "default-src 'none'" in policy
+    assert "script-src 'sha256-" in policy
+    assert not [one for one in tree.iter() if one.tag in ("link", "iframe", "object")]
+
+
+def test_html_is_escaped_but_what_is_html_already() -> None:
+    inner = html.element("b", "<", title='"')
+    assert inner == '<b title="&quot;">&lt;</b>'
+    assert html.element("p", inner, "&", None, class_="x", data_at=1) == f'<p class="x" data-at="1">{inner}&amp;</p>'
+
+
+# What is there is shown, and what is not is left out
+
+
+def test_a_run_that_has_just_begun_has_a_page(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").touch()
+    tree = pages.parsed(_page(tmp_path, "running"))
+    assert "nothing is logged yet" in pages.text(tree)
+    assert pages.figures(tree) == {}
+
+
+def test_lines_that_are_none_of_a_run_s_are_left_out(tmp_path: Path) -> None:
+    directory = pages.make_run(tmp_path, logs=60)
+    whole = _page(directory)
+    with (directory / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(pages.moment(1) | {"step": 10**400}) + "\n")
+        file.write('my note\n{"step": "three"}\n[1]\n{"step": 3, "loss/generator": 1}\n')
+    assert _page(directory) == whole
+
+
+def test_numbers_out_of_all_bounds_do_not_end_a_run(tmp_path: Path) -> None:
+    with (tmp_path / "metrics.jsonl").open("w") as file:
+        for step, value in enumerate([1e308, -1e308, 1e-320, 0, None, "text", [1], float("inf"), 10**400, True]):
+            file.write(json.dumps(pages.moment(step + 1) | {"loss/generator": value, "quality/modes": value}) + "\n")
+    (tree,) = [pages.parsed(_page(tmp_path))]
+    assert pages.points(pages.figures(tree)["Losses"]) == [3]
+
+
+def test_time_between_a_stop_and_the_next_start_is_no_training(tmp_path: Path) -> None:
+    lines = [pages.moment(10, 1000), pages.moment(20, 1000), pages.moment(30, 9000), pages.moment(40, 9000)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    starts = {"starts": [{"seconds": 999.5}, {"seconds": 9002.5}]}
+    (tmp_path / "environment.json").write_text(json.dumps(starts))
+    spent = [record["training_seconds"] for record in recorded.read(tmp_path).records]
+    assert spent == pytest.approx([1.5, 2.5, 3.0, 4.0])
+
+
+def test_samples_are_in_the_order_of_the_run(tmp_path: Path) -> None:
+    directory = pages.make_run(tmp_path, logs=60)  # 100 steps an epoch
+    pictures.save_png(directory / "samples" / "image_at_epoch_0002.png", np.zeros((4, 4, 1), np.uint8))
+    pictures.save_png(directory / "samples" / "image_at_step_000050.png", np.zeros((4, 4, 3), np.uint8))
+    moments = [sample.moment for sample in recorded.read(directory).samples]
+    assert moments == ["step 50", "step 100", "epoch 2"]
+
+
+def test_a_large_picture_is_shrunk_and_a_damaged_one_left_out(tmp_path: Path) -> None:
+    large, damaged = tmp_path / "large.png", tmp_path / "damaged.png"
+    pictures.write_whole(
+        large, pictures.encode_png(np.random.default_rng(0).integers(0, 256, (900, 1300, 3), np.uint8))
+    )
+    damaged.write_bytes(large.read_bytes()[:1000])
+    assert large.stat().st_size > 3e6
+    small = recorded._png(large)
+    assert small is not None
+    assert len(small) <= recorded.MOST_PICTURE_BYTES
+    with Image.open(io.BytesIO(small)) as image:
+        assert image.size == (325, 225)
+    assert recorded._png(damaged) is None
+
+
+def test_the_page_says_what_differs_from_the_preset(tmp_path: Path) -> None:
+    tree = pages.parsed(_page(pages.make_run(tmp_path, logs=60, filters=8)))
+    differs, rest = [
+        {pages.text(row[0]): pages.text(row[1]) for row in table.iter("tr")}
+        for table in tree.iter("table") if table.attrib.get("class") == "flags"
+    ]  # fmt: skip
+    assert differs == {"flag": "value", "--filters": "8", "--steps": "120"}
+    assert rest["--noise_size"] == "100"
+    assert "--cycle_weight" not in rest
+
+
+def test_the_page_names_the_rank_that_is_waited_for(tmp_path: Path) -> None:
+    words = pages.text(pages.parsed(_page(pages.make_run(tmp_path, logs=60, ranks=3))))
+    assert "A step takes 512 ms in the median. Rank 2 is the slowest to get its data: it waits 100 ms a step." in words
+    many = pages.make_run(tmp_path / "many", logs=60, ranks=40)
+    assert "Of 40 ranks, the 16 that wait longest are shown." in pages.text(pages.parsed(_page(many)))
+
+
+# The page of several runs
+
+
+def _compare(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "distgan.compare", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_runs_are_drawn_on_one_page_by_both_clocks(tmp_path: Path) -> None:
+    first, second = pages.make_run(tmp_path / "one", logs=60), pages.make_run(tmp_path / "two", logs=90, filters=8)
+    answer = _compare(first, f"--output={tmp_path / 'new' / 'page.html'}", second)
+    assert (answer.returncode, answer.stdout.strip()) == (0, str(tmp_path / "new" / "page.html")), answer.stderr
+    tree = pages.parsed((tmp_path / "new" / "page.html").read_bytes())
+    losses = [f for f in tree.iter("figure") if pages.text(f).startswith("Losses: generator")]
+    assert [pages.points(figure) for figure in losses] == [[60, 90], [60, 90]]
+    assert [figure.find("p").text for figure in losses] == ["images shown", "seconds of training"]  # type: ignore[union-attr]
+    rows = {pages.text(row[0]): [pages.text(cell) for cell in row[1:]] for row in tree.iter("tr")}
+    assert rows["step"] == ["120", "180"]
+    assert rows["--filters"] == ["64", "8"]
+    assert rows["quality: modes"] == ["4.55", "3.57"]
+    assert "--noise_size" not in rows
+    assert len(list(tree.iter("img"))) == 2
+
+
+def test_runs_of_one_name_go_by_their_paths(tmp_path: Path) -> None:
+    runs = [recorded.read(pages.make_run(tmp_path / parent / "run", logs=60)) for parent in ("a", "b")]
+    words = pages.text(pages.parsed(comparison.make(runs)))
+    assert str(tmp_path / "a" / "run") in words
+    assert str(tmp_path / "b" / "run") in words
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "No run is named: give the directories of some, e.g. runs/mnist runs/fashion."),
+        (("nowhere",), "nowhere is not the directory of a run, or the run has logged nothing yet: it holds no "
+                       "metrics.jsonl."),
+        (("gs://bucket/run",), "gs://bucket/run is not on this machine: copy it here, and give the copy."),
+        (("{run}", "--output=/dev/null/new/page.html"), "/dev/null/new: Not a directory."),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_answered_in_a_sentence(arguments: tuple[str, ...], sentence: str, tmp_path: Path) -> None:
+    run = pages.make_run(tmp_path / "run", logs=60)
+    answer = _compare(*(argument.format(run=run) for argument in arguments))
+    assert (answer.returncode, answer.stderr.strip()) == (2, f"distgan: {sentence}")
+
+
+# A real run
+
+
+def test_a_run_leaves_its_page_and_its_environment(tmp_path: Path) -> None:
+    said = small_runs.train(tmp_path, steps=4, sample_every_steps=2)
+    assert f"page         {tmp_path}/report.html" in said
+    words = pages.text(pages.parsed((tmp_path / "report.html").read_bytes()))
+    assert "finished" in words
+    assert "4 of 4" in words
+    small_runs.train(tmp_path, steps=6)
+    starts = json.loads((tmp_path / "environment.json").read_text())["starts"]
+    assert [start["first_step"] for start in starts] == [0, 4]
+    assert (starts[0]["backend"], starts[0]["precision"]) == ("single", "float32")

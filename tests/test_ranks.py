@@ -1,0 +1,74 @@
+"""What each rank spends on a step, as the chief's log tells it."""
+
+import json
+import sys
+from pathlib import Path
+
+import layouts
+import numpy as np
+import pytest
+import small_runs
+
+from distgan.training.clock import STARTING_STEPS, Ranks
+
+LATE_SECONDS = 0.05
+LATE = f"""
+import runpy, time
+from distgan.replicas import connect
+joined = connect.connect
+def connect_late(config):
+    replicas = joined(config)
+    on_time = replicas.batches
+    def late(make):
+        for share in on_time(make):
+            time.sleep({LATE_SECONDS} * replicas.rank)
+            yield share
+    replicas.batches = late
+    return replicas
+connect.connect = connect_late
+runpy.run_module('distgan.train', run_name='__main__', alter_sys=True)
+"""
+
+
+def _after_start(rank: int, size: int, num_replicas: int) -> Ranks:
+    ranks = Ranks(rank, size, num_replicas)
+    for _ in range(STARTING_STEPS):
+        ranks.heard(ranks.told())
+    return ranks
+
+
+def test_a_rank_tells_of_itself_in_slots_of_its_own() -> None:
+    ranks = _after_start(1, 3, 3)
+    assert ranks.timed(lambda: "a batch") == "a batch"
+    told = np.reshape(ranks.told(), (3, 2))
+    assert told[1, 0] > 0
+    assert not told[[0, 2]].any()
+
+
+@pytest.mark.parametrize(("size", "num_replicas"), [(2, 2), (2, 8), (1, 4)])
+def test_means_do_not_depend_on_how_many_replicas_tell_the_same(size: int, num_replicas: int) -> None:
+    ranks = _after_start(0, size, num_replicas)
+    for step in (1, 3):
+        ranks.heard(np.arange(2.0 * size) * step * num_replicas / size)
+    expected = {f"speed/rank_{rank}_input_seconds": 4.0 * rank for rank in range(size)}
+    expected |= {f"speed/rank_{rank}_processor_seconds": 4.0 * rank + 2 for rank in range(size)}
+    assert ranks.since_log() == expected
+    assert ranks.since_log() == {}
+
+
+def test_nothing_is_told_of_the_step_that_compiles() -> None:
+    assert Ranks(0, 1, 1).since_log() == {}
+    assert _after_start(0, 1, 1).since_log() == {}
+
+
+@pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
+def test_the_chief_logs_which_rank_waits_for_its_data(tmp_path: Path) -> None:
+    flags = small_runs.flags(tmp_path, steps=12, log_every_steps=12)
+    status, output = layouts.run(layouts.Layout("horovod", 2), "-c", LATE, *flags)
+    assert status == 0, output
+    last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["speed/rank_1_input_seconds"] >= LATE_SECONDS > last["speed/rank_0_input_seconds"]
+    assert last["speed/rank_1_processor_seconds"] > 0
+    assert "Rank 1 is the slowest to get its data" in (tmp_path / "report.html").read_text()
+    (start,) = json.loads((tmp_path / "environment.json").read_text())["starts"]
+    assert (start["processes"], len(start["ranks"]), start["Python"]) == (2, 2, sys.version.split()[0])
