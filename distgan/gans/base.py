@@ -5,10 +5,11 @@ import tensorflow as tf
 
 from distgan.config import Config
 from distgan.data.base import Shape
-from distgan.data.order import Draws
+from distgan.data.order import STEPS, Draws
 from distgan.data.pipeline import Batch
 from distgan.errors import UserError
 from distgan.nets.normalization import SumInStep
+from distgan.nets.stock import stock
 
 Losses = tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]
 
@@ -27,6 +28,7 @@ class GAN:
         streams: the streams of images that the data must have.
         shows_data: whether a preview is made of held-out images.
         directions: those of "AtoB" and "BtoA" in which it has learnt to translate images.
+        draws_in_translation: whether `translate` draws random numbers.
         memory: further variables of the run's state, by name, that losses read and write.
     """
 
@@ -40,6 +42,7 @@ class GAN:
     streams: tuple[str, ...] = ("images",)
     shows_data = False
     directions: tuple[str, ...] = ()
+    draws_in_translation = False
 
     def __init__(self, config: Config, image_shape: Shape, sum_in_step: SumInStep) -> None:
         """Make the networks for images of a shape, in the scope of the replicas; a subclass sets `networks`.
@@ -57,6 +60,10 @@ class GAN:
         """The network to generate with: the running average of the one called `name` if it is kept, else itself."""
         return self.averages.get(name, self.networks[name])
 
+    def rebuilt(self, name: str) -> keras.Model:
+        """The network to generate with, of Keras's own layers. Raises `UserError` where it can't be made of them."""
+        return stock(self.shown(name))
+
     def losses(self, batch: Batch, phase: tuple[str, ...]) -> Losses:
         """The loss of each player of a phase, and what is worth logging: both **sums** over this replica's examples.
 
@@ -69,12 +76,13 @@ class GAN:
 
         `held_out` are images by stream, float32 `[n, height, width, channels]`, where the GAN shows data; else empty.
         """
-        return self.generate(count, seed)
+        return self.generate(count, seed % STEPS)
 
     def generate(self, count: int, seed: int) -> tf.Tensor:
         """`count` images `[count, height, width, channels]` in [-1, 1]; image i depends on the seed and on i only.
 
-        Raises `UserError` where the GAN makes none of noise.
+        The seed is below `STEPS`; in a compiled function both are tensors. Raises `UserError` where the GAN makes none
+        of noise.
         """
         raise UserError(f"A {type(self).__name__} generates no images of noise: give it images with --input.")
 

@@ -86,12 +86,14 @@ class NoiseToImage(GAN):
         return self._images(tf.cos(part * math.pi / 2) * start + tf.sin(part * math.pi / 2) * end)
 
     def _images(self, latents: tf.Tensor) -> tf.Tensor:
+        if not tf.executing_eagerly():  # whose number is known only when it is asked for
+            return self.shown("generator")(latents, training=False)
         starts = range(0, len(latents), GENERATED_AT_ONCE)
         parts = (latents[start : start + GENERATED_AT_ONCE] for start in starts)
         return tf.concat([self.shown("generator")(part, training=False) for part in parts], 0)
 
     def _samples(self, count: int, seed: int) -> tf.Tensor:
-        return self._latents(Draws(f"{seed}/samples", 0, 0, count))
+        return self._latents(Draws("samples", seed, 0, count))
 
     def _latents(self, draws: Draws) -> tf.Tensor:
         if self._noise == "uniform":
