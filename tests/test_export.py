@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,26 +158,33 @@ def _are_alike(ours: np.ndarray, theirs: np.ndarray) -> bool:
     return np.abs(ours.astype(int) - theirs).max() <= 1
 
 
-@pytest.mark.parametrize("preset", ["mnist", "mlp", "dcgan", "dcgan64"])
-def test_a_generator_gives_the_images_of_a_seed_without_distgan(
-    preset: str, trained: Callable[[str], Trained], run_dir: Callable[[str], Path], tmp_path: Path,
+def test_generators_give_the_images_of_a_seed_without_distgan(
+    trained: Callable[[str], Trained], run_dir: Callable[[str], Path], tmp_path: Path,
     load_elsewhere: Callable[..., list[np.ndarray]],
 ) -> None:  # fmt: skip
-    saved_model, (keras_file,) = _export(trained(preset), tmp_path / "export")
-    asked = {"num_images": np.int32(5), "seed": np.int64(3)}
-    latents = trained(preset).gan._samples(5, 3)
-    default, named, other_seed, images = load_elsewhere(
-        (saved_model, "serving_default", asked), (saved_model, "generate", asked),
-        (saved_model, "generate", asked | {"seed": np.int64(4)}), (keras_file, None, {"inputs": latents}),
-    )  # fmt: skip
-    gan = trained(preset).gan
-    np.testing.assert_allclose(images, gan.shown("generator")(latents, training=False), rtol=0, atol=1e-5)
-    ours = (gan.generate(5, 3).numpy() + 1) * 127.5
-    assert np.array_equal(default, named)
-    assert np.abs(default - ours).max() < 0.51
-    assert not _are_alike(default, other_seed)
-    if preset != "mlp":  # whose run is in bfloat16
-        assert _are_alike(default, distgan.load(run_dir(preset)).generate(5, 3))
+    presets, asked, requests = (
+        ("mnist", "mlp", "dcgan", "dcgan64"),
+        {"num_images": np.int32(5), "seed": np.int64(3)},
+        [],
+    )
+    for preset in presets:
+        saved_model, (keras_file,) = _export(trained(preset), tmp_path / preset)
+        requests += [
+            (saved_model, "serving_default", asked), (saved_model, "generate", asked),
+            (saved_model, "generate", asked | {"seed": np.int64(4)}),
+            (keras_file, None, {"inputs": trained(preset).gan._samples(5, 3)}),
+        ]  # fmt: skip
+    answers = load_elsewhere(*requests)
+    for number, preset in enumerate(presets):
+        default, named, other_seed, images = answers[4 * number : 4 * number + 4]
+        gan = trained(preset).gan
+        ours = gan.generate(5, 3).numpy()
+        np.testing.assert_allclose(images, ours, rtol=0, atol=1e-5, err_msg=preset)
+        assert np.array_equal(default, named), preset
+        assert np.abs(default - (ours + 1) * 127.5).max() < 0.51, preset
+        assert not _are_alike(default, other_seed), preset
+        if preset != "mlp":  # whose run is in bfloat16
+            assert _are_alike(default, distgan.load(run_dir(preset)).generate(5, 3)), preset
 
 
 def test_a_pix2pix_translates_as_distgan_does_without_it(
@@ -223,12 +231,11 @@ def _program(*flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_the_program_writes_into_the_run_s_directory_and_replaces_what_it_wrote(run_dir: Callable[[str], Path]) -> None:
+def test_the_program_writes_into_the_run_s_directory(run_dir: Callable[[str], Path]) -> None:
     directory = run_dir("mnist")
-    for _ in range(2):
-        answer = _program(f"--run_dir={directory}")
-        assert (answer.returncode, answer.stdout) == (0, f"{directory}/export/saved_model/1\n"), answer.stderr
-        assert "signature" not in answer.stderr
+    answer = _program(f"--run_dir={directory}")
+    assert (answer.returncode, answer.stdout) == (0, f"{directory}/export/saved_model/1\n"), answer.stderr
+    assert "signature" not in answer.stderr
     answer = _program(f"--run_dir={directory}", "--format=keras")
     assert (answer.returncode, answer.stdout) == (0, f"{directory}/export/generator.keras\n"), answer.stderr
     assert {path.name for path in (directory / "export").iterdir()} == {"saved_model", "generator.keras"}
@@ -252,12 +259,22 @@ def test_what_is_no_export_is_left_alone(trained: Callable[[str], Trained], tmp_
     assert file.read_bytes() == before
 
 
-def test_an_export_that_fails_leaves_the_one_before(trained: Callable[[str], Trained], tmp_path: Path) -> None:
+def test_an_export_replaces_the_one_before_or_if_it_fails_leaves_it(
+    trained: Callable[[str], Trained], tmp_path: Path
+) -> None:
     _, gan, _, image_shape = trained("mnist")
-    write_saved_model(gan, image_shape, {"made_by": "distgan"}, tmp_path / "1")
+    for step in (1, 2):
+        write_saved_model(gan, image_shape, {"made_by": "distgan", "step": step}, tmp_path / "1")
+        write_keras(gan, {"made_by": "distgan", "step": step}, tmp_path / "generator.keras")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert {path.relative_to(tmp_path).parts[0] for path in before} == {"1", "generator.keras"}
+    assert json.loads((tmp_path / "1" / "assets.extra" / "distgan.json").read_text())["step"] == 2
+    with zipfile.ZipFile(tmp_path / "generator.keras") as archive:
+        assert json.loads(archive.comment)["step"] == 2
     with pytest.raises(TypeError):
         write_saved_model(gan, image_shape, {"made_by": object()}, tmp_path / "1")
+    with pytest.raises(TypeError):
+        write_keras(gan, {"made_by": object()}, tmp_path / "generator.keras")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
