@@ -42,8 +42,8 @@ def main() -> int:
         raise UserError("--images needs --data, the real images to measure by, e.g. --data=mnist.")
     if _DATA.value and not _IMAGES.value:
         raise UserError(f"--data={_DATA.value} is for --images: a run is measured by the data that it learnt from.")
-    if _NUM_IMAGES.value < 100 or _SEED.value < 0:
-        raise UserError("--num_images must be at least 100 and --seed at least 0.")
+    if _NUM_IMAGES.value < 100 or not 0 <= _SEED.value < 2**63:
+        raise UserError("--num_images must be at least 100, and --seed at least 0 and below 2^63.")
     output = _output()
     program.import_tensorflow()
     from distgan.replicas.connect import connect

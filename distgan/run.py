@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 import keras
 import numpy as np
@@ -52,7 +52,7 @@ class Run:
         """
         if classes is None:
             return pictures.to_pixels(self._gan.generate(num_images, seed).numpy())
-        learnt = getattr(self._gan, "num_classes", 0)
+        learnt = self._gan.num_classes
         if not learnt:
             raise UserError("The run has learnt no classes: leave them out, or train with --conditional.")
         if len(classes) != num_images or min(classes) < 0 or max(classes) >= learnt:
@@ -89,7 +89,7 @@ class Run:
         parts = []
         for start in range(0, len(pixels), TRANSLATED_AT_ONCE):
             images = to_images(pixels[start : start + TRANSLATED_AT_ONCE])
-            draws = Draws(f"{seed}/translate", 0, first + start, len(images))
+            draws = Draws("translate", seed, first + start, len(images))
             parts.append(self._gan.translate(images, direction or learnt[0] if learnt else "", draws).numpy())
         return pictures.to_pixels(np.concatenate(parts))
 
@@ -111,11 +111,30 @@ def load(run_dir: str | Path, checkpoint: str = "newest") -> Run:
 
     Raises `UserError` where there is none, `OSError` where a remote one can't be reached.
     """
+    return Run(*load_gan(run_dir, checkpoint))
+
+
+class Trained(NamedTuple):
+    """A run's config, its GAN at a step, and the (height, width, channels) of its images."""
+
+    config: Config
+    gan: GAN
+    step: int
+    image_shape: Shape
+
+
+def load_gan(
+    run_dir: str | Path, checkpoint: str = "newest", number_format: str | None = None, way: str | None = None
+) -> Trained:
+    """What is in a run's directory, as `load` reads it.
+
+    In a number format, and with one of `convolutions.WAYS`; those of the run, if not given.
+    """
     with fetched(run_dir) as directory:
         arrays, manifest, _ = read_checkpoint(directory, checkpoint)
         config = load_config(directory / "config.json")
     image_shape = tuple(manifest["image_shape"])
-    with precision.policy(manifest["precision"]), convolutions.way(config.convolutions):
+    with precision.policy(number_format or manifest["precision"]), convolutions.way(way or config.convolutions):
         gan = make_gan(config, image_shape, list, manifest.get("num_classes", 0))
     assign(network_variables(gan), arrays)
-    return Run(config, gan, manifest["step"], image_shape)
+    return Trained(config, gan, manifest["step"], image_shape)

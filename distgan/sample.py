@@ -47,8 +47,8 @@ def main() -> int:
     """Write what the flags ask for; returns the exit status."""
     if _RUN_DIR.value is None:
         raise UserError("--run_dir is missing: give the directory of a run, e.g. --run_dir=runs/mnist.")
-    if _NUM_IMAGES.value < 1 or _SEED.value < 0:
-        raise UserError("--num_images must be at least 1 and --seed at least 0.")
+    if _NUM_IMAGES.value < 1 or not 0 <= _SEED.value < 2**63:
+        raise UserError("--num_images must be at least 1, and --seed at least 0 and below 2^63.")
     for name, given in (("input", _INPUT.value), ("output", _OUTPUT.value)):
         if given and files.is_remote(given):
             raise UserError(f"--{name}={given} must be on this machine: only --run_dir may be an address.")

@@ -8,10 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import small_runs
+import tensorflow as tf
 
+import distgan
 from distgan.config import Config
 from distgan.gans import GANS
 from distgan.replicas.base import Replicas
+from distgan.run import load_gan
+from distgan.serving import write_saved_model
 from distgan.training import loop
 
 PAGE = Path(__file__).parent.parent / "docs" / "add-a-gan.md"
@@ -26,7 +30,9 @@ def test_the_example_is_shorter_than_sixty_lines() -> None:
     assert len(_example().splitlines()) < 60
 
 
-def test_the_example_trains_resumes_to_the_same_bits_and_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_trains_resumes_to_the_same_bits_clips_and_is_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(GANS, "mlp", GANS["mlp"])
     (tmp_path / "wgan.py").write_text(_example())
     monkeypatch.syspath_prepend(tmp_path)
@@ -48,3 +54,8 @@ def test_the_example_trains_resumes_to_the_same_bits_and_clips(tmp_path: Path, m
     assert not np.array_equal(
         state["generator/hidden/kernel"], small_runs.state(tmp_path / "whole", 3)["generator/hidden/kernel"]
     )
+    _, gan, _, image_shape = load_gan(tmp_path / "whole", number_format="float32", way="direct")
+    write_saved_model(gan, image_shape, {"made_by": "distgan"}, tmp_path / "1")
+    exported = tf.saved_model.load(str(tmp_path / "1"))
+    pixels = exported.generate(4, 7)["pixels"].numpy()
+    assert np.abs(pixels - distgan.load(tmp_path / "whole").generate(4, 7).astype(int)).max() <= 1

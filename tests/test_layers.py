@@ -30,8 +30,8 @@ STOREYS = (
     ),
     ("training.step", "training.run_directory", "training.profiler", "training.faults", "training.health"),
     ("training.loop",),
-    ("run", "program"),
-    ("dcgan", "train", "sample", "evaluate", "compare", "doctor"),
+    ("run", "program", "serving"),
+    ("dcgan", "train", "sample", "evaluate", "export", "compare", "doctor"),
 )
 PACKAGE = Path(distgan.__file__).parent
 MODULES = {

@@ -13,6 +13,7 @@ from distgan.gans import GANS
 from distgan.nets import mnist
 from distgan.nets.layers import Dropout
 from distgan.nets.normalization import BatchNorm, BatchNormalization
+from distgan.nets.resnet import resnet
 from distgan.training import precision
 
 
@@ -123,3 +124,21 @@ def test_draws_reach_dropout_through_a_network() -> None:
     one, same, other = (network(images, training=True, draws=Draws(name, 0, 0, 4)).numpy() for name in ("a", "a", "b"))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
+
+
+def test_with_recompute_a_block_is_computed_again_in_training_only() -> None:
+    def num_convolutions(training: bool, recompute: bool) -> int:
+        network = resnet("generator", (32, 32, 3), filters=2, residual_blocks=1, recompute=recompute, seed=0)
+
+        @tf.function
+        def gradients(images: tf.Tensor) -> list[tf.Tensor]:
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(network(images, training=training))
+            return tape.gradient(loss, network.trainable_variables)
+
+        graph = gradients.get_concrete_function(tf.TensorSpec([1, 32, 32, 3])).graph
+        return sum(operation.type == "Conv2D" for operation in graph.get_operations())
+
+    once = num_convolutions(training=True, recompute=False)
+    assert num_convolutions(training=True, recompute=True) == once + 2
+    assert num_convolutions(training=False, recompute=True) == once

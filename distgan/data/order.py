@@ -8,6 +8,7 @@ import tensorflow as tf
 
 PHILOX = 1  # the value of tf.random.Algorithm that StatelessRandom*V2 take for Philox
 WORDS_PER_COUNT = 4  # 32-bit words that one value of Philox's counter gives
+STEPS = 2**63  # how many steps a stream has
 
 
 def fair_range(total: Any, parts: int, part: Any) -> tuple[Any, Any]:

@@ -63,6 +63,13 @@ def to_images(pixels: Any) -> tf.Tensor:
     return tf.cast(pixels, tf.float32) / 127.5 - 1.0
 
 
+def to_pixels(images: tf.Tensor) -> tf.Tensor:
+    """Images, float of any shape in [-1, 1], as pixels, uint8; NaN becomes black."""
+    levels = (tf.cast(images, tf.float32) + 1.0) * 127.5
+    known = tf.where(tf.math.is_nan(levels), 0.0, levels)
+    return tf.cast(tf.clip_by_value(tf.round(known), 0, 255), tf.uint8)
+
+
 def make_shares(
     shard: Shard, source: Source, *, batch_size: int, seed: int, first_position: int, image_phases: int
 ) -> tf.data.Dataset:

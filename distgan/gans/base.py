@@ -6,11 +6,12 @@ import tensorflow as tf
 
 from distgan.config import Config
 from distgan.data.base import Shape
-from distgan.data.order import Draws
+from distgan.data.order import STEPS, Draws
 from distgan.data.pipeline import Batch
 from distgan.errors import UserError
 from distgan.nets import spectral
 from distgan.nets.normalization import SumInStep
+from distgan.nets.stock import stock
 
 Losses = tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]
 
@@ -30,6 +31,8 @@ class GAN:
         shows_data: whether a preview is made of held-out images.
         directions: those of "AtoB" and "BtoA" in which it has learnt to translate images.
         every_steps: logged values that are computed in every so many-th step only, from step 0 on, by name.
+        draws_in_translation: whether `translate` draws random numbers.
+        num_classes: of which it is told one for each image; 0 where it is told none.
         memory: further variables of the run's state, by name, that losses read and write.
     """
 
@@ -43,7 +46,9 @@ class GAN:
     streams: tuple[str, ...] = ("images",)
     shows_data = False
     directions: tuple[str, ...] = ()
+    num_classes = 0
     every_steps: dict[str, int] = {}  # noqa: RUF012 - never mutated
+    draws_in_translation = False
 
     def __init__(self, config: Config, image_shape: Shape, sum_in_step: SumInStep) -> None:
         """Make the networks for images of a shape, in the scope of the replicas; a subclass sets `networks`.
@@ -68,6 +73,10 @@ class GAN:
             for name in self.players[player]:
                 spectral.iterate(self.networks[name], self._sum_in_step)
 
+    def rebuilt(self, name: str) -> keras.Model:
+        """The network to generate with, of Keras's own layers. Raises `UserError` where it can't be made of them."""
+        return stock(self.shown(name))
+
     def losses(self, batch: Batch, phase: tuple[str, ...]) -> Losses:
         """The loss of each player of a phase, and what is worth logging: both **sums** over this replica's examples.
 
@@ -80,7 +89,7 @@ class GAN:
 
         `held_out` are images by stream, float32 `[n, height, width, channels]`, where the GAN shows data; else empty.
         """
-        return self.generate(count, seed)
+        return self.generate(count, seed % STEPS)
 
     def generate(
         self, count: int, seed: int, first: int = 0, averaged: bool = True, classes: np.ndarray | None = None
@@ -90,7 +99,8 @@ class GAN:
         Image i depends on the seed and on i only, and on `classes[i]` if classes `[count]` are given. They are made by
         the running average where one is kept, unless `averaged` is false.
 
-        Raises `UserError` where the GAN makes none of noise.
+        The seed is below `STEPS`; in a compiled function both are tensors. Raises `UserError` where the GAN makes none
+        of noise.
         """
         raise UserError(f"A {type(self).__name__} generates no images of noise: give it images with --input.")
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from distgan.config import Config
 from distgan.data.base import Shape
-from distgan.data.order import Draws
+from distgan.data.order import STEPS, Draws
 from distgan.data.pipeline import Batch
 from distgan.gans import losses, penalties
 from distgan.gans.augmentation import augmented
@@ -27,7 +27,6 @@ class NoiseToImage(GAN):
     Both move at once, over one forward pass; or one after the other, each against the other as it is by then.
 
     Attributes:
-        num_classes: that both are told of each image; 0 where they are told none.
         latent_size: of the generator's input: the noise and, after it, the class as a one-hot vector.
     """
 
@@ -125,7 +124,7 @@ class NoiseToImage(GAN):
     def preview(self, count: int, seed: int, held_out: dict[str, tf.Tensor]) -> tf.Tensor:
         """`count` images that the generator makes, float32 `[count, height, width, channels]`, sorted by class."""
         classes = np.arange(count) * self.num_classes // count if self.num_classes else None
-        return self.generate(count, seed, classes=classes)
+        return self.generate(count, seed % STEPS, classes=classes)
 
     def generate(
         self, count: int, seed: int, first: int = 0, averaged: bool = True, classes: np.ndarray | None = None
@@ -162,6 +161,8 @@ class NoiseToImage(GAN):
         return self._images(_joined(between, classes), self.shown("generator"))
 
     def _images(self, latents: tf.Tensor, generator: keras.Model) -> tf.Tensor:
+        if not tf.executing_eagerly():  # whose number is known only when it is asked for
+            return generator(latents, training=False)
         starts = range(0, len(latents), GENERATED_AT_ONCE)
         parts = (latents[start : start + GENERATED_AT_ONCE] for start in starts)
         return tf.concat([generator(part, training=False) for part in parts], 0)
@@ -173,7 +174,7 @@ class NoiseToImage(GAN):
 
 
 def _of_samples(seed: int, first: int, count: int) -> Draws:
-    return Draws(f"{seed}/samples", 0, first, count)
+    return Draws("samples", seed, first, count)
 
 
 def _joined(noise: tf.Tensor, classes: tf.Tensor | None) -> tf.Tensor:

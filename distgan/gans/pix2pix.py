@@ -14,6 +14,7 @@ from distgan.gans.base import GAN, Losses
 from distgan.gans.translation import DIRECTIONS, refuse_size
 from distgan.nets.normalization import BatchNorm, SumInStep
 from distgan.nets.patch import patch_discriminator
+from distgan.nets.stock import stock
 from distgan.nets.unet import suitable_depth, unet
 
 LEAST_DEPTH = 5  # of the U-Net, unless another one is asked for
@@ -47,6 +48,7 @@ class Pix2Pix(GAN):
         if config.average_half_life_images:
             self.averages = {"generator": generator()}
         self.directions = (config.direction,)
+        self.draws_in_translation = config.dropout > 0
         self._l1_weight = config.l1_weight
 
     def losses(self, batch: Batch, phase: tuple[str, ...]) -> Losses:
@@ -74,6 +76,10 @@ class Pix2Pix(GAN):
     def translate(self, images: tf.Tensor, direction: str, draws: Draws) -> tf.Tensor:
         """Images as the generator translates them, with dropout, and normalised by their own statistics (sec. 3.3)."""
         return self.shown("generator")(images, training=False, draws=draws, own_statistics=True)
+
+    def rebuilt(self, name: str) -> keras.Model:
+        """The network to translate with, of Keras's own layers; its dropout has other masks than `translate`."""
+        return stock(self.shown(name), as_in_training=True)
 
     def preview(self, count: int, seed: int, held_out: dict[str, tf.Tensor]) -> tf.Tensor:
         """Held-out pairs: input, output and target side by side."""

@@ -44,11 +44,11 @@ class ReflectionPadding(keras.layers.Layer):
     def __init__(self, pixels: int, **kwargs: Any) -> None:
         """Add `pixels` on each side."""
         super().__init__(**kwargs)
-        self._pixels = pixels
+        self.pixels = pixels
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Pad `[batch, height, width, channels]`."""
-        return reflected(inputs, self._pixels)
+        return reflected(inputs, self.pixels)
 
 
 def reflected(x: tf.Tensor, pixels: int) -> tf.Tensor:

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+INSTANCE_EPSILON = 1e-5  # of instance norm
+
 SumInStep = Callable[[list[tf.Tensor]], list[tf.Tensor]]
 _Moments = tuple[tf.Tensor, tf.Tensor]  # mean and variance by channel
 
@@ -139,4 +141,4 @@ def instance_normalized(x: tf.Tensor) -> tf.Tensor:
     """What `InstanceNormalization` gives; computed in float32 at least."""
     wide = tf.cast(x, tf.float64 if x.dtype == tf.float64 else tf.float32)
     mean, variance = tf.nn.moments(wide, [1, 2], keepdims=True)
-    return tf.cast((wide - mean) * tf.math.rsqrt(variance + 1e-5), x.dtype)
+    return tf.cast((wide - mean) * tf.math.rsqrt(variance + INSTANCE_EPSILON), x.dtype)

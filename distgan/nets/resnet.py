@@ -37,10 +37,10 @@ class Residual(keras.layers.Layer):
             kernel = self.add_weight((3, 3, channels, channels), initial, name=f"kernel_{number}")
             self._parts.append((kernel, self.add_weight((channels,), "zeros", name=f"bias_{number}")))
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """The images `[batch, height, width, channels]` and their change."""
         # Weights are arguments: recompute_grad finds no variables of a strategy.
-        change = tf.recompute_grad(_change) if self._recompute else _change
+        change = tf.recompute_grad(_change) if self._recompute and training else _change
         return inputs + change(inputs, *(tf.convert_to_tensor(weight) for part in self._parts for weight in part))
 
 

@@ -15,6 +15,7 @@ from distgan import pictures
 from distgan.config import Config
 from distgan.data import pipeline
 from distgan.data.base import Shape, Source, Wanted
+from distgan.data.order import STEPS
 from distgan.data.sources import kind_of, open_source
 from distgan.errors import UserError
 from distgan.gans import GANS, make_gan
@@ -203,7 +204,7 @@ class _Run(NamedTuple):
 
     def _evaluate(self, evaluator: Evaluator, speed: Speed) -> dict[str, float]:
         """Measure the samples, and keep the checkpoint if they are the best so far."""
-        scores, clock = evaluator.scores(self.gan, self.config.seed), self.clock
+        scores, clock = evaluator.scores(self.gan, self.config.seed % STEPS), self.clock
         speed.pause(scores["quality/seconds"])
         self.reporter.scalars(clock.step, clock.images_shown, clock.epochs, scores)
         self._warn(self.health.of_samples(scores))

@@ -1,0 +1,78 @@
+"""Write a run's generator for other programs, which need TensorFlow or Keras and nothing of this package.
+
+    python -m distgan.export --run_dir=runs/mnist                        # a SavedModel, for TensorFlow Serving
+    python -m distgan.export --run_dir=runs/mnist --format=keras         # a .keras file
+
+docs/serving.md says what is in them, and how they are served.
+"""
+
+from pathlib import Path
+
+from absl import flags, logging
+
+from distgan import files, program
+from distgan.errors import UserError, first_line, sentence_of
+from distgan.replicas import launcher
+
+_RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.")
+_FORMAT = flags.DEFINE_enum(
+    "format", "saved_model", ["saved_model", "keras"],
+    "saved_model: a function from a seed, or an image, to pixels; keras: the network itself.",
+)  # fmt: skip
+_CHECKPOINT = flags.DEFINE_enum("checkpoint", "newest", ["newest", "best"], "Of the run, which weights.")
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Where to. Default: export/saved_model/1 or export/generator.keras in the run's directory."
+)
+DEFAULT_OUTPUTS = {"saved_model": "export/saved_model/1", "keras": "export/generator.keras"}
+
+
+def main() -> int:
+    """Write what the flags ask for; returns the exit status."""
+    if _RUN_DIR.value is None:
+        raise UserError("--run_dir is missing: give the directory of a run, e.g. --run_dir=runs/mnist.")
+    output = _output(_RUN_DIR.value)
+    if launcher.launched_rank() > 0:
+        return 0
+    program.import_tensorflow()
+    import tensorflow as tf
+
+    logging.set_verbosity(logging.WARNING)  # TensorFlow says of every signature what it is called inside
+    tf.config.set_visible_devices([], "GPU")  # they may be at work, and nothing is computed here
+    try:
+        written = _write(_RUN_DIR.value, output)
+    except OSError as error:
+        raise UserError(sentence_of(error)) from None
+    except tf.errors.OpError as error:
+        raise UserError(f"{output} can't be written: {first_line(error)}.") from None
+    print(*written, sep="\n")
+    return 0
+
+
+def _output(run_dir: str) -> Path:
+    """Where to write. Raises `UserError` where that can't be."""
+    if files.is_remote(_OUTPUT.value or ""):
+        raise UserError(f"--output={_OUTPUT.value} must be on this machine: only --run_dir may be an address.")
+    if not _OUTPUT.value and files.is_remote(run_dir):
+        raise UserError(f"--output is missing: --run_dir={run_dir} is only read, so name a place on this machine.")
+    output = Path(_OUTPUT.value or Path(run_dir) / DEFAULT_OUTPUTS[_FORMAT.value]).expanduser()
+    if (output.suffix == ".keras") != (_FORMAT.value == "keras"):
+        wanted = "end in .keras" if _FORMAT.value == "keras" else "be a directory, such as models/digits/1"
+        raise UserError(f"--output={output} must {wanted} for --format={_FORMAT.value}.")
+    return output
+
+
+def _write(run_dir: str, output: Path) -> list[Path]:
+    """Write the generators as they compute in float32, and without the ways that are for training."""
+    from distgan.run import load_gan
+    from distgan.serving import write_keras, write_saved_model
+
+    config, gan, step, image_shape = load_gan(run_dir, _CHECKPOINT.value, number_format="float32", way="direct")
+    facts = {"made_by": "distgan", "architecture": config.architecture, "step": step, "noise": config.noise}
+    if _FORMAT.value == "keras":
+        return write_keras(gan, facts, output)
+    write_saved_model(gan, image_shape, facts, output)
+    return [output]
+
+
+if __name__ == "__main__":
+    program.run(main)

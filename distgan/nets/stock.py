@@ -1,0 +1,106 @@
+"""Networks rebuilt of Keras's own layers, which load wherever Keras is installed."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from distgan.errors import UserError
+from distgan.nets.convolutions import Convolution, TransposedConvolution
+from distgan.nets.layers import Dropout, ReflectionPadding
+from distgan.nets.normalization import INSTANCE_EPSILON, BatchNormalization, InstanceNormalization
+from distgan.nets.resnet import Residual
+
+_OF_CONVOLUTIONS = ("filters", "kernel_size", "strides", "padding", "use_bias", "activation")
+# Layers that hold what Keras can't store, such as our initializers: what they are to it, and the settings it needs.
+_COUNTERPARTS: dict[type[keras.Layer], tuple[type[keras.Layer], tuple[str, ...]]] = {
+    Convolution: (keras.layers.Conv2D, _OF_CONVOLUTIONS),
+    TransposedConvolution: (keras.layers.Conv2DTranspose, _OF_CONVOLUTIONS),
+    BatchNormalization: (keras.layers.BatchNormalization, ("momentum", "epsilon")),
+    keras.layers.Dense: (keras.layers.Dense, ("units", "use_bias", "activation")),
+}
+
+
+def stock(network: keras.Model, as_in_training: bool = False) -> keras.Model:
+    """A network of Keras's own layers, in its current precision, that gives what `network` gives, with its weights.
+
+    With `as_in_training` batch norm is by each image's own statistics, and dropout stays on, by random numbers of
+    Keras's own. Raises `UserError` where a layer is none of ours.
+    """
+    return keras.models.clone_model(
+        network, clone_function=lambda layer: functools.partial(_rebuilt, layer, as_in_training)
+    )
+
+
+def _rebuilt(layer: keras.Layer, as_in_training: bool, inputs: Any, training: bool | None = None) -> Any:
+    """What a layer makes of symbolic inputs, by other layers; Keras hands in the `training` that it was called with."""
+    if type(layer) in _SPECIAL:
+        return _SPECIAL[type(layer)](layer, inputs)
+    if isinstance(layer, Dropout):
+        rate, name = layer.threshold / 2**8, layer.name
+        return keras.layers.Dropout(rate, name=name)(inputs, training=True) if as_in_training and rate else inputs
+    if isinstance(layer, BatchNormalization) and as_in_training:
+        gamma, beta, *_ = layer.get_weights()
+        return _weighed(_instance_norm(layer.name, layer.epsilon, learns=True), inputs, [gamma, beta])
+    if type(layer) in _COUNTERPARTS:
+        kind, settings = _COUNTERPARTS[type(layer)]
+        new = kind(**{name: getattr(layer, name) for name in settings}, name=layer.name)
+    elif type(layer).__module__.startswith("keras."):
+        new = type(layer).from_config(layer.get_config() | {"dtype": keras.config.dtype_policy().name})
+    else:
+        raise UserError(
+            f"Keras has nothing to rebuild {layer.name} of, a {type(layer).__name__}: choose --format=saved_model."
+        )
+    return _weighed(new, inputs, layer.get_weights())
+
+
+def _weighed(layer: keras.Layer, inputs: Any, weights: list[Any]) -> Any:
+    """What a layer makes of symbolic inputs; it gets weights, which it has once it is built."""
+    outputs = layer(inputs)
+    layer.set_weights(weights)
+    return outputs
+
+
+def _instance_norm(name: str, epsilon: float, learns: bool = False) -> keras.Layer:
+    """Instance norm as a group norm whose groups are of one channel."""
+    return keras.layers.GroupNormalization(groups=-1, epsilon=epsilon, center=learns, scale=learns, name=name)
+
+
+def _instance_normalized(layer: InstanceNormalization, inputs: Any) -> Any:
+    return _instance_norm(layer.name, INSTANCE_EPSILON)(inputs)
+
+
+def _padded(layer: ReflectionPadding, inputs: Any) -> Any:
+    return _reflected(inputs, layer.pixels)
+
+
+def _reflected(x: Any, pixels: int) -> Any:
+    return keras.ops.pad(x, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), mode="reflect")
+
+
+def _residual(layer: Residual, inputs: Any) -> Any:
+    """A residual block, whose parts are layers of their own here."""
+    weights, x = layer.get_weights(), inputs
+    for number in (1, 2):
+        name = f"{layer.name}_{number}"
+        convolution = keras.layers.Conv2D(x.shape[-1], 3, name=name)
+        x = _weighed(convolution, _reflected(x, 1), weights[2 * number - 2 : 2 * number])
+        x = _instance_norm(f"{name}_norm", INSTANCE_EPSILON)(x)
+        x = keras.layers.ReLU(name=f"{name}_activation")(x) if number == 1 else x
+    return keras.layers.Add(name=layer.name)([inputs, x])
+
+
+def _scaled(layer: keras.layers.EinsumDense, inputs: Any) -> Any:
+    new = keras.layers.EinsumDense(
+        layer.equation, layer.partial_output_shape, bias_axes=layer.bias_axes, name=layer.name
+    )
+    return _weighed(new, inputs, layer.get_weights())
+
+
+_SPECIAL: dict[type[keras.Layer], Callable[[Any, Any], Any]] = {
+    InstanceNormalization: _instance_normalized,
+    ReflectionPadding: _padded,
+    Residual: _residual,
+    keras.layers.EinsumDense: _scaled,
+}

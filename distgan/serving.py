@@ -1,0 +1,138 @@
+"""A GAN as what other programs load without this package: a SavedModel of TensorFlow, or files of Keras."""
+
+import contextlib
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from distgan.data.base import Shape
+from distgan.data.order import Draws
+from distgan.data.pipeline import to_images, to_pixels
+from distgan.errors import UserError
+from distgan.gans.base import GAN
+
+MARK_FILE = Path("assets.extra") / "distgan.json"  # where a SavedModel has room for what is not TensorFlow's
+
+Facts = dict[str, Any]  # what is told of an export, beside it
+
+
+def write_saved_model(gan: GAN, image_shape: Shape, facts: Facts, path: Path) -> None:
+    """Write a SavedModel that generates, or translates, as the GAN does; its signatures are those of `functions`.
+
+    The one served by default is the first. Raises `UserError` where something else is at `path`, `OSError`.
+    """
+    _refuse_others([path])
+    of_gan = functions(gan, image_shape)
+    module = tf.Module()
+    module.weights = [variable.value for name in gan.players["generator"] for variable in gan.shown(name).variables]
+    for name, function in of_gan.items():
+        setattr(module, name, function)
+    signatures = {"serving_default": next(iter(of_gan.values()))} | of_gan
+    with _whole(path) as unfinished:
+        tf.saved_model.save(
+            module, str(unfinished), signatures, tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        )
+        (unfinished / MARK_FILE).parent.mkdir()
+        (unfinished / MARK_FILE).write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def functions(gan: GAN, image_shape: Shape) -> dict[str, Callable[..., dict[str, tf.Tensor]]]:
+    """What a SavedModel offers, by name: functions that give `{"pixels": uint8 [n, height, width, channels]}`.
+
+    `generate(num_images, seed)`, with `classes`, one an image, after a GAN that is told them; or `translate(images)`, with `_AtoB` and `_BtoA` behind the name of a GAN that has
+    learnt both, and a seed where it draws random numbers.
+    """
+    if not gan.directions:
+        return {"generate": _generation(gan)}
+    return {
+        f"translate_{direction}" if len(gan.directions) > 1 else "translate": _translation(gan, direction, image_shape)
+        for direction in gan.directions
+    }
+
+
+def _generation(gan: GAN) -> Any:
+    classes = [tf.TensorSpec([None], tf.int32, "classes")] if gan.num_classes else []
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([], tf.int32, "num_images"), tf.TensorSpec([], tf.int64, "seed"), *classes],
+        autograph=False,
+    )
+    def generate(num_images: tf.Tensor, seed: tf.Tensor, classes: Any = None) -> dict[str, tf.Tensor]:
+        return {"pixels": to_pixels(gan.generate(num_images, seed, classes=classes))}
+
+    return generate
+
+
+def _translation(gan: GAN, direction: str, image_shape: Shape) -> Any:
+    seeds = [tf.TensorSpec([], tf.int64, "seed")] if gan.draws_in_translation else []
+
+    @tf.function(input_signature=[tf.TensorSpec([None, *image_shape], tf.uint8, "images"), *seeds], autograph=False)
+    def translate(images: tf.Tensor, seed: Any = 0) -> dict[str, tf.Tensor]:
+        draws = Draws("translate", seed, 0, tf.shape(images)[0])
+        return {"pixels": to_pixels(gan.translate(to_images(images), direction, draws))}
+
+    return translate
+
+
+def write_keras(gan: GAN, facts: Facts, path: Path) -> list[Path]:
+    """Write each generator, of Keras's own layers, to a `.keras` file; returns where, one being at `path`.
+
+    Of two, their names are put into that of `path`: `generator_AtoB.keras`. Raises `UserError` where something else is
+    there, or a generator has layers that Keras has not; `OSError`.
+    """
+    names = gan.players["generator"]
+    endings = [name.removeprefix("generator") if len(names) > 1 else "" for name in names]
+    paths = [path.with_stem(path.stem + ending) for ending in endings]
+    _refuse_others(paths)
+    networks = [gan.rebuilt(name) for name in names]
+    for network, place in zip(networks, paths, strict=True):
+        with _whole(place) as unfinished:
+            network.save(unfinished)
+            with zipfile.ZipFile(unfinished, "a") as archive:
+                archive.comment = json.dumps(facts).encode()
+    return paths
+
+
+def _refuse_others(paths: list[Path]) -> None:
+    for path in paths:
+        if path.exists() and not _is_export(path):
+            raise UserError(f"--output={path} is something else than an export: name another place, or remove it.")
+
+
+def _is_export(path: Path) -> bool:
+    if path.is_dir():
+        return (path / MARK_FILE).exists() or not any(path.iterdir())
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return b"distgan" in archive.comment
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Where to write what is to be at `path` afterwards, whole or not at all, instead of what was there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished, old = (path.with_name(f".{word}-{path.name}") for word in ("unfinished", "old"))
+    _remove(unfinished)  # one that was killed may have left it
+    try:
+        yield unfinished
+        _remove(old)
+        if path.is_dir():
+            os.replace(path, old)  # a directory can't take another's place at once
+        os.replace(unfinished, path)
+        _remove(old)
+    finally:
+        _remove(unfinished)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
