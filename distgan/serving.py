@@ -45,8 +45,8 @@ def write_saved_model(gan: GAN, image_shape: Shape, facts: Facts, path: Path) ->
 def functions(gan: GAN, image_shape: Shape) -> dict[str, Callable[..., dict[str, tf.Tensor]]]:
     """What a SavedModel offers, by name: functions that give `{"pixels": uint8 [n, height, width, channels]}`.
 
-    `generate(num_images, seed)`, with `classes`, one an image, after a GAN that is told them; or `translate(images)`, with `_AtoB` and `_BtoA` behind the name of a GAN that has
-    learnt both, and a seed where it draws random numbers.
+    `generate(num_images, seed)`, and `classes`, one an image, where the GAN is told them; or `translate(images)`, with
+    `_AtoB` and `_BtoA` behind the name of a GAN that has learnt both, and a seed where it draws random numbers.
     """
     if not gan.directions:
         return {"generate": _generation(gan)}
@@ -64,7 +64,8 @@ def _generation(gan: GAN) -> Any:
         autograph=False,
     )
     def generate(num_images: tf.Tensor, seed: tf.Tensor, classes: Any = None) -> dict[str, tf.Tensor]:
-        return {"pixels": to_pixels(gan.generate(num_images, seed, classes=classes))}
+        told = {} if classes is None else {"classes": classes}
+        return {"pixels": to_pixels(gan.generate(num_images, seed, **told))}
 
     return generate
 

@@ -22,6 +22,8 @@ from distgan.errors import UserError
 from distgan.gans import make_gan
 from distgan.gans.noise_to_image import NoiseToImage
 from distgan.pictures import grid
+from distgan.run import load_gan
+from distgan.serving import write_saved_model
 
 NUM_CLASSES = 10
 
@@ -119,6 +121,14 @@ def test_sample_makes_a_row_a_class(run_dir: Path, tmp_path: Path) -> None:
     wrong = subprocess.run([*command, "--classes=0,x"], capture_output=True, text=True, check=False)
     assert wrong.returncode == 2
     assert "--classes=0,x is refused" in wrong.stderr
+
+
+def test_an_export_makes_the_classes_asked_for(run_dir: Path, tmp_path: Path) -> None:
+    _, gan, _, image_shape = load_gan(run_dir, number_format="float32", way="direct")
+    write_saved_model(gan, image_shape, {}, tmp_path / "1")
+    made = tf.saved_model.load(str(tmp_path / "1")).generate(3, 5, tf.constant([7, 7, 2]))["pixels"].numpy()
+    expected = distgan.load(str(run_dir)).generate(3, 5, [7, 7, 2])
+    assert np.abs(made.astype(int) - expected).max() <= 1
 
 
 def test_a_grid_may_have_a_row_a_class() -> None:
