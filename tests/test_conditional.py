@@ -126,7 +126,8 @@ def test_sample_makes_a_row_a_class(run_dir: Path, tmp_path: Path) -> None:
 def test_an_export_makes_the_classes_asked_for(run_dir: Path, tmp_path: Path) -> None:
     _, gan, _, image_shape = load_gan(run_dir, number_format="float32", way="direct")
     write_saved_model(gan, image_shape, {}, tmp_path / "1")
-    made = tf.saved_model.load(str(tmp_path / "1")).generate(3, 5, tf.constant([7, 7, 2]))["pixels"].numpy()
+    loaded = tf.saved_model.load(str(tmp_path / "1"))
+    made = loaded.generate(3, 5, tf.constant([7, 7, 2]))["pixels"].numpy()
     expected = distgan.load(str(run_dir)).generate(3, 5, [7, 7, 2])
     assert np.abs(made.astype(int) - expected).max() <= 1
 
