@@ -10,7 +10,7 @@ from distgan.replicas.base import Replicas
 from distgan.replicas.connect import connect
 from distgan.training import loop
 
-STEPS = 5
+STEPS = 4
 SHARED: dict[str, Any] = {
     "filters": 4, "noise_size": 10, "batch_size": 7, "steps": STEPS, "precision": "float64", "log_every_steps": 1,
     "conditional": True,
@@ -20,7 +20,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "loss": "hinge", "spectral_norm": True, "augment": "translation,cutout", "r1_weight": 2.0, "r1_every_steps": 2,
     },
     "wasserstein": {
-        "loss": "wasserstein", "gradient_penalty": 10.0, "discriminator_updates": 3, "generator_beta_1": 0.0,
+        "loss": "wasserstein", "gradient_penalty": 10.0, "discriminator_updates": 2, "generator_beta_1": 0.0,
         "discriminator_beta_1": 0.0, "generator_beta_2": 0.9, "discriminator_beta_2": 0.9,
     },
 }  # fmt: skip
