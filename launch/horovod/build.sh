@@ -53,7 +53,7 @@ configure() {
   if [[ $options == *nccl* ]]; then configure_cuda; fi
 }
 
-# No machine with a GPU was at hand: this was compiled and linked, with CUDA 13, but never run.
+# No machine with a GPU was at hand: this was compiled and linked, with CUDA 12.4, but never run.
 configure_cuda() {
   local nccl
   apply "$patches"/3-*.patch
