@@ -67,9 +67,9 @@ class Config:
         64, "Channels of the first convolution; each stage has more.", at_least=1,
         only=("mnist", "dcgan", "dcgan64", *TRANSLATION),
     )  # fmt: skip
-    generator_filters: int = option(
-        128, "Channels of the generator's last but one layer; each stage before has twice as many.", at_least=1,
-        only=("dcgan64",),
+    generator_filters: int | None = option(
+        None, "Channels of the generator's last but one layer; each stage before has twice as many. If not given, "
+        "--filters.", at_least=1, only=("mnist", "dcgan64"),
     )  # fmt: skip
     kernel_size: int = option(
         5, "Width of the convolutions, in pixels.", at_least=1, only=("mnist", "dcgan", "dcgan64")

@@ -192,8 +192,9 @@ class MnistDCGAN(NoiseToImage):
     def make_generator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
         """Of 7x7 pixels or so, doubled `--depth` times."""
         return mnist.generator(
-            image_shape, noise_size=self.latent_size, filters=config.filters, kernel_size=config.kernel_size,
-            depth=config.depth or mnist.suitable_depth(*image_shape[:2]), batch_norm=batch_norm, seed=config.seed,
+            image_shape, noise_size=self.latent_size, filters=config.generator_filters or config.filters,
+            kernel_size=config.kernel_size, depth=config.depth or mnist.suitable_depth(*image_shape[:2]),
+            batch_norm=batch_norm, seed=config.seed,
         )  # fmt: skip
 
     def make_discriminator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
@@ -246,7 +247,7 @@ class RadfordDCGAN(NoiseToImage):
     def make_generator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
         """Of `--depth` stages, down to `--generator_filters` channels."""
         return dcgan64.generator(
-            image_shape, noise_size=self.latent_size, filters=config.generator_filters,
+            image_shape, noise_size=self.latent_size, filters=config.generator_filters or config.filters,
             kernel_size=config.kernel_size, depth=config.depth or 4, batch_norm=batch_norm, seed=config.seed,
         )  # fmt: skip
 
