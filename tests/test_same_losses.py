@@ -24,9 +24,12 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     "layout",
-    [pytest.param(layouts.Layout("horovod", 2), marks=HOROVOD), layouts.Layout("mirrored", 2)],
+    [
+        pytest.param(layouts.Layout("horovod", 2), marks=HOROVOD),
+        pytest.param(layouts.Layout("mirrored", 2), marks=pytest.mark.slow),
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_every_variable_is_the_single_process_s_in_float64(
     layout: layouts.Layout, single: Path, tmp_path: Path
 ) -> None:
