@@ -26,7 +26,17 @@ from launching import Layout
 RECIPES: dict[str, dict[str, Any]] = {
     "mnist": {"preset": "mnist"},
     "mnist_best": {},
-}
+    "minimax": {"loss": "minimax"},
+    "least_squares": {"loss": "least_squares"},
+    "hinge": {"loss": "hinge"},
+    "wasserstein": {
+        "loss": "wasserstein", "r1_weight": 0, "gradient_penalty": 10, "discriminator_updates": 5,
+        "generator_learning_rate": 1e-4, "discriminator_learning_rate": 1e-4,
+    },
+    "spectral_norm": {"loss": "hinge", "r1_weight": 0, "spectral_norm": "true"},
+    "no_penalty": {"r1_weight": 0},
+    "translation": {"augment": "translation"},
+}  # fmt: skip
 SCORES = ("frechet_distance", "classifier_score", "modes", "kl_to_uniform", "precision", "recall", "density",
           "coverage", "nearest_neighbour_ratio")  # fmt: skip
 
@@ -42,7 +52,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = launching.parser(__doc__)
-    parser.add_argument("--recipes", default=",".join(RECIPES))
+    parser.add_argument("--recipes", default="mnist,mnist_best", help=f"of {', '.join(RECIPES)}")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--name", default="quality", help="of the results")

@@ -24,8 +24,8 @@ from distgan.presets import PRESETS
         ({"generator_learning_rate": 0.0}, "--generator_learning_rate=0.0 is refused: it must be a number above 0."),
         ({"precision": "half"}, "--precision=half is refused: it must be one of auto, float32, mixed_bfloat16, "
                                 "mixed_float16, float64."),
-        ({"preset": "stylegan"}, "--preset=stylegan is refused: it must be one of mnist, mnist_large, mlp, "
-                                 "dcgan, dcgan64, faces, pix2pix, cyclegan."),
+        ({"preset": "stylegan"}, "--preset=stylegan is refused: it must be one of mnist, mnist_large, mnist_best, "
+                                 "mlp, dcgan, dcgan64, faces, pix2pix, cyclegan."),
         ({"preset": "dcgan"}, "--preset=dcgan learns from images of yours: give --data, e.g. --data=folder:DIR, "
                               "or --data=mnist-colours to try it."),
         ({"preset": "cyclegan"}, "--preset=cyclegan learns from images of yours: give --data, e.g. "
