@@ -37,7 +37,7 @@ def test_without_horovod_it_says_how_to_get_it() -> None:
     without = "import sys, runpy; sys.modules['horovod'] = None; sys.argv = ['doctor']; "
     answer = _ask("-c", without + "runpy.run_module('distgan.doctor', run_name='__main__')")
     assert answer.returncode == 1
-    assert "- Horovod: run `make setup`, which builds it." in answer.stdout
+    assert "- Horovod: run `make setup`, which builds it; for GPUs it needs nvcc of CUDA 12." in answer.stdout
 
 
 @pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
