@@ -43,5 +43,7 @@ def state(run_dir: Path, step: int) -> dict[str, np.ndarray]:
 
 
 def logged_steps(run_dir: Path) -> list[int]:
+    """The steps of the logs of a run, without warnings."""
     path = run_dir / "metrics.jsonl"
-    return [json.loads(line)["step"] for line in path.read_text().splitlines() if line] if path.exists() else []
+    records = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [record["step"] for record in records if "warning" not in record]
