@@ -21,7 +21,7 @@ from distgan.errors import UserError
 from distgan.training import lock
 
 STEPS = 60
-KILLED_STEPS = 200  # of a run that is killed in its first half
+KILLED_STEPS = 120  # of a run that is killed in its first half
 HOROVOD_3, HOROVOD_2 = layouts.Layout("horovod", 3), layouts.Layout("horovod", 2)
 needs_horovod = pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
 
