@@ -42,13 +42,14 @@ def main() -> None:
     parser.add_argument("--backend", required=True)
     parser.add_argument("--virtual_devices", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--exact_run_only", action="store_true")
     given = parser.parse_args()
     replicas = connect(Config(backend=given.backend, virtual_devices=given.virtual_devices, **PROFILED))
     seen: dict[str, Any] = {"rank": replicas.rank, "size": replicas.size, "num_replicas": replicas.num_replicas}
     looks = (
         exact_run, float32_run, rounded_run, communication, failure_on_chief, noise_rows, divergence, overflow, jitter,
     )  # fmt: skip
-    for look in looks:
+    for look in looks[:1] if given.exact_run_only else looks:
         started = time.monotonic()
         seen |= look(replicas, given.output)
         seen[f"{look.__name__}_seconds"] = round(time.monotonic() - started, 1)

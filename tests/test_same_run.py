@@ -31,8 +31,8 @@ def _parameter(layout: layouts.Layout) -> Any:
 class Seen:
     """What `layout_program.py` saw in a layout."""
 
-    def __init__(self, layout: layouts.Layout, directory: Path) -> None:
-        status, output = layouts.run(layout, PROGRAM, f"--output={directory}")
+    def __init__(self, layout: layouts.Layout, directory: Path, *flags: str) -> None:
+        status, output = layouts.run(layout, PROGRAM, f"--output={directory}", *flags)
         assert status == 0, output[-5000:]
         self.layout, self.directory = layout, directory
         self.by_rank = [json.loads((directory / f"seen-{rank}.json").read_text()) for rank in range(layout.processes)]
@@ -51,12 +51,21 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     return Seen(layouts.SINGLE, tmp_path_factory.mktemp("single"))
 
 
-@pytest.fixture(scope="module", params=[_parameter(layout) for layout in layouts.LAYOUTS])
+@pytest.fixture(scope="module", params=[_parameter(layout) for layout in layouts.LAYOUTS if layout not in SLOW])
 def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Seen:
     return Seen(request.param, tmp_path_factory.mktemp(str(request.param)))
 
 
+@pytest.mark.parametrize("layout", [_parameter(layout) for layout in layouts.LAYOUTS if layout in SLOW])
+def test_so_it_is_on_four_replicas(layout: layouts.Layout, single: Seen, tmp_path: Path) -> None:
+    _assert_exact(Seen(layout, tmp_path, "--exact_run_only"), single)
+
+
 def test_every_weight_statistic_and_slot_is_the_single_process_s_in_float64(seen: Seen, single: Seen) -> None:
+    _assert_exact(seen, single)
+
+
+def _assert_exact(seen: Seen, single: Seen) -> None:
     ours, theirs = seen.state("float64", 20), single.state("float64", 20)
     assert ours.keys() == theirs.keys()
     assert len(ours) == 76  # 60 of the recipe, and the average of the generator
