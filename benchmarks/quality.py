@@ -7,7 +7,7 @@
 Trains each recipe with each seed in a fresh process on all cores, seed after seed, and reads what it logged: the
 Frechet distance of 10,000 samples to MNIST's 10,000 test digits by the features of the digit classifier, and the other
 scores, after every epoch. Seconds are of training; those of measuring are left out. Prints a table of the last epoch,
-and writes results/<name>_*.json, which benchmarks/plots.py draws.
+and writes results/<name>_*.json.
 """
 
 import argparse
@@ -43,6 +43,9 @@ SCORES = ("frechet_distance", "classifier_score", "modes", "kl_to_uniform", "pre
 
 def main() -> None:
     given = _arguments()
+    unknown = set(given.recipes.split(",")) - RECIPES.keys()
+    if unknown:
+        sys.exit(f"--recipes={given.recipes}: {', '.join(unknown)} is none of {', '.join(RECIPES)}.")
     cases = [(recipe, int(seed)) for seed in given.seeds.split(",") for recipe in given.recipes.split(",")]
     found = launching.in_turn(cases, 1, lambda case: _train(*case, given))
     rows = [{"recipe": recipe, "seed": seed, "epochs": epochs[0]} for (recipe, seed), epochs in found.items()]

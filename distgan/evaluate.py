@@ -84,10 +84,13 @@ def _of_run(replicas: "Replicas") -> dict[str, float]:
 def _of_images(replicas: "Replicas") -> dict[str, float]:
     from distgan.data.base import Wanted
     from distgan.data.sources import open_source
+    from distgan.metrics.reference import FEWEST_IMAGES
     from distgan.training.evaluation import Evaluator
 
     shape = replicas.together(lambda: open_source(str(_DATA.value), "train", Wanted())).image_shape
-    given = replicas.together(lambda: _given(Wanted(image_size=shape[:2], channels=shape[2])))
+    given = replicas.together(lambda: _given(Wanted().of_shape(shape)))
+    if given.streams["images"] < FEWEST_IMAGES:
+        raise UserError(f"--images={_IMAGES.value} has {given.streams['images']} images: give {FEWEST_IMAGES} or more.")
     evaluator = Evaluator(
         replicas, str(_DATA.value), Wanted(), shape, num_images=_NUM_IMAGES.value, features=_FEATURES.value
     )

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import layouts
 import numpy as np
+import picture_files
 import pytest
 import scipy.linalg
 import small_runs
@@ -183,6 +184,17 @@ def test_a_network_that_would_run_code_or_is_none_is_refused(tmp_path: Path) -> 
         features.network_for(str(wrong), "mnist", (28, 28, 1))
     with pytest.raises(UserError, match=r"must be a FILE\.keras"):
         features.network_for(str(tmp_path / "mine.h5"), "mnist", (28, 28, 1))
+
+
+def test_too_few_images_are_refused(tmp_path: Path) -> None:
+    picture_files.write_folder(tmp_path / "photos", 5)
+    network = features.network_for(None, "mnist", (28, 28, 1))
+    with pytest.raises(UserError, match="has 5 images: to measure samples by them takes 200 at least"):
+        reference.reference_for(f"folder:{tmp_path}/photos", Wanted(), network, 200, ALONE)
+    command = [sys.executable, "-m", "distgan.evaluate", f"--images={tmp_path}/photos", "--data=mnist"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "has 5 images: give 100 or more" in done.stderr
 
 
 EVALUATED: dict[str, Any] = {"steps": 4, "evaluate_every_epochs": 1, "evaluate_num_images": 700}

@@ -1,6 +1,6 @@
 """What a data set is to the pipeline: named streams of examples, all of one shape."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -28,6 +28,11 @@ class Wanted:
     channels: int | None = None
     max_classes: int | None = None
     max_images_per_class: int | None = None
+
+    def of_shape(self, image_shape: Shape) -> "Wanted":
+        """The same of images of a shape, without margins."""
+        height, width, channels = image_shape
+        return replace(self, image_size=(height, width), margin_pixels=0, channels=channels)
 
 
 @dataclass(eq=False)

@@ -3,13 +3,14 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from distgan.data.base import Shape
+from distgan.data.pipeline import to_images
 from distgan.errors import UserError, first_line
 from distgan.metrics import digits
 from distgan.nets.classifier import FEATURES
@@ -48,7 +49,7 @@ def network_for(path: str | None, data: str, image_shape: Shape) -> FeatureNetwo
 
 
 def _read_digits(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    features = digits.features(_to_images(pixels))
+    features = digits.features(to_images(pixels).numpy())
     kernel, bias = digits.load().get_layer("logits").get_weights()
     logits = features @ kernel + bias
     powers = np.exp(logits - logits.max(1, keepdims=True))
@@ -97,7 +98,7 @@ def _compiled(model: keras.Model, shape: Shape) -> Callable[[np.ndarray], list[n
 
     @tf.function(reduce_retracing=True)
     def run(pixels: tf.Tensor) -> list[tf.Tensor]:
-        images = tf.cast(pixels, tf.float32) / 127.5 - 1
+        images = to_images(pixels)
         if images.shape[1:3] != shape[:2]:
             images = tf.image.resize(images, shape[:2], antialias=True)
         if images.shape[3] != shape[2]:
@@ -106,7 +107,3 @@ def _compiled(model: keras.Model, shape: Shape) -> Callable[[np.ndarray], list[n
         return tf.nest.flatten(model(images, training=False))
 
     return lambda pixels: [np.asarray(output, np.float32) for output in run(tf.constant(pixels))]
-
-
-def _to_images(pixels: np.ndarray) -> Any:
-    return pixels.astype(np.float32) / np.float32(127.5) - 1

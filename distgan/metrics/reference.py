@@ -13,12 +13,14 @@ from distgan import files, pictures
 from distgan.data.base import Source, Wanted
 from distgan.data.order import examples_at
 from distgan.data.sources import open_source
+from distgan.errors import UserError
 from distgan.metrics.classes import Sightings
 from distgan.metrics.features import FeatureNetwork
 from distgan.metrics.moments import Moments
 from distgan.metrics.quality import Read, Reference, Seen, look, refer
 from distgan.replicas.base import Replicas
 
+FEWEST_IMAGES = 100  # to be compared point by point
 FEWEST_HELD_OUT = 2000  # images of a test split that are enough to be the truth
 
 
@@ -28,7 +30,7 @@ def reference_for(data: str, wanted: Wanted, network: FeatureNetwork, count: int
     The truth is what was held out of the data, and the others are of what is learnt from. Where less than
     FEWEST_HELD_OUT were held out, both are halves of what is learnt from. Raises `UserError` where data can't be read.
     """
-    truth, others = _two_sets(data, wanted)
+    truth, others = replicas.together(lambda: _two_sets(data, wanted))
     key = "/".join([network.fingerprint, str(count), *(fingerprint for _, _, fingerprint in (truth, others))])
     path = files.cache_directory() / "features" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
     arrays = _from_chief(_cached(path) if replicas.is_chief else None, replicas)
@@ -48,6 +50,10 @@ def _two_sets(data: str, wanted: Wanted) -> tuple[_Set, _Set]:
     (available,) = train.streams.values()
     if test.fingerprint != train.fingerprint and sum(test.streams.values()) >= FEWEST_HELD_OUT:
         return _part(test, 0, sum(test.streams.values())), _part(train, 0, available)
+    if available < 2 * FEWEST_IMAGES:
+        raise UserError(
+            f"--data={data} has {available} images: to measure samples by them takes {2 * FEWEST_IMAGES} at least."
+        )
     return _part(train, 0, available // 2), _part(train, available // 2, available - available // 2)
 
 

@@ -1,6 +1,5 @@
 """How good samples are, measured while a run trains or afterwards."""
 
-import dataclasses
 import time
 
 import numpy as np
@@ -29,10 +28,8 @@ class Evaluator:
         gives the features can't be had.
         """
         self._replicas, self._num_images = replicas, num_images
-        height, width, channels = image_shape
-        wanted = dataclasses.replace(wanted, image_size=(height, width), margin_pixels=0, channels=channels)
         self._network = replicas.together(lambda: network_for(features, data, image_shape))
-        self._reference = reference_for(data, wanted, self._network, num_images, replicas)
+        self._reference = reference_for(data, wanted.of_shape(image_shape), self._network, num_images, replicas)
 
     def scores(self, gan: GAN, seed: int) -> dict[str, float]:
         """Scores of a GAN's samples by name: of the running average where it is kept, and of raw weights."""

@@ -1,7 +1,6 @@
 """The training loop: from a config and the replicas to a trained GAN."""
 
 import contextlib
-import dataclasses
 import signal
 import sys
 import threading
@@ -113,9 +112,7 @@ def _held_out(config: Config, source: Source, gan: GAN) -> dict[str, tf.Tensor]:
     """The images that previews are made of, by stream, like those of the source that is learnt from."""
     if not gan.shows_data:
         return {}
-    height, width, channels = source.image_shape
-    wanted = dataclasses.replace(images_wanted(config), image_size=(height, width), margin_pixels=0, channels=channels)
-    held_out = open_source(str(config.data), "test", wanted)
+    held_out = open_source(str(config.data), "test", images_wanted(config).of_shape(source.image_shape))
     return {
         stream: pipeline.to_images(held_out.read(stream, np.arange(min(config.num_samples, number))))
         for stream, number in held_out.streams.items()
