@@ -1,10 +1,12 @@
-"""Draw the newest results of this machine: docs/peers.png and docs/scaling.png.
+"""Draw results: the newest ones of this machine as docs/peers.png and docs/scaling.png, quality's as docs/quality.png.
 
     python benchmarks/plots.py
 
-A bar is the median of the rounds, its whisker their range. A benchmark without results is left out.
+A bar is the median of the rounds, its whisker their range; a line is the median of the seeds, its band their range. A
+benchmark without results is left out.
 """
 
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,9 @@ def main() -> None:
         if result:
             draw(what, *bars(result["measured"]), hardware=result["hardware"])
             print(DOCS / f"{what}.png")
+    if record.newest("quality"):
+        draw_quality(record.every("quality"))
+        print(DOCS / "quality.png")
 
 
 def peers(measured: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
@@ -66,6 +71,30 @@ def draw(what: str, title: str, bars: list[dict[str, Any]], hardware: str) -> No
     axes.margins(y=0.01)
     figure.suptitle(title, x=0.01, horizontalalignment="left", fontsize=11)
     figure.savefig(DOCS / f"{what}.png", dpi=120)
+    pyplot.close(figure)
+
+
+def draw_quality(rows: list[dict[str, Any]]) -> None:
+    """Frechet distance by images and by seconds, a line a recipe."""
+    figure, panels = pyplot.subplots(1, 2, figsize=(11, 4.4), sharey=True, layout="constrained")
+    for number, recipe in enumerate(dict.fromkeys(row["recipe"] for row in rows)):
+        runs = [row["epochs"] for row in rows if row["recipe"] == recipe]
+        epochs = list(zip(*runs, strict=True))
+        distances = [sorted(run["frechet_distance"] for run in epoch) for epoch in epochs]
+        for axes, clock in zip(panels, ("images", "seconds"), strict=True):
+            places = [statistics.median(run[clock] for run in epoch) for epoch in epochs]
+            axes.plot(places, [statistics.median(one) for one in distances], "o-", color=f"C{number}", markersize=3,
+                      label=f"{recipe}, {len(runs)} seed{'s' * (len(runs) > 1)}")  # fmt: skip
+            axes.fill_between(places, [one[0] for one in distances], [one[-1] for one in distances],
+                              color=f"C{number}", alpha=0.2, linewidth=0)  # fmt: skip
+    for axes, clock in zip(panels, ("images seen", "seconds of training, one core"), strict=True):
+        axes.set_xlabel(clock)
+        axes.set_yscale("log")
+        axes.grid(alpha=0.3, which="both")
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("Frechet distance, lower is better")
+    panels[0].legend(frameon=False)
+    figure.savefig(DOCS / "quality.png", dpi=120)
     pyplot.close(figure)
 
 

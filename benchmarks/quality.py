@@ -6,8 +6,9 @@
 
 Trains each recipe with each seed in a fresh process on all cores, seed after seed, and reads what it logged: the
 Frechet distance of 10,000 samples to MNIST's 10,000 test digits by the features of the digit classifier, and the other
-scores, after every epoch. Seconds are of training; those of measuring are left out. Prints a table of the last epoch,
-and writes results/<name>_*.json.
+scores, after every epoch. Seconds are of training; those of measuring are left out. When a run ends it is added to
+results/<name>_*.json, in place of one of the same recipe, seed, layout and length, so that the hours may be spent in
+parts. Prints a table of the last epoch of all runs of that length.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from launching import Layout
 RECIPES: dict[str, dict[str, Any]] = {
     "mnist": {"preset": "mnist"},
     "mnist_best": {},
+    "unconditional": {"conditional": "false"},
     "minimax": {"loss": "minimax"},
     "least_squares": {"loss": "least_squares"},
     "hinge": {"loss": "hinge"},
@@ -47,10 +49,19 @@ def main() -> None:
     if unknown:
         sys.exit(f"--recipes={given.recipes}: {', '.join(unknown)} is none of {', '.join(RECIPES)}.")
     cases = [(recipe, int(seed)) for seed in given.seeds.split(",") for recipe in given.recipes.split(",")]
-    found = launching.in_turn(cases, 1, lambda case: _train(*case, given))
-    rows = [{"recipe": recipe, "seed": seed, "epochs": epochs[0]} for (recipe, seed), epochs in found.items()]
-    _print_table(rows)
-    print(record.write(given.name, vars(given), rows))
+    launching.in_turn(cases, 1, lambda case: _measure(*case, given))
+    _print_table([row for row in record.every(given.name) if len(row["epochs"]) == given.epochs])
+
+
+def _measure(recipe: str, seed: int, given: argparse.Namespace) -> float:
+    """Train, and write down what was measured; returns the last Frechet distance."""
+    row = {"recipe": recipe, "seed": seed, "layout": given.layout, "epochs": _train(recipe, seed, given)}
+    record.add(given.name, row, _case)
+    return row["epochs"][-1]["frechet_distance"]
+
+
+def _case(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["recipe"], row["seed"], row["layout"], len(row["epochs"])
 
 
 def _arguments() -> argparse.Namespace:
@@ -66,7 +77,8 @@ def _arguments() -> argparse.Namespace:
 
 def _train(recipe: str, seed: int, given: argparse.Namespace) -> list[dict[str, float]]:
     """What was measured after each epoch."""
-    flags = {"preset": "mnist_best"} | RECIPES[recipe] | {
+    whole = {} if recipe == "mnist" else {"decay_epochs": given.epochs}  # a shorter run is a small whole one
+    flags = {"preset": "mnist_best"} | whole | RECIPES[recipe] | {
         "seed": seed, "epochs": given.epochs, "evaluate_every_epochs": 1, "precision": "float32",
         "sample_every_epochs": given.epochs, "checkpoint_every_epochs": given.epochs,
     }  # fmt: skip
@@ -91,10 +103,11 @@ def _epochs(path: Path) -> list[dict[str, float]]:
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    recipes = dict.fromkeys(row["recipe"] for row in rows)
-    last = {recipe: [row["epochs"][-1] for row in rows if row["recipe"] == recipe] for recipe in recipes}
+    last: dict[str, list[dict[str, float]]] = {}
+    for row in rows:
+        last.setdefault(f"{row['recipe']}, {row['layout']}", []).append(row["epochs"][-1])
     launching.print_table(
-        ["recipe", *SCORES, "seconds"],
+        ["recipe, layout", *SCORES, "seconds"],
         (
             [recipe, *(launching.spread([one[name] for one in ends], ".3g") for name in SCORES),
              f"{statistics.median(one['seconds'] for one in ends):.0f}"]

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,7 @@ def commit() -> str:
 
 def write(what: str, config: dict[str, Any], measured: Any) -> Path:
     """Write `results/<what>_<hardware>_<date>.json`; returns its path."""
-    name = re.sub(r"[^a-z0-9]+", "-", hardware().lower()).strip("-")
-    path = RESULTS / f"{what}_{name}_{datetime.date.today()}.json"
+    path = _path(what)
     content = {
         "what": what, "hardware": hardware(), "date": str(datetime.date.today()), "commit": commit(),
         "versions": versions(), "config": config, "measured": measured,
@@ -53,7 +53,26 @@ def write(what: str, config: dict[str, Any], measured: Any) -> Path:
     return path
 
 
+def add(what: str, row: dict[str, Any], case: Callable[[dict[str, Any]], Any]) -> Path:
+    """Add a row, under the commit it was measured at, to today's results, in place of one of an equal `case`."""
+    path = _path(what)
+    rows = json.loads(path.read_text())["measured"] if path.exists() else []
+    others = [one for one in rows if case(one) != case(row)]
+    return write(what, {}, [*others, row | {"commit": commit()}])
+
+
+def _path(what: str) -> Path:
+    name = re.sub(r"[^a-z0-9]+", "-", hardware().lower()).strip("-")
+    return RESULTS / f"{what}_{name}_{datetime.date.today()}.json"
+
+
 def newest(what: str) -> dict[str, Any] | None:
     """The newest results of a benchmark, or None."""
     paths = sorted(RESULTS.glob(f"{what}_*.json"), key=lambda path: path.stem[-10:])
     return json.loads(paths[-1].read_text()) if paths else None
+
+
+def every(what: str) -> list[dict[str, Any]]:
+    """The rows of all results of a benchmark that adds them, oldest first."""
+    paths = sorted(RESULTS.glob(f"{what}_*.json"), key=lambda path: path.stem[-10:])
+    return [row for path in paths for row in json.loads(path.read_text())["measured"]]

@@ -24,7 +24,7 @@ SHARED: dict[str, Any] = {
 PRESETS: dict[str, dict[str, Any]] = {
     "mnist": {"filters": 4},
     "mnist_large": {"filters": 4, "image_size": "56x56"},
-    "mnist_best": {"filters": 4, "evaluate_num_images": 100},
+    "mnist_best": {"filters": 4, "generator_filters": 4, "evaluate_num_images": 100},
     "mlp": {"noise_size": 10, "learning_rate_schedule": "constant"},
     "dcgan": {"image_size": "14x10", "filters": 4, "mirror": True},
     "dcgan64": {"data": "mnist", "image_size": "32x32", "channels": 3, "filters": 4, "generator_filters": 8},

@@ -17,7 +17,7 @@ from distgan.config import Config
 from distgan.data.order import Draws
 from distgan.data.pipeline import Augmentation, Batch
 from distgan.errors import UserError
-from distgan.gans import GANS, losses
+from distgan.gans import losses, make_gan
 from distgan.gans.base import GAN
 from distgan.gans.history import ImageHistory, exchanges
 from distgan.replicas.base import Replicas
@@ -27,7 +27,7 @@ RGB = (256, 256, 3)
 PARAMETERS = [
     ("mnist", (28, 28, 1), {}, {"generator": 2_305_472, "discriminator": 212_865}),
     ("mnist_large", (28, 28, 1), {}, {"generator": 2_305_472, "discriminator": 212_865}),
-    ("mnist_best", (28, 28, 1), {}, {"generator": 2_305_472, "discriminator": 212_865}),
+    ("mnist_best", (28, 28, 1), {}, {"generator": 867_008, "discriminator": 201_281}),
     ("mlp", (28, 28, 1), {}, {"generator": 1_489_936, "discriminator": 533_505}),
     ("pix2pix", RGB, {"data": "pairs:x"}, {"generator": 54_414_979, "discriminator": 2_768_641}),
     ("cyclegan", RGB, {"data": "unpaired:x"}, {
@@ -40,7 +40,7 @@ SMALL_PIX2PIX = {"preset": "pix2pix", "data": "mnist-edges", "image_size": "32x3
 
 def _gan(preset: str, image_shape: tuple[int, int, int], **settings: Any) -> GAN:
     config = Config(preset=preset, **settings)
-    return GANS[config.architecture](config, image_shape, list)
+    return make_gan(config, image_shape, list, num_classes=10)
 
 
 def _count(network: keras.Model) -> int:
