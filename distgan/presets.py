@@ -13,7 +13,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # The DCGAN of the TensorFlow tutorial: the defaults of `Config`.
     "mnist": {},
     "mnist_large": {"batch_size": 512, "checkpoint_every_epochs": 10},
-    # Smaller ones of the kind, told the digit, with the penalty of Mescheder et al. 2018, averages of Karras et al. 2018.
+    # Smaller, and told the digit, with the penalty of Mescheder et al. 2018 and the averages of Karras et al. 2018.
     "mnist_best": {
         "conditional": True, "generator_filters": 32, "kernel_size": 4, "dropout": 0.0, "batch_size": 64,
         "r1_weight": 1.0, "average_half_life_images": 20_000,
