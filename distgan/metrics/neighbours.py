@@ -76,7 +76,8 @@ def nearest(rows: np.ndarray, points: np.ndarray) -> np.ndarray:
 def kernel_sum(rows: np.ndarray, points: np.ndarray) -> float:
     """The sum over all pairs of (x.y / width + 1)^3, the kernel of Binkowski et al. 2018."""
     rows, points = rows.astype(np.float64), points.astype(np.float64)
-    return float(((rows @ points.T / rows.shape[1] + 1) ** 3).sum())
+    values = rows @ points.T / rows.shape[1] + 1
+    return float(np.vdot(values * values, values))  # a third of the time of a power and a sum
 
 
 def kernel_diagonal(rows: np.ndarray) -> float:
