@@ -17,7 +17,7 @@ _OUTPUT = flags.DEFINE_string("output", "compare.html", "The page to write.")
 def main(run_dirs: list[str]) -> int:
     """Write the page of the runs in some directories; returns the exit status."""
     if not run_dirs:
-        raise UserError("No run is named: give the directories of some, e.g. runs/mnist runs/fashion.")
+        raise UserError("No run is named: give the directories of some without a flag, e.g. runs/mnist runs/fashion.")
     try:
         runs = [_read(run_dir) for run_dir in dict.fromkeys(run_dirs)]
         pictures.write_whole(Path(_OUTPUT.value).expanduser(), comparison.make(runs))

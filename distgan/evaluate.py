@@ -7,6 +7,7 @@ horovodrun -np 4 python -m distgan.evaluate --run_dir=runs/mnist
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ import numpy as np
 from absl import flags
 
 from distgan import files, pictures, program
-from distgan.config import Config
+from distgan.config import DEFAULTS, Config
 from distgan.errors import UserError, sentence_of
 
 if TYPE_CHECKING:
@@ -25,10 +26,17 @@ _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.")
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "newest", ["newest", "best"], "Of the run, which weights.")
 _IMAGES = flags.DEFINE_string("images", None, "Instead of a run, a directory of images, or an .npz of `pixels`.")
 _DATA = flags.DEFINE_string("data", None, "What --images ought to be like, as --data of distgan.train says it.")
-_NUM_IMAGES = flags.DEFINE_integer("num_images", 10_000, "How many to measure, and real ones to measure them by.")
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the samples: they are those of distgan.sample.")
+_NUM_IMAGES = flags.DEFINE_integer(
+    "num_images", None, "How many to measure, and real ones to measure them by. Default: as many as the run measures, "
+    "or of --images 10,000.", lower_bound=100,
+)  # fmt: skip
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "Seed of the samples: they are those of distgan.sample.", lower_bound=0, upper_bound=2**63 - 1
+)
 _FEATURES = flags.DEFINE_string("features", None, "FILE.keras, of images to feature vectors, to measure by.")
-_OUTPUT = flags.DEFINE_string("output", None, "JSON file to write; evaluation.json in the run's directory by default.")
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "JSON file to write. Default: evaluation.json in the run's directory, or IMAGES.json."
+)
 _BACKEND = flags.DEFINE_enum(
     "backend", "auto", ["auto", "single", "horovod", "multiworker"], "How several processes were started."
 )
@@ -42,8 +50,6 @@ def main() -> int:
         raise UserError("--images needs --data, the real images to measure by, e.g. --data=mnist.")
     if _DATA.value and not _IMAGES.value:
         raise UserError(f"--data={_DATA.value} is for --images: a run is measured by the data that it learnt from.")
-    if _NUM_IMAGES.value < 100 or not 0 <= _SEED.value < 2**63:
-        raise UserError("--num_images must be at least 100, and --seed at least 0 and below 2^63.")
     output = _output()
     program.import_tensorflow()
     from distgan.replicas.connect import connect
@@ -65,7 +71,7 @@ def _output() -> Path:
         return Path(_OUTPUT.value).expanduser()
     if _RUN_DIR.value and not files.is_remote(_RUN_DIR.value):
         return Path(_RUN_DIR.value).expanduser() / "evaluation.json"
-    return Path("evaluation.json")
+    return Path(f"{_IMAGES.value.rstrip('/')}.json" if _IMAGES.value else "evaluation.json").expanduser()
 
 
 def _of_run(replicas: "Replicas") -> dict[str, float]:
@@ -76,7 +82,8 @@ def _of_run(replicas: "Replicas") -> dict[str, float]:
     run = replicas.together(lambda: load(_RUN_DIR.value or "", _CHECKPOINT.value))
     evaluator = Evaluator(
         replicas, str(run.config.data), images_wanted(run.config), run.image_shape,
-        num_images=_NUM_IMAGES.value, features=_FEATURES.value or run.config.features,
+        num_images=_NUM_IMAGES.value or run.config.evaluate_num_images,
+        features=_FEATURES.value or run.config.features,
     )  # fmt: skip
     return {"step": run.step} | run.scores(evaluator, _SEED.value)
 
@@ -89,15 +96,12 @@ def _of_images(replicas: "Replicas") -> dict[str, float]:
 
     shape = replicas.together(lambda: open_source(str(_DATA.value), "train", Wanted())).image_shape
     given = replicas.together(lambda: _given(Wanted().of_shape(shape)))
-    if given.streams["images"] < FEWEST_IMAGES:
-        raise UserError(f"--images={_IMAGES.value} has {given.streams['images']} images: give {FEWEST_IMAGES} or more.")
-    evaluator = Evaluator(
-        replicas, str(_DATA.value), Wanted(), shape, num_images=_NUM_IMAGES.value, features=_FEATURES.value
-    )
-    return evaluator.scores_of(
-        lambda first, count: given.read("images", np.arange(first, first + count)),
-        min(_NUM_IMAGES.value, given.streams["images"]),
-    )
+    available = given.streams["images"]
+    if available < FEWEST_IMAGES:
+        raise UserError(f"--images={_IMAGES.value} has {available} images: give {FEWEST_IMAGES} or more.")
+    count = min(_NUM_IMAGES.value or DEFAULTS["evaluate_num_images"], available)
+    evaluator = Evaluator(replicas, str(_DATA.value), Wanted(), shape, num_images=count, features=_FEATURES.value)
+    return evaluator.scores_of(lambda first, number: given.read("images", np.arange(first, first + number)), count)
 
 
 def _given(wanted: "Wanted") -> "Source":
@@ -106,10 +110,25 @@ def _given(wanted: "Wanted") -> "Source":
     if path.endswith(".npz"):
         from distgan.data.arrays import open_npz
 
-        return open_npz(path).source(wanted)
+        images = open_npz(path)
+        found, shape = images.pixels.shape[1:], (*(wanted.image_size or ()), wanted.channels)
+        if found != shape:
+            raise UserError(
+                f"--images={path} holds images of {_by(found)}, and --data={_DATA.value} of {_by(shape)}: bring them "
+                "to that size first, as it matters how."
+            )
+        return images.source(wanted)
     from distgan.data.sources import open_source
+    from distgan.data.trees import image_files
 
+    if not files.is_directory(path):
+        raise UserError(f"--images={path} must be a directory of images, or an .npz file of `pixels`.")
+    image_files(f"--images={path}", path, "")  # or a sentence that names the flag
     return open_source(f"folder:{path}", "train", wanted)
+
+
+def _by(shape: Iterable[int | None]) -> str:
+    return "x".join(map(str, shape))
 
 
 def _print(scores: dict[str, float], output: Path) -> None:

@@ -73,17 +73,17 @@ def encode_png(picture: np.ndarray) -> bytes:
 def write_whole(path: Path, content: bytes) -> None:
     """Writes the file at once: whoever reads it finds the old content or the new, never half.
 
-    Makes the directory that it is to be in.
+    Makes the directory that it is to be in. Raises `OSError` that names `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_bytes(content)
         os.replace(unfinished, path)
-    except OSError:
+    except OSError as error:
         with suppress(OSError):
             unfinished.unlink()
-        raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def save_png(path: Path, picture: np.ndarray) -> None:

@@ -38,6 +38,8 @@ def _parse(arguments: list[str], allows_words: bool = False) -> list[str]:
         if rest and not allows_words:
             raise UserError(f"{' '.join(rest)} is not a flag: flags are written as --name=value.")
         return rest
+    except SystemExit:  # of --help, for which absl has another status
+        sys.exit(0)
     except flags.Error as error:
         _refuse(_sentence(str(error)), all_ranks_know=True)
     except UserError as error:

@@ -55,8 +55,11 @@ class Run:
         learnt = self._gan.num_classes
         if not learnt:
             raise UserError("The run has learnt no classes: leave them out, or train with --conditional.")
-        if len(classes) != num_images or min(classes) < 0 or max(classes) >= learnt:
-            raise UserError(f"Classes must be {num_images}, one an image, from 0 to {learnt - 1}, and not {classes}.")
+        unknown = [one for one in dict.fromkeys(classes) if not 0 <= one < learnt]
+        if unknown:
+            raise UserError(f"The run has learnt classes 0 to {learnt - 1}, and not {', '.join(map(str, unknown))}.")
+        if len(classes) != num_images:
+            raise UserError(f"There are {len(classes)} classes for {num_images} images: give one an image.")
         return pictures.to_pixels(self._gan.generate(num_images, seed, classes=np.array(classes, np.int32)).numpy())
 
     def scores(self, evaluator: Evaluator, seed: int = 0) -> dict[str, float]:

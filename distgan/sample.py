@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from distgan.run import Run
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.")
-_NUM_IMAGES = flags.DEFINE_integer("num_images", 16, "How many images, or frames of a .gif.")
+_NUM_IMAGES = flags.DEFINE_integer("num_images", 16, "How many images, or frames of a .gif.", lower_bound=1)
 _CLASSES = flags.DEFINE_list(
     "classes", None, "Of a conditional run, the classes to make --num_images of each of, a row each in a grid."
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of what is random; image i depends on it and on i only.")
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "Seed of what is random; image i depends on it and on i only.", lower_bound=0, upper_bound=2**63 - 1
+)
 _OUTPUT = flags.DEFINE_string(
     "output", None,
     ".png: one grid; .gif: a walk between latents; .npz: uint8 [N, H, W, C]; else a directory, as it must be with "
@@ -47,8 +49,6 @@ def main() -> int:
     """Write what the flags ask for; returns the exit status."""
     if _RUN_DIR.value is None:
         raise UserError("--run_dir is missing: give the directory of a run, e.g. --run_dir=runs/mnist.")
-    if _NUM_IMAGES.value < 1 or not 0 <= _SEED.value < 2**63:
-        raise UserError("--num_images must be at least 1, and --seed at least 0 and below 2^63.")
     for name, given in (("input", _INPUT.value), ("output", _OUTPUT.value)):
         if given and files.is_remote(given):
             raise UserError(f"--{name}={given} must be on this machine: only --run_dir may be an address.")

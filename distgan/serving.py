@@ -64,8 +64,13 @@ def _generation(gan: GAN) -> Any:
         autograph=False,
     )
     def generate(num_images: tf.Tensor, seed: tf.Tensor, classes: Any = None) -> dict[str, tf.Tensor]:
-        told = {} if classes is None else {"classes": classes}
-        return {"pixels": to_pixels(gan.generate(num_images, seed, **told))}
+        if classes is None:
+            return {"pixels": to_pixels(gan.generate(num_images, seed))}
+        fit = (tf.size(classes) == num_images) & tf.reduce_all((classes >= 0) & (classes < gan.num_classes))
+        words = f"classes must be num_images whole numbers from 0 to {gan.num_classes - 1}"
+        with tf.control_dependencies([tf.debugging.Assert(fit, [words])]):
+            classes = tf.ensure_shape(tf.reshape(classes, [num_images]), [None])
+        return {"pixels": to_pixels(gan.generate(num_images, seed, classes=classes))}
 
     return generate
 

@@ -23,7 +23,7 @@ from distgan.gans import make_gan
 from distgan.gans.noise_to_image import NoiseToImage
 from distgan.pictures import grid
 from distgan.run import load_gan
-from distgan.serving import write_saved_model
+from distgan.serving import write_keras, write_saved_model
 
 NUM_CLASSES = 10
 
@@ -105,8 +105,8 @@ def test_a_run_generates_the_classes_asked_for(run_dir: Path) -> None:
     classes = [7, 7, 2]
     assert run.generate(3, seed=1, classes=classes).shape == (3, 28, 28, 1)
     assert not np.array_equal(run.generate(3, 1, [7, 7, 2]), run.generate(3, 1, [7, 7, 3]))
-    for wrong in ([7], [7, 7, 10], [-1, 0, 0]):
-        with pytest.raises(UserError, match="one an image, from 0 to 9"):
+    for wrong, sentence in (([7], "1 classes for 3"), ([7, 7, 10], "0 to 9, and not 10"), ([-1, 0, 0], "and not -1")):
+        with pytest.raises(UserError, match=sentence):
             run.generate(3, classes=wrong)
 
 
@@ -130,6 +130,18 @@ def test_an_export_makes_the_classes_asked_for(run_dir: Path, tmp_path: Path) ->
     made = loaded.generate(3, 5, tf.constant([7, 7, 2]))["pixels"].numpy()
     expected = distgan.load(str(run_dir)).generate(3, 5, [7, 7, 2])
     assert np.abs(made.astype(int) - expected).max() <= 1
+    for wrong in ([7, 7], [7, 7, 10], [-1, 7, 7]):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="whole numbers from 0 to 9"):
+            loaded.generate(3, 5, tf.constant(wrong))
+
+
+def test_a_keras_file_takes_noise_and_classes(run_dir: Path, tmp_path: Path) -> None:
+    _, gan, _, _ = load_gan(run_dir, number_format="float32", way="direct")
+    write_keras(gan, {}, tmp_path / "generator.keras")
+    noise, classes = np.random.default_rng(0).normal(size=(3, 10)).astype(np.float32), np.array([7, 7, 2])
+    made = keras.saving.load_model(tmp_path / "generator.keras")({"noise": noise, "classes": classes})
+    latents = np.concatenate([noise, np.eye(10, dtype=np.float32)[classes]], 1)
+    np.testing.assert_allclose(made, gan.shown("generator")(latents, training=False), rtol=0, atol=1e-5)
 
 
 def test_a_grid_may_have_a_row_a_class() -> None:

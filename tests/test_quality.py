@@ -15,7 +15,7 @@ import scipy.linalg
 import small_runs
 
 from distgan import files
-from distgan.data.arrays import open_mnist
+from distgan.data.arrays import open_mnist, open_npz
 from distgan.data.base import Wanted
 from distgan.errors import UserError
 from distgan.metrics import features, neighbours, quality, reference
@@ -271,9 +271,11 @@ def test_images_of_any_source_are_measured_as_the_samples_that_they_are(run_dir:
         ([], "Give one of --run_dir and --images"),
         (["--images=x.npz"], "--images needs --data"),
         (["--run_dir={run_dir}", "--data=mnist"], "--data=mnist is for --images"),
-        (["--run_dir={run_dir}", "--num_images=5"], "--num_images must be at least 100"),
+        (["--run_dir={run_dir}", "--num_images=5"], "--num_images=5: 5 is not integer >= 100"),
         (["--run_dir={run_dir}/nothing"], "holds no checkpoint"),
-        (["--images={run_dir}/nothing.npz", "--data=mnist"], "can't be read as an .npz file"),
+        (["--images={run_dir}/nothing.npz", "--data=mnist"], "is not there, or is no file"),
+        (["--images={run_dir}/config.json", "--data=mnist"], "must be a directory of images, or an .npz file"),
+        (["--images={run_dir}/tensorboard", "--data=mnist"], "/tensorboard/ holds no images"),
         (["--run_dir={run_dir}", "--features=nothing.keras"], "can't be loaded as a Keras model"),
     ],
 )
@@ -283,3 +285,18 @@ def test_a_wrong_command_is_answered_in_a_sentence(arguments: list[str], sentenc
     assert done.returncode == 2
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_npz_of_other_things_than_pixels_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.npz").write_text("text")
+    np.savez(tmp_path / "arrays.npz", np.zeros(3))
+    for name, sentence in (("text", "is no .npz file"), ("arrays", "holds arr_0, and no `pixels`")):
+        with pytest.raises(UserError, match=sentence):
+            open_npz(str(tmp_path / f"{name}.npz"))
+
+
+def test_images_of_another_size_than_the_data_s_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "images.npz", pixels=np.zeros((100, 32, 32, 1), np.uint8))
+    status, said = _evaluate(layouts.SINGLE, f"--images={tmp_path}/images.npz", "--data=mnist")
+    assert status == 2
+    assert "holds images of 32x32x1, and --data=mnist of 28x28x1" in said

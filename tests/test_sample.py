@@ -82,7 +82,7 @@ def test_samples_are_written_as_their_name_says(output: str, run_dir: Path, tmp_
     [
         ([], "distgan: --run_dir is missing"),
         (["--run_dir=/nowhere"], "distgan: /nowhere holds no checkpoint"),
-        (["--run_dir=.", "--num_images=0"], "distgan: --num_images must be at least 1"),
+        (["--run_dir=.", "--num_images=0"], "distgan: --num_images=0: 0 is not a positive integer"),
         (["--run_dir=.", "--output=x.jpg"], "distgan: --output=x.jpg"),
     ],
 )

@@ -5,6 +5,7 @@ import os
 import re
 import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,10 +111,20 @@ def open_npz(path: str) -> LabelledImages:
 
     Raises `UserError` where there is none.
     """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise UserError(f"{path} is not there, or is no file: give an .npz file of `pixels`.")
+    if not zipfile.is_zipfile(file):
+        raise UserError(f"{path} is no .npz file: write it with numpy.savez({file.name!r}, pixels=PIXELS).")
     try:
-        with np.load(os.path.expanduser(path), allow_pickle=False) as stored:
+        with np.load(file, allow_pickle=False) as stored:
+            if "pixels" not in stored:
+                raise UserError(
+                    f"{path} holds {_enumerate(list(stored))}, and no `pixels`: write it with "
+                    f"numpy.savez({file.name!r}, pixels=PIXELS)."
+                )
             pixels = stored["pixels"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise UserError(f"{path} can't be read as an .npz file of `pixels` ({first_line(error)}).") from None
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or 0 in pixels.shape or pixels.shape[3] not in (1, 3):
         raise UserError(

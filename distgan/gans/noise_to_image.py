@@ -15,6 +15,7 @@ from distgan.gans import losses, penalties
 from distgan.gans.augmentation import augmented
 from distgan.gans.base import GAN, Losses
 from distgan.nets import dcgan, dcgan64, mlp, mnist
+from distgan.nets.layers import network_input
 from distgan.nets.normalization import BatchNorm, SumInStep
 
 FRAMES_PER_STOP = 12  # of a walk, at most
@@ -120,6 +121,16 @@ class NoiseToImage(GAN):
         """R1, in the pass that the game's loss is of."""
         terms = penalties.r1(lambda x: self._logits(x, classes, draws.of("real")), reals)
         return self._r1_weight * tf.reduce_sum(terms)
+
+    def rebuilt(self, name: str) -> keras.Model:
+        """As that of any GAN; of one that is told classes, from noise and whole numbers `[n]`, named `classes`."""
+        network = super().rebuilt(name)
+        if not self.num_classes or name != "generator":
+            return network
+        noise, classes = network_input(self._noise_shape, "noise"), keras.Input((1,), name="classes", dtype="int32")
+        one_hot = keras.layers.CategoryEncoding(self.num_classes, "one_hot", name="one_hot")(classes)
+        latents = keras.layers.Concatenate(name="latents")([noise, one_hot])
+        return keras.Model([noise, classes], network(latents), name=name)
 
     def preview(self, count: int, seed: int, held_out: dict[str, tf.Tensor]) -> tf.Tensor:
         """`count` images that the generator makes, float32 `[count, height, width, channels]`, sorted by class."""

@@ -37,6 +37,8 @@ class RunLock:
 
         An owner on another machine is watched until it beats again, or has not for `DEAD_AFTER_SECONDS`.
         """
+        if self._directory.exists() and not self._directory.is_dir():
+            raise UserError(f"--run_dir={self._directory} is a file: name a directory.")
         self._directory.mkdir(parents=True, exist_ok=True)
         watched_seconds = -math.inf
         while (silent_seconds := self._take(watched_seconds)) is not None:

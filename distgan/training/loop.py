@@ -57,7 +57,8 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
     if len(set(replicas.gather(source.fingerprint))) > 1:
         raise UserError(f"--data={config.data} is not the same data for all processes: copy it to all machines.")
     if config.conditional and not source.num_classes:
-        raise UserError(f"--conditional needs classes, and --data={config.data} has none: give --conditional=false.")
+        raise UserError(f"--conditional needs classes, and --data={config.data} has none: give each class a folder, or "
+                        "--conditional=false.")  # fmt: skip
     config.check_compiles(replicas.num_replicas)
     batch_size = config.global_batch_size(replicas.num_replicas)
     with RunDirectory(config, replicas) as directory:
@@ -196,7 +197,7 @@ class _Run(NamedTuple):
 
         profile.close()
         stopped_by = None if clock.is_over else signal.Signals(next(iter(caught), signal.SIGTERM))
-        self._say_goodbye(stopped_by)
+        self._say_goodbye(stopped_by, values)
         return Outcome(self.gan, source.image_shape, clock.step, stopped_by)
 
     def _evaluate(self, evaluator: Evaluator, speed: Speed) -> dict[str, float]:
@@ -221,7 +222,7 @@ class _Run(NamedTuple):
             self.directory.save(self.state, self.facts)
             raise
 
-    def _say_goodbye(self, stopped_by: signal.Signals | None) -> None:
+    def _say_goodbye(self, stopped_by: signal.Signals | None, values: dict[str, float]) -> None:
         path, say = self.directory.name, self.reporter.say
         if stopped_by:
             say(f"{stopped_by.name}: stopped at step {self.clock.step}, which is saved; the same command goes on.")
@@ -233,6 +234,9 @@ class _Run(NamedTuple):
             say(problem)
         if not stopped_by:
             say(f"finished at step {self.clock.step}")
+        if self.evaluator and "quality/frechet_distance" in values:
+            distance, floor = (values[f"quality/frechet_{what}"] for what in ("distance", "floor"))
+            say(f"quality      Frechet distance {distance:.3f}, of real images {floor:.3f}")
         say(f"page         {path}/{PAGE}")
         say(f"samples      {path}/samples" + ("" if stopped_by else f", {path}/progress.gif, {path}/losses.png"))
         say(f"tensorboard  tensorboard --logdir {path}/tensorboard")
