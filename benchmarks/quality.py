@@ -2,17 +2,18 @@
 
     python benchmarks/quality.py                                       # hours
     python benchmarks/quality.py --recipes=mnist_best --seeds=0 --epochs=1     # minutes
-    python benchmarks/quality.py --recipes=mnist_best,hinge --epochs=2 --name=losses
+    python benchmarks/quality.py --recipes=mnist_best,hinge --epochs=1 --flags="--filters=32" --name=losses
 
 Trains each recipe with each seed in a fresh process on all cores, seed after seed, and reads what it logged: the
 Frechet distance of 10,000 samples to MNIST's 10,000 test digits by the features of the digit classifier, and the other
 scores, after every epoch. Seconds are of training; those of measuring are left out. When a run ends it is added to
-results/<name>_*.json, in place of one of the same recipe, seed, layout and length, so that the hours may be spent in
-parts. Prints a table of the last epoch of all runs of that length.
+results/<name>_*.json, in place of one of the same recipe, seed, layout, flags and length, so that the hours may be spent
+in parts. Prints a table of the last epoch of all runs of these flags and that length.
 """
 
 import argparse
 import json
+import shlex
 import statistics
 import sys
 import tempfile
@@ -50,18 +51,20 @@ def main() -> None:
         sys.exit(f"--recipes={given.recipes}: {', '.join(unknown)} is none of {', '.join(RECIPES)}.")
     cases = [(recipe, int(seed)) for seed in given.seeds.split(",") for recipe in given.recipes.split(",")]
     launching.in_turn(cases, 1, lambda case: _measure(*case, given))
-    _print_table([row for row in record.every(given.name) if len(row["epochs"]) == given.epochs])
+    alike = given.flags, given.epochs
+    _print_table([row for row in record.every(given.name) if (row["flags"], len(row["epochs"])) == alike])
 
 
 def _measure(recipe: str, seed: int, given: argparse.Namespace) -> float:
     """Train, and write down what was measured; returns the last Frechet distance."""
-    row = {"recipe": recipe, "seed": seed, "layout": given.layout, "epochs": _train(recipe, seed, given)}
+    epochs = _train(recipe, seed, given)
+    row = {"recipe": recipe, "seed": seed, "layout": given.layout, "flags": given.flags, "epochs": epochs}
     record.add(given.name, row, _case)
     return row["epochs"][-1]["frechet_distance"]
 
 
 def _case(row: dict[str, Any]) -> tuple[Any, ...]:
-    return row["recipe"], row["seed"], row["layout"], len(row["epochs"])
+    return row["recipe"], row["seed"], row["layout"], row["flags"], len(row["epochs"])
 
 
 def _arguments() -> argparse.Namespace:
@@ -69,6 +72,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--recipes", default="mnist,mnist_best", help=f"of {', '.join(RECIPES)}")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--flags", default="", help="flags of distgan.train for all recipes")
     parser.add_argument("--name", default="quality", help="of the results")
     parser.add_argument("--layout", default="single:1", help="such as horovod:4")
     parser.add_argument("--crowded", action="store_true", help="let processes share cores")
@@ -87,6 +91,7 @@ def _train(recipe: str, seed: int, given: argparse.Namespace) -> list[dict[str, 
         layout = layout._replace(crowded=True)
     with tempfile.TemporaryDirectory() as directory:
         command = [*launching.backend_flags(layout), f"--run_dir={directory}", *launching.as_flags(flags)]
+        command += shlex.split(given.flags)
         launching.run(layout, [sys.executable, "-m", "distgan.train", *command])
         return _epochs(Path(directory) / "metrics.jsonl")
 

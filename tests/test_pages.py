@@ -6,6 +6,8 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pages
@@ -16,6 +18,7 @@ from PIL import Image
 from distgan import pictures
 from distgan.pages import comparison, curves, html, numbers, recorded, run_page, scales
 from distgan.pages.curves import Frame, Line
+from distgan.pages.scales import Axis
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror='alert(2)'>\"&\x00"
 
@@ -27,9 +30,9 @@ def _page(directory: Path, state: str = "finished") -> bytes:
 def test_every_curve_has_as_many_points_as_the_log(tmp_path: Path) -> None:
     figures = pages.figures(pages.parsed(_page(pages.make_run(tmp_path))))
     assert {title: pages.points(figure) for title, figure in figures.items()} == {
-        "Fréchet distance": [10, 10, 10], "Kernel distance": [10, 10], "Precision and recall": [10] * 4,
-        "Density and coverage": [10] * 4, "Classifier score": [10, 10, 10], "Entropy of the classes": [10, 10],
-        "Modes": [10, 10], "Nearest neighbours": [10, 10], "Shares of the classes": [],
+        "Frechet distance": [10, 10, 10], "Kernel distance": [10, 10], "Precision and recall": [10] * 4,
+        "Density and coverage": [10] * 4, "Classifier score": [10, 10, 10], "Share as asked": [10, 10],
+        "Entropy of the classes": [10, 10], "KL to uniform": [10, 10], "Modes": [10, 10], "Nearest neighbours": [10, 10], "Shares of the classes": [],
         "Losses": [300, 300], "Accuracies": [300], "Gradient norms": [300], "Learning rates": [300], "Cycle": [300],
         "Images a second": [300],
     }  # fmt: skip
@@ -61,17 +64,17 @@ def test_unknown_values_are_gaps() -> None:
 @pytest.mark.parametrize("logarithmic", [False, True])
 def test_any_numbers_have_axes(values: list[float], logarithmic: bool) -> None:
     y = np.array(values)
-    scale = scales.of_values(y, 100.0, logarithmic=logarithmic, least=None)
+    scale = scales.of_values(y, 100.0, Axis(logarithmic))
     assert np.isfinite(scale.places(y)).all()
     ticks = scale.ticks()
     assert len(ticks) <= 7
     assert ticks == sorted(set(ticks))
-    assert curves.plot(Frame("Loss", "step", logarithmic), [Line("loss", 0, np.arange(len(y)), y)])
+    assert curves.plot(Frame("Loss", "step", Axis(logarithmic)), [Line("loss", 0, np.arange(len(y)), y)])
 
 
 def test_a_scale_is_logarithmic_where_it_is_of_use() -> None:
     def is_logarithmic(*values: float) -> bool:
-        return scales.of_values(np.array(values), 100.0, logarithmic=True, least=None).is_logarithmic
+        return scales.of_values(np.array(values), 100.0, Axis(logarithmic=True)).is_logarithmic
 
     assert is_logarithmic(1, 50)
     assert not is_logarithmic(1, 5)
@@ -80,6 +83,26 @@ def test_a_scale_is_logarithmic_where_it_is_of_use() -> None:
     assert scale.places(np.array([1.0, 10.0, 100.0])).tolist() == [0, 50, 100]
     assert scale.ticks() == [1, 10, 100]
     assert scales.Scale(0.0, 20.0, 1.0).ticks() == [0, 5, 10, 15, 20]
+
+
+def test_an_axis_ends_where_it_is_asked_to_unless_values_are_beyond() -> None:
+    def ends(*values: float, axis: Axis) -> tuple[float, float]:
+        return scales.of_values(np.array(values), 100.0, axis)[:2]
+
+    assert ends(0.93, axis=Axis(least=0.0, most=1.0)) == (0, 1)
+    assert ends(-0.5, 3.0, axis=Axis(least=0.0, most=1.0)) == (-0.5, 3)
+    assert ends(1.0, 50.0, axis=Axis(logarithmic=True, least=0.0))[0] < 0.1  # of log10
+    assert scales.of_values(np.array([1.0, 2.0]), 100.0, Axis(least=0.0, whole=True)).ticks() == [0, 1, 2]
+
+
+def test_a_single_reference_is_a_line_across_the_whole_width() -> None:
+    once = np.array([7.0])
+    figure = curves.plot(
+        Frame("Score", "step"), [Line("score", 0, once, once), Line("real", 1, once, once, "reference")]
+    )
+    assert figure is not None
+    score, real = (path.attrib["d"] for path in pages.parsed(figure.encode()).iter("path"))
+    assert real == score.replace(score.split()[0], "M0.0") + f"H{curves.INNER_WIDTH:g}"
 
 
 @pytest.mark.parametrize(
@@ -217,6 +240,43 @@ def test_the_page_names_the_rank_that_is_waited_for(tmp_path: Path) -> None:
     assert "Of 40 ranks, the 16 that wait longest are shown." in pages.text(pages.parsed(_page(many)))
 
 
+def test_a_measure_stands_beside_what_real_images_have(tmp_path: Path) -> None:
+    tree = pages.parsed(_page(pages.make_run(tmp_path, logs=60)))
+    (table,) = [table for table in tree.iter("table") if table.attrib.get("class") == "measures"]
+    rows = {pages.text(row[0]): [pages.text(cell) for cell in row[1:]] for row in table.iter("tr")}
+    assert rows["measure"] == ["of the samples", "by raw weights", "of real images", ""]
+    assert {name: row[2] for name, row in rows.items() if row[2]} == {
+        "measure": "of real images", "frechet distance": "2", "kernel distance": "0", "density": "1",
+        "classifier score": "9.8", "nearest neighbour ratio": "1",
+    }  # fmt: skip
+    assert rows["share as asked"][:2] == ["0.409", "0.409"]
+    assert rows["entropy"][3].endswith("up to ln 10 = 2.3.")
+    assert rows["modes"][3].endswith("up to 10.")
+
+
+def test_the_head_says_how_old_the_newest_warning_is(tmp_path: Path) -> None:
+    directory = pages.make_run(tmp_path, logs=60)
+    assert "1 warning, at step 120" in pages.text(pages.parsed(_page(directory)))
+    with (directory / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(pages.moment(1300) | {"warning": "Again."}) + "\n")
+    assert "2 warnings, the last at step 1,300" in pages.text(pages.parsed(_page(directory)))
+
+
+def test_a_run_has_made_no_more_epochs_than_it_was_to_make(tmp_path: Path) -> None:
+    directory = pages.make_run(tmp_path, logs=301, steps=None, epochs=6)  # 6.02, by its last batch
+    assert "epoch6 of 6" in pages.text(pages.parsed(_page(directory)))
+
+
+def test_digests_are_shown_by_their_beginning(tmp_path: Path) -> None:
+    directory, digest = pages.make_run(tmp_path, logs=60), "0123456789abcdef" * 4
+    manifest = directory / "checkpoints" / "step_000000120" / "manifest.json"
+    pictures.write_whole(manifest, json.dumps({"data": digest, "state_digest": digest, "num_classes": 10}).encode())
+    tree = pages.parsed(_page(directory))
+    assert [one.text for one in tree.iter() if one.attrib.get("title") == digest] == ["0123456789ab…"] * 2
+    facts = {pages.text(one[0]) for one in tree.iter("div") if len(one) == 2 and one[0].tag == "dt"}
+    assert facts >= {"data's digest", "state's digest", "number of classes"}
+
+
 # The page of several runs
 
 
@@ -236,9 +296,46 @@ def test_runs_are_drawn_on_one_page_by_both_clocks(tmp_path: Path) -> None:
     rows = {pages.text(row[0]): [pages.text(cell) for cell in row[1:]] for row in tree.iter("tr")}
     assert rows["step"] == ["120", "180"]
     assert rows["--filters"] == ["64", "8"]
-    assert rows["quality: modes"] == ["4.55", "3.57"]
+    assert rows["modes"] == ["4.55", "3.57"]
+    assert rows["images a second, the median"] == ["500", "500"]
+    named = list(rows)
+    assert named.index("Quality") < named.index("share as asked") < named.index("kl to uniform") < named.index("Losses")
+    assert not [name for name in named if "raw" in name]
     assert "--noise_size" not in rows
     assert len(list(tree.iter("img"))) == 2
+
+
+def _compared(tmp_path: Path, **config: Any) -> ElementTree.Element:
+    """The page of two runs, the second with settings of its own."""
+    directories = pages.make_run(tmp_path / "one", logs=60), pages.make_run(tmp_path / "two", logs=90, **config)
+    return pages.parsed(comparison.make([recorded.read(directory) for directory in directories]))
+
+
+def test_the_better_value_of_a_row_is_marked(tmp_path: Path) -> None:
+    tree = _compared(tmp_path)
+    rows = {pages.text(row[0]): [cell.find("b") is not None for cell in row[1:]] for row in tree.iter("tr")}
+    assert [rows[name] for name in ("frechet distance", "precision", "frechet floor", "density", "generator")] == [
+        [False, True], [True, False], [False, False], [False, False], [False, False],
+    ]  # fmt: skip
+
+
+def test_distances_measured_in_other_ways_are_not_to_be_compared(tmp_path: Path) -> None:
+    def cautions(**config: Any) -> list[str]:
+        return [pages.text(p) for p in _compared(tmp_path, **config).iter("p") if p.attrib.get("class") == "caution"]
+
+    assert cautions(filters=8) == []
+    said = "Samples were measured by different --evaluate_num_images: distances of such runs can't be compared."
+    assert cautions(evaluate_num_images=500) == [said, said]  # at the numbers, and at the curves
+    assert cautions(data="fashion_mnist")[0].startswith("Samples were measured by different --data:")
+    assert not [row for row in _compared(tmp_path, data="fashion_mnist").iter("td") if row.find("b") is not None]
+
+
+def test_each_plot_of_a_measure_says_what_it_is(tmp_path: Path) -> None:
+    notes = {title: pages.text(figure).rpartition("training")[2]
+             for title, figure in pages.figures(_compared(tmp_path)).items()}  # fmt: skip
+    assert notes["Precision"] == "How many of the made images are like real ones: higher is better."
+    assert notes["Recall"] == "How many of the real images are like made ones: higher is better."
+    assert notes["Modes"] == "How many classes are made: higher is better, up to 10."
 
 
 def test_runs_of_one_name_go_by_their_paths(tmp_path: Path) -> None:

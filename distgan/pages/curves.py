@@ -1,6 +1,6 @@
 """Curves as SVG, to be looked at, printed, and read off: page.js shows the values under the pointer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -9,7 +9,7 @@ from distgan import pictures
 from distgan.pages import scales
 from distgan.pages.html import Html, element, join
 from distgan.pages.numbers import short
-from distgan.pages.scales import Scale
+from distgan.pages.scales import Axis, Scale
 
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 520.0, 250.0, 58.0, 10.0, 30.0
 INNER_WIDTH, INNER_HEIGHT = WIDTH - LEFT - 12, HEIGHT - TOP - BOTTOM
@@ -37,8 +37,7 @@ class Frame(NamedTuple):
 
     title: str
     clock: str
-    logarithmic: bool = False
-    least: float | None = None
+    axis: Axis = Axis()
     note: str = ""
 
 
@@ -49,7 +48,7 @@ def plot(frame: Frame, lines: Sequence[Line]) -> Html | None:
         return None
     across = scales.of_clock(np.concatenate([line.x for line in lines]), INNER_WIDTH - 3)  # room for a dot
     values = np.concatenate([line.y for line in lines])
-    up = scales.of_values(values, INNER_HEIGHT, logarithmic=frame.logarithmic, least=frame.least)
+    up = scales.of_values(values, INNER_HEIGHT, frame.axis)
     hair = element("line", class_="hair", y1=0, y2=f"{INNER_HEIGHT:g}", visibility="hidden")
     drawing = element(
         "svg",
@@ -89,11 +88,7 @@ def _classes(line: Line) -> str:
 
 
 def _grid(across: Scale, up: Scale) -> Html:
-    parts = []
-    for tick in up.ticks():
-        y = f"{TOP + INNER_HEIGHT - float(up.places(np.array(tick))):.1f}"
-        parts.append(element("line", class_="grid", x1=LEFT, x2=LEFT + INNER_WIDTH, y1=y, y2=y))
-        parts.append(element("text", short(tick), class_="up", x=LEFT - 8, y=y))
+    parts = [*_heights(up, short)]
     for tick in across.ticks():
         x = f"{LEFT + float(across.places(np.array(tick))):.1f}"
         parts.append(element("text", short(tick), class_="across", x=x, y=HEIGHT - 8))
@@ -102,12 +97,22 @@ def _grid(across: Scale, up: Scale) -> Html:
     return join(*parts)
 
 
+def _heights(up: Scale, written: Callable[[float], str]) -> Iterator[Html]:
+    for tick in up.ticks():
+        y = f"{TOP + INNER_HEIGHT - float(up.places(np.array(tick))):.1f}"
+        yield element("line", class_="grid", x1=LEFT, x2=LEFT + INNER_WIDTH, y1=y, y2=y)
+        yield element("text", written(tick), class_="up", x=LEFT - 8, y=y)
+
+
 def _drawn(line: Line, across: Scale, up: Scale) -> Html:
-    """A line: as measured, faint under a smooth one where there are many points."""
+    """A line: as measured, faint under a smooth one where there are many points; a single reference goes all across."""
     x, y = across.places(line.x), INNER_HEIGHT - up.places(line.y)
     is_smooth = len(x) > FEW_POINTS and line.style != "reference"
     known = np.isfinite(y)
-    parts = [element("path", class_="raw faint" if is_smooth else "raw", d=_path(x, y))]
+    path = _path(x, y)
+    if line.style == "reference" and known.sum() == 1:
+        path = f"{_path(np.zeros(1), y[known])}H{INNER_WIDTH:g}"
+    parts = [element("path", class_="raw faint" if is_smooth else "raw", d=path)]
     if is_smooth:
         smooth = pictures.smooth(y)
         parts.append(element("path", class_="smooth", d=_path(x, smooth)))
@@ -146,10 +151,10 @@ def sparkline(y: np.ndarray, high: float) -> Html:
 
 
 def bars(title: str, values: dict[str, float], reference: float, note: str) -> Html:
-    """A bar for each of a few numbers, with a line at what each would be if all were equal."""
+    """A bar for each of a few shares, with a line at what each would be if all were equal."""
     top = 1.15 * max(reference, *values.values())
     width = INNER_WIDTH / len(values)
-    parts = []
+    parts = [*_heights(Scale(0.0, top, INNER_HEIGHT), lambda tick: f"{100 * tick:g}%")]
     for number, (label, value) in enumerate(values.items()):
         height, left = value / top * INNER_HEIGHT, LEFT + (number + 0.15) * width
         floor = TOP + INNER_HEIGHT
@@ -158,7 +163,6 @@ def bars(title: str, values: dict[str, float], reference: float, note: str) -> H
         parts.append(element("g", bar, class_="c0"))
         parts.append(element("text", label, class_="across", x=f"{left + 0.35 * width:.1f}", y=HEIGHT - 8))
     level = f"{TOP + INNER_HEIGHT * (1 - reference / top):.1f}"
-    parts.append(element("text", f"{reference:.0%}", class_="up", x=LEFT - 8, y=level))
     parts.append(element("line", class_="axis dashed", x1=LEFT, x2=LEFT + INNER_WIDTH, y1=level, y2=level))
     drawing = element("svg", *parts, viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}", role="img", aria_label=title)
     return element("figure", element("figcaption", element("b", title)), drawing,

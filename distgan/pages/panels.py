@@ -1,26 +1,38 @@
 """Which curves a page has, in which order, and what they are called."""
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from distgan.pages.curves import Frame, Line, Style, plot
 from distgan.pages.html import Html
-from distgan.pages.recorded import RANK, Recorded
+from distgan.pages.numbers import short
+from distgan.pages.recorded import RANK, SHARE_OF, Recorded
+from distgan.pages.scales import Axis
+
+
+class Measure(NamedTuple):
+    """What a score of samples says, in which {number} and {logarithm} are those of the classes.
+
+    `best` chooses among several values, where one is better than another; `of_real` is what real images have: a number,
+    or what it is measured under.
+    """
+
+    meaning: str
+    best: Callable[[set[float]], float] | None = None
+    of_real: str | float = math.nan
 
 
 class Panel(NamedTuple):
     """A plot of several names; one that ends in a slash stands for its whole group.
 
-    `references` are measured too, and are what the others are to be held against; `logarithmic` is where it is of use,
-    `least` the value that the axis begins at.
+    `references` are measured too, and are what the others are to be held against.
     """
 
     title: str
     names: tuple[str, ...]
     references: tuple[str, ...] = ()
-    logarithmic: bool = False
-    least: float | None = None
-    note: str = ""
+    axis: Axis = Axis()
 
 
 def _of_quality(*names: str) -> tuple[str, ...]:
@@ -28,32 +40,47 @@ def _of_quality(*names: str) -> tuple[str, ...]:
     return tuple(f"{group}/{name}" for name in names for group in ("quality", "quality_raw"))
 
 
+MEASURES = {
+    "frechet_distance": Measure("Lower is better, down to the floor: what real images have from real images.",
+                                min, "frechet_floor"),
+    "kernel_distance": Measure("Lower is better, about 0 for real images.", min, 0.0),
+    "precision": Measure("How many of the made images are like real ones: higher is better.", max),
+    "recall": Measure("How many of the real images are like made ones: higher is better.", max),
+    "density": Measure("As precision, less moved by stray images: about 1 for real ones.", None, 1.0),
+    "coverage": Measure("As recall, less moved by stray images: higher is better.", max),
+    "classifier_score": Measure("Higher is better, up to what real images have.", max, "classifier_score_of_real"),
+    "share_as_asked": Measure("How many images are read as the class that was asked for: higher is better.", max),
+    "entropy": Measure("How even the classes are: higher is more even, up to {logarithm}."),
+    "kl_to_uniform": Measure("How uneven the classes are: lower is more even, 0 where all are made alike often.", min),
+    "modes": Measure("How many classes are made: higher is better, up to {number}.", max),
+    "nearest_neighbour_ratio": Measure("How near what is made is to images learnt from, beside unseen ones: about 1 "
+                                       "for real images, far below 1 is copying.", None, 1.0),
+}  # fmt: skip
+FROM_0, SHARE = Axis(least=0.0), Axis(least=0.0, most=1.0)
 QUALITY = (
-    Panel(
-        "Fréchet distance", _of_quality("frechet_distance"), ("quality/frechet_floor",), logarithmic=True,
-        note="Lower is better; the floor is what real images have from real images.",
-    ),
-    Panel("Kernel distance", _of_quality("kernel_distance"), logarithmic=True, note="Lower is better."),
-    Panel("Precision and recall", _of_quality("precision", "recall"), least=0.0,
-          note="How many of the made images are like real ones, and how many of the real are like made ones."),
-    Panel("Density and coverage", _of_quality("density", "coverage"), least=0.0,
-          note="As precision and recall, less moved by stray images."),
-    Panel("Classifier score", _of_quality("classifier_score"), ("quality/classifier_score_of_real",),
-          note="Higher is better, up to what real images have."),
-    Panel("Entropy of the classes", _of_quality("entropy")),
-    Panel("Modes", _of_quality("modes"), least=0.0),
-    Panel("Nearest neighbours", _of_quality("nearest_neighbour_ratio"),
-          note="How near what is made is to images learnt from, beside unseen ones; far below 1 is copying."),
-)  # fmt: skip
+    Panel("Frechet distance", _of_quality("frechet_distance"), ("quality/frechet_floor",), Axis(True, least=0.0)),
+    Panel("Kernel distance", _of_quality("kernel_distance"), axis=Axis(True, least=0.0)),
+    Panel("Precision and recall", _of_quality("precision", "recall"), axis=SHARE),
+    Panel("Density and coverage", _of_quality("density", "coverage"), axis=FROM_0),
+    Panel("Classifier score", _of_quality("classifier_score"), ("quality/classifier_score_of_real",)),
+    Panel("Share as asked", _of_quality("share_as_asked"), axis=SHARE),
+    Panel("Entropy of the classes", _of_quality("entropy"), axis=FROM_0),
+    Panel("KL to uniform", _of_quality("kl_to_uniform"), axis=FROM_0),
+    Panel("Modes", _of_quality("modes"), axis=Axis(least=0.0, whole=True)),
+    Panel("Nearest neighbours", _of_quality("nearest_neighbour_ratio")),
+)
 TRAINING = (
     Panel("Losses", ("loss/",)),
-    Panel("Accuracies", ("accuracy/",), least=0.0),
-    Panel("Gradient norms", ("gradient_norm/",), logarithmic=True),
-    Panel("Learning rates", ("learning_rate/",), least=0.0),
-    Panel("Loss scales", ("loss_scale/",), logarithmic=True),
+    Panel("Accuracies", ("accuracy/",), axis=FROM_0),
+    Panel("Gradient norms", ("gradient_norm/",), axis=Axis(True)),
+    Panel("Learning rates", ("learning_rate/",), axis=FROM_0),
+    Panel("Loss scales", ("loss_scale/",), axis=Axis(True)),
 )
-SPEED = (Panel("Images a second", ("speed/images_per_second",), least=0.0),)
-ELSEWHERE = ("quality/share_of_", "quality/seconds", "quality_raw/share_of_", "quality_raw/seconds")
+SPEED = (Panel("Images a second", ("speed/images_per_second",), axis=FROM_0),)
+ELSEWHERE = (  # or the same as what is shown
+    SHARE_OF, "quality/seconds", "quality_raw/share_of_", "quality_raw/frechet_floor",
+    "quality_raw/classifier_score_of_real",
+)  # fmt: skip
 
 
 def others(names: Iterable[str]) -> tuple[Panel, ...]:
@@ -78,7 +105,14 @@ def members(panel: Panel, names: Iterable[str]) -> list[str]:
 def words(name: str) -> str:
     """A name of the log as words."""
     group, _, own = name.partition("/")
-    return own.replace("_", " ").replace("frechet", "Fréchet") + (", raw weights" if group.endswith("_raw") else "")
+    return own.replace("_", " ") + (", raw weights" if group.endswith("_raw") else "")
+
+
+def meaning(name: str, num_classes: int) -> str:
+    """What a score of samples says, of so many classes if that is not 0; nothing of any other name."""
+    measure = MEASURES.get(name.removeprefix("quality/"))
+    logarithm = f"ln {num_classes} = {short(math.log(num_classes))}" if num_classes else "the log of their number"
+    return measure.meaning.format(number=num_classes or "all", logarithm=logarithm) if measure else ""
 
 
 def of_run(panels: Iterable[Panel], run: Recorded) -> list[Html]:
@@ -87,7 +121,8 @@ def of_run(panels: Iterable[Panel], run: Recorded) -> list[Html]:
     figures = []
     for panel in panels:
         lines = _of_names(panel, run, clock)
-        figures.append(plot(Frame(panel.title, clock, panel.logarithmic, panel.least, panel.note), lines))
+        said = filter(None, (meaning(name, run.num_classes) for name in members(panel, run.names)))
+        figures.append(plot(Frame(panel.title, clock, panel.axis, " ".join(said)), lines))
     return [figure for figure in figures if figure is not None]
 
 
@@ -121,15 +156,16 @@ def of_runs(panels: Iterable[Panel], runs: list[Recorded], called: list[str]) ->
 def _by_both_clocks(panel: Panel, name: str, runs: dict[str, Recorded]) -> list[Html]:
     longest = max(run.last["training_seconds"] for run in runs.values())
     units = {"hours": 3600, "minutes": 60, "seconds": 1}
+    classes = {run.num_classes for run in runs.values()} - {0}
+    said = meaning(name, classes.pop() if len(classes) == 1 else 0)
     unit = next((unit for unit, seconds in units.items() if longest >= 2 * seconds), "seconds")
     figures = []
     for clock, size, words_of_clock in (
         ("images_shown", 1, "images shown"),
         ("training_seconds", units[unit], f"{unit} of training"),
     ):
-        frame = Frame(panel.title, words_of_clock, panel.logarithmic, panel.least, panel.note)
         lines = [line._replace(x=line.x / size) for line in _lines(panel, name, runs, clock)]
-        figures.append(plot(frame, lines))
+        figures.append(plot(Frame(panel.title, words_of_clock, panel.axis, said), lines))
     return [figure for figure in figures if figure is not None]
 
 

@@ -21,6 +21,7 @@ METRICS, CONFIG, ENVIRONMENT, PAGE = "metrics.jsonl", "config.json", "environmen
 CLOCKS = ("step", "images_shown", "epoch", "seconds")
 MOST_PICTURE_BYTES = 400_000
 LARGEST = 1e100
+SHARE_OF = "quality/share_of_"  # begins the names of the shares of classes
 RANK = re.compile(r"speed/rank_(\d+)_(input|processor)_seconds")
 
 
@@ -72,6 +73,16 @@ class Recorded(NamedTuple):
         return math.nan
 
     @property
+    def epoch(self) -> float:
+        """How many epochs are made, without what the last batch shows beyond the end."""
+        return min(self.last["epoch"], self.config.get("epochs") or math.inf)
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes the samples are told apart by; 0 where that is not known."""
+        return len({name for record in self.records for name in record if name.startswith(SHARE_OF)})
+
+    @property
     def batch_size(self) -> float:
         """Images a step, over all replicas; NaN where that is not known."""
         replicas = self.starts[-1].get("replicas", math.nan) if self.starts else math.nan
@@ -94,6 +105,12 @@ class Recorded(NamedTuple):
         known = self.curve(name, "step")[1]
         known = known[np.isfinite(known)]
         return float(known[-1]) if len(known) else math.nan
+
+    def median(self, name: str) -> float:
+        """The median of the numbers under a name; NaN where there is none."""
+        known = self.curve(name, "step")[1]
+        known = known[np.isfinite(known)]
+        return float(np.median(known)) if len(known) else math.nan
 
     def defaults(self) -> dict[str, Any]:
         """What the config would be with no flag but the preset's."""

@@ -1,6 +1,7 @@
 """The page of a run: what it is, where it stands, what it makes, and how it came there."""
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,13 @@ from distgan.config import OPTIONS
 from distgan.pages import curves, panels, recorded
 from distgan.pages.html import Html, document, element, join, section, table
 from distgan.pages.numbers import date, duration, milliseconds, setting, short, whole
-from distgan.pages.recorded import RANK, Recorded
+from distgan.pages.recorded import RANK, SHARE_OF, Recorded
 
 MOST_SAMPLES = 6
 MOST_RANKS = 16
 NOTEWORTHY_WAIT = 0.05  # of a step
 KINDS = ("input", "processor")
-MEASURES = {
-    "frechet_distance": "lower is better", "kernel_distance": "lower is better", "precision": "higher is better",
-    "recall": "higher is better", "density": "about 1 for real images", "coverage": "higher is better",
-    "classifier_score": "higher is better", "entropy": "higher is more even", "modes": "higher is better",
-    "nearest_neighbour_ratio": "far below 1 is copying",
-}  # fmt: skip
+DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def write(run_dir: Path, state: str) -> None:
@@ -58,9 +54,10 @@ def _plots(*figures: Any) -> Html | None:
 
 
 def _masthead(run: Recorded, state: str, recipe: str) -> Html:
-    warned = f"{len(run.warnings)} warning{'s' if len(run.warnings) > 1 else ''}"
     chips = [element("span", state, class_=f"chip {state}")]
     if run.warnings:
+        number, last = len(run.warnings), whole(run.warnings[-1]["step"])
+        warned = f"{number} warning{'s, the last' if number > 1 else ','} at step {last}"
         chips.append(element("a", warned, href="#warnings", class_="chip warned"))
     words = join(
         element("p", "distgan", class_="brand"),
@@ -81,11 +78,11 @@ def _masthead(run: Recorded, state: str, recipe: str) -> Html:
     return element("header", element("div", words), shown)
 
 
-def _when(run: Recorded) -> str:
+def _when(run: Recorded) -> Html:
     if not run.records:
-        return "nothing is logged yet"
+        return join("nothing is logged yet")
     first = min([run.records[0]["seconds"], *(start["seconds"] for start in run.starts)])
-    return f"begun {date(first)}, last logged {date(run.last['seconds'])}"
+    return join(element("span", f"begun {date(first)}, "), element("span", f"last logged {date(run.last['seconds'])}"))
 
 
 def _bar(run: Recorded) -> Html | None:
@@ -95,25 +92,20 @@ def _bar(run: Recorded) -> Html | None:
     return element("div", done, class_="bar", role="img", aria_label=f"{run.progress:.0%} of the run")
 
 
-def _figures(run: Recorded) -> Iterator[tuple[str, str]]:
+def _figures(run: Recorded) -> Iterator[tuple[str, object]]:
     """The numbers that sum a run up."""
     steps, epochs = run.config.get("steps"), run.config.get("epochs")
     yield "step", whole(run.last["step"]) + (f" of {steps:,}" if steps else "")
-    yield "epoch", f"{run.last['epoch']:.2f}" + (f" of {epochs:,}" if epochs else "")
+    yield "epoch", short(run.epoch) + (f" of {epochs:,}" if epochs else "")
     yield "images shown", whole(run.last["images_shown"])
     yield "time of training", duration(run.last["training_seconds"])
-    rate = _median(run, "speed/images_per_second")
+    rate = run.median("speed/images_per_second")
     if math.isfinite(rate):
-        yield "images a second", short(rate)
+        yield "images a second, the median", short(rate)
     distance, floor = (run.newest(f"quality/frechet_{what}") for what in ("distance", "floor"))
     if math.isfinite(distance):
-        yield "Fréchet distance", short(distance) + (f" (floor {short(floor)})" if math.isfinite(floor) else "")
-
-
-def _median(run: Recorded, name: str) -> float:
-    values = run.curve(name, "step")[1]
-    values = values[np.isfinite(values)]
-    return float(np.median(values)) if len(values) else math.nan
+        beside = element("span", f"(floor {short(floor)})") if math.isfinite(floor) else None
+        yield "Frechet distance", join(short(distance), " ", beside)
 
 
 def _warnings(run: Recorded) -> Html | None:
@@ -134,23 +126,24 @@ def _film(run: Recorded) -> Html | None:
 
 def _classes(run: Recorded) -> Html | None:
     """How often each class is made, by the newest evaluation."""
-    prefix = "quality/share_of_"
-    shares = {name.removeprefix(prefix): run.newest(name) for name in run.names if name.startswith(prefix)}
-    note = "class, as the classifier reads what is made; the line is an equal share"
+    shares = {name.removeprefix(SHARE_OF): run.newest(name) for name in run.names if name.startswith(SHARE_OF)}
+    note = "class, as the classifier reads what is made; the dashed line is an equal share"
     return curves.bars("Shares of the classes", shares, 1 / len(shares), note) if shares else None
 
 
 def _measures(run: Recorded) -> Html | None:
     rows = []
-    for measure, meaning in MEASURES.items():
-        newest = [run.newest(f"{group}/{measure}") for group in ("quality", "quality_raw")]
+    for name, (_, _, of_real) in panels.MEASURES.items():
+        newest = [run.newest(f"{group}/{name}") for group in ("quality", "quality_raw")]
         if np.isfinite(newest).any():
-            rows.append((panels.words(f"quality/{measure}"), *map(_known, newest), meaning))
+            real = run.newest(f"quality/{of_real}") if isinstance(of_real, str) else of_real
+            said = panels.meaning(name, run.num_classes)
+            rows.append((panels.words(f"quality/{name}"), *map(_known, (*newest, real)), said))
     if not rows:
         return None
     has_raw = any(row[2] != "" for row in rows)
-    heads = ("measure", "of the samples", "by raw weights", "")
-    kept = [0, 1, 2, 3] if has_raw else [0, 1, 3]
+    heads = ("measure", "of the samples", "by raw weights", "of real images", "")
+    kept = [0, 1, 2, 3, 4] if has_raw else [0, 1, 3, 4]
     took = run.newest("quality/seconds")
     note = element("p", f"The last evaluation took {duration(took)}.", class_="note") if math.isfinite(took) else None
     return join(table([heads[n] for n in kept], [[row[n] for n in kept] for row in rows], "measures"), note)
@@ -193,7 +186,7 @@ def _spending(seconds: np.ndarray, high: float) -> Html:
 
 def _verdict(run: Recorded, slowest: list[int], waits: dict[int, float]) -> str:
     """How long a step takes, and who is waited for; the median, so that what is done between steps counts little."""
-    step_seconds = run.batch_size / _median(run, "speed/images_per_second")
+    step_seconds = run.batch_size / run.median("speed/images_per_second")
     longest = waits[slowest[0]]
     took = "" if math.isnan(step_seconds) else f"A step takes {milliseconds(step_seconds)} in the median. "
     if longest < NOTEWORTHY_WAIT * step_seconds:
@@ -240,8 +233,13 @@ def _checkpoint(run: Recorded) -> Html | None:
 
 
 def _facts(facts: dict[str, object]) -> Html | None:
-    found = [
-        element("div", element("dt", name.replace("_", " ")), element("dd", str(value)))
-        for name, value in facts.items()
-    ]
-    return element("dl", *found, class_="facts") if found else None
+    return element("dl", *(_fact(name, str(value)) for name, value in facts.items()), class_="facts") if facts else None
+
+
+def _fact(name: str, value: str) -> Html:
+    """A fact under its name; of a digest, the beginning."""
+    shown: object = value
+    if DIGEST.fullmatch(value):
+        name, shown = f"{name.removesuffix('_digest')}'s digest", element("span", f"{value[:12]}…", title=value)
+    called = name.replace("num_", "number of ").replace("_", " ")
+    return element("div", element("dt", called), element("dd", shown))
