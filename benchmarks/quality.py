@@ -7,8 +7,8 @@
 Trains each recipe with each seed in a fresh process on all cores, seed after seed, and reads what it logged: the
 Frechet distance of 10,000 samples to MNIST's 10,000 test digits by the features of the digit classifier, and the other
 scores, after every epoch. Seconds are of training; those of measuring are left out. When a run ends it is added to
-results/<name>_*.json, in place of one of the same recipe, seed, layout, flags and length, so that the hours may be spent
-in parts. Prints a table of the last epoch of all runs of these flags and that length.
+results/<name>_*.json, in place of one of the same recipe, seed, layout, flags and length: the hours may be spent in
+parts. Prints a table of the last epoch of all runs of these flags and that length.
 """
 
 import argparse
