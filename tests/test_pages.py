@@ -32,7 +32,8 @@ def test_every_curve_has_as_many_points_as_the_log(tmp_path: Path) -> None:
     assert {title: pages.points(figure) for title, figure in figures.items()} == {
         "Frechet distance": [10, 10, 10], "Kernel distance": [10, 10], "Precision and recall": [10] * 4,
         "Density and coverage": [10] * 4, "Classifier score": [10, 10, 10], "Share as asked": [10, 10],
-        "Entropy of the classes": [10, 10], "KL to uniform": [10, 10], "Modes": [10, 10], "Nearest neighbours": [10, 10], "Shares of the classes": [],
+        "Entropy of the classes": [10, 10], "KL to uniform": [10, 10], "Modes": [10, 10],
+        "Nearest neighbours": [10, 10], "Shares of the classes": [],
         "Losses": [300, 300], "Accuracies": [300], "Gradient norms": [300], "Learning rates": [300], "Cycle": [300],
         "Images a second": [300],
     }  # fmt: skip
@@ -89,8 +90,9 @@ def test_an_axis_ends_where_it_is_asked_to_unless_values_are_beyond() -> None:
     def ends(*values: float, axis: Axis) -> tuple[float, float]:
         return scales.of_values(np.array(values), 100.0, axis)[:2]
 
-    assert ends(0.93, axis=Axis(least=0.0, most=1.0)) == (0, 1)
-    assert ends(-0.5, 3.0, axis=Axis(least=0.0, most=1.0)) == (-0.5, 3)
+    room = 1 + scales.ROOM
+    assert ends(0.93, axis=Axis(least=0.0, most=1.0)) == (0, room)
+    assert ends(-0.5, 3.0, axis=Axis(least=0.0, most=1.0)) == pytest.approx((-0.5, 3.5 * room - 0.5))
     assert ends(1.0, 50.0, axis=Axis(logarithmic=True, least=0.0))[0] < 0.1  # of log10
     assert scales.of_values(np.array([1.0, 2.0]), 100.0, Axis(least=0.0, whole=True)).ticks() == [0, 1, 2]
 
@@ -297,7 +299,7 @@ def test_runs_are_drawn_on_one_page_by_both_clocks(tmp_path: Path) -> None:
     assert rows["step"] == ["120", "180"]
     assert rows["--filters"] == ["64", "8"]
     assert rows["modes"] == ["4.55", "3.57"]
-    assert rows["images a second, the median"] == ["500", "500"]
+    assert rows["images a second, median"] == ["500", "500"]
     named = list(rows)
     assert named.index("Quality") < named.index("share as asked") < named.index("kl to uniform") < named.index("Losses")
     assert not [name for name in named if "raw" in name]
@@ -348,11 +350,11 @@ def test_runs_of_one_name_go_by_their_paths(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ((), "No run is named: give the directories of some, e.g. runs/mnist runs/fashion."),
+        ((), "No run is named: give the directories of some without a flag, e.g. runs/mnist runs/fashion."),
         (("nowhere",), "nowhere is not the directory of a run, or the run has logged nothing yet: it holds no "
                        "metrics.jsonl."),
         (("gs://bucket/run",), "gs://bucket/run is not on this machine: copy it here, and give the copy."),
-        (("{run}", "--output=/dev/null/new/page.html"), "/dev/null/new: Not a directory."),
+        (("{run}", "--output=/dev/null/new/page.html"), "/dev/null/new/page.html: Not a directory."),
     ],
 )  # fmt: skip
 def test_a_mistake_is_answered_in_a_sentence(arguments: tuple[str, ...], sentence: str, tmp_path: Path) -> None:

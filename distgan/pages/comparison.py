@@ -67,7 +67,7 @@ def _numbers(runs: list[Recorded], groups: list[tuple[str, list[str]]], has_best
         ["images shown", *(whole(run.last["images_shown"]) for run in runs)],
         ["epoch", *(short(run.epoch) for run in runs)],
         ["time of training", *(duration(run.last["training_seconds"]) for run in runs)],
-        ["images a second, the median", *(short(rate) if math.isfinite(rate) else "" for rate in rates)],
+        ["images a second, median", *(short(rate) if math.isfinite(rate) else "" for rate in rates)],
     ]
     for title, names in groups:
         rows += [[element("b", title), *("" for _ in runs)]] if names else []

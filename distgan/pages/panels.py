@@ -51,15 +51,15 @@ MEASURES = {
     "classifier_score": Measure("Higher is better, up to what real images have.", max, "classifier_score_of_real"),
     "share_as_asked": Measure("How many images are read as the class that was asked for: higher is better.", max),
     "entropy": Measure("How even the classes are: higher is more even, up to {logarithm}."),
-    "kl_to_uniform": Measure("How uneven the classes are: lower is more even, 0 where all are made alike often.", min),
+    "kl_to_uniform": Measure("How uneven the classes are: lower is more even, 0 where all are equal.", min),
     "modes": Measure("How many classes are made: higher is better, up to {number}.", max),
     "nearest_neighbour_ratio": Measure("How near what is made is to images learnt from, beside unseen ones: about 1 "
                                        "for real images, far below 1 is copying.", None, 1.0),
 }  # fmt: skip
-FROM_0, SHARE = Axis(least=0.0), Axis(least=0.0, most=1.0)
+FROM_0, SHARE, DISTANCE = Axis(least=0.0), Axis(least=0.0, most=1.0), Axis(logarithmic=True, least=0.0)
 QUALITY = (
-    Panel("Frechet distance", _of_quality("frechet_distance"), ("quality/frechet_floor",), Axis(True, least=0.0)),
-    Panel("Kernel distance", _of_quality("kernel_distance"), axis=Axis(True, least=0.0)),
+    Panel("Frechet distance", _of_quality("frechet_distance"), ("quality/frechet_floor",), DISTANCE),
+    Panel("Kernel distance", _of_quality("kernel_distance"), axis=DISTANCE),
     Panel("Precision and recall", _of_quality("precision", "recall"), axis=SHARE),
     Panel("Density and coverage", _of_quality("density", "coverage"), axis=FROM_0),
     Panel("Classifier score", _of_quality("classifier_score"), ("quality/classifier_score_of_real",)),
@@ -72,9 +72,9 @@ QUALITY = (
 TRAINING = (
     Panel("Losses", ("loss/",)),
     Panel("Accuracies", ("accuracy/",), axis=FROM_0),
-    Panel("Gradient norms", ("gradient_norm/",), axis=Axis(True)),
+    Panel("Gradient norms", ("gradient_norm/",), axis=Axis(logarithmic=True)),
     Panel("Learning rates", ("learning_rate/",), axis=FROM_0),
-    Panel("Loss scales", ("loss_scale/",), axis=Axis(True)),
+    Panel("Loss scales", ("loss_scale/",), axis=Axis(logarithmic=True)),
 )
 SPEED = (Panel("Images a second", ("speed/images_per_second",), axis=FROM_0),)
 ELSEWHERE = (  # or the same as what is shown

@@ -82,7 +82,8 @@ def _when(run: Recorded) -> Html:
     if not run.records:
         return join("nothing is logged yet")
     first = min([run.records[0]["seconds"], *(start["seconds"] for start in run.starts)])
-    return join(element("span", f"begun {date(first)}, "), element("span", f"last logged {date(run.last['seconds'])}"))
+    begun, logged = f"begun {date(first)},", f"last logged {date(run.last['seconds'])}"
+    return join(element("span", begun), " ", element("span", logged))
 
 
 def _bar(run: Recorded) -> Html | None:
@@ -101,7 +102,7 @@ def _figures(run: Recorded) -> Iterator[tuple[str, object]]:
     yield "time of training", duration(run.last["training_seconds"])
     rate = run.median("speed/images_per_second")
     if math.isfinite(rate):
-        yield "images a second, the median", short(rate)
+        yield "images a second, median", short(rate)
     distance, floor = (run.newest(f"quality/frechet_{what}") for what in ("distance", "floor"))
     if math.isfinite(distance):
         beside = element("span", f"(floor {short(floor)})") if math.isfinite(floor) else None

@@ -7,6 +7,7 @@ import numpy as np
 
 from distgan import pictures
 
+ROOM = 0.03  # of a straight axis, above the highest value: for its dot
 LEAST_DECADES = 1.0  # a range as wide as this is drawn on a logarithmic scale, where one was wished
 
 
@@ -43,7 +44,7 @@ class Scale(NamedTuple):
         """A few round numbers within the range."""
         if self.is_logarithmic:
             return self._decades(most)
-        return _round_numbers(self.low, self.high, max(self.least_step, (self.high - self.low) / most))
+        return _round_numbers(self.low, self.high, max(self.least_step, (self.high - self.low) / (1 + ROOM) / most))
 
     def _decades(self, most: int) -> list[float]:
         factors = (1, 2, 5) if self.high - self.low < 1.6 else (1,)
@@ -79,7 +80,7 @@ def of_values(values: np.ndarray, length: float, axis: Axis) -> Scale:
         low, high = float(known[0]) - half, float(known[0]) + half
     low = low if axis.least is None else min(axis.least, float(known.min()))
     high = high if axis.most is None else max(axis.most, float(known.max()))
-    return Scale(*_wider(low, high), length, least_step=float(axis.whole))
+    return Scale(*_wider(low, high + ROOM * (high - low)), length, least_step=float(axis.whole))
 
 
 def _wider(low: float, high: float) -> tuple[float, float]:
