@@ -75,7 +75,8 @@ class Recorded(NamedTuple):
     @property
     def epoch(self) -> float:
         """How many epochs are made, without what the last batch shows beyond the end."""
-        return min(self.last["epoch"], self.config.get("epochs") or math.inf)
+        end = self.config.get("epochs")
+        return min(self.last["epoch"], end) if _is_number(end) else self.last["epoch"]
 
     @property
     def num_classes(self) -> int:
