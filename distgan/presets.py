@@ -19,7 +19,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "r1_weight": 1.0, "average_half_life_images": 20_000,
         "generator_learning_rate": 5e-4, "generator_beta_1": 0.0, "generator_beta_2": 0.9,
         "discriminator_learning_rate": 2e-3, "discriminator_beta_1": 0.0, "discriminator_beta_2": 0.9,
-        "learning_rate_schedule": "cosine", "decay_epochs": 12.0, "epochs": 12, "checkpoint_every_epochs": 1,
+        "learning_rate_schedule": "cosine", "decay_epochs": 16.0, "epochs": 12, "checkpoint_every_epochs": 1,
         "evaluate_every_epochs": 1, "num_samples": 100,
     },
     "mlp": _ADAM | {
