@@ -7,6 +7,7 @@ horovodrun -np 4 python -m distgan.evaluate --run_dir=runs/mnist
 """
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,7 +107,7 @@ def _of_images(replicas: "Replicas") -> dict[str, float]:
 
 def _given(wanted: "Wanted") -> "Source":
     """The images of --images."""
-    path = str(_IMAGES.value)
+    path = os.path.expanduser(str(_IMAGES.value))
     if path.endswith(".npz"):
         from distgan.data.arrays import open_npz
 

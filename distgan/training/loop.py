@@ -57,8 +57,8 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
     if len(set(replicas.gather(source.fingerprint))) > 1:
         raise UserError(f"--data={config.data} is not the same data for all processes: copy it to all machines.")
     if config.conditional and not source.num_classes:
-        raise UserError(f"--conditional needs classes, and --data={config.data} has none: give each class a folder, or "
-                        "--conditional=false.")  # fmt: skip
+        raise UserError(f"--conditional needs classes, and --data={config.data} has none: have a folder for each "
+                        "class, or give --conditional=false.")  # fmt: skip
     config.check_compiles(replicas.num_replicas)
     batch_size = config.global_batch_size(replicas.num_replicas)
     with RunDirectory(config, replicas) as directory:
