@@ -69,7 +69,7 @@ def _generation(gan: GAN) -> Any:
         fit = (tf.size(classes) == num_images) & tf.reduce_all((classes >= 0) & (classes < gan.num_classes))
         words = f"classes must be num_images whole numbers from 0 to {gan.num_classes - 1}"
         with tf.control_dependencies([tf.debugging.Assert(fit, [words])]):
-            classes = tf.ensure_shape(tf.reshape(classes, [num_images]), [None])
+            classes = tf.identity(classes)
         return {"pixels": to_pixels(gan.generate(num_images, seed, classes=classes))}
 
     return generate
