@@ -18,6 +18,7 @@ mpl.use("Agg")
 from matplotlib import pyplot
 
 DOCS = Path(__file__).parent.parent / "docs"
+WHOLE = {"flags": "", "num_epochs": 12, "layout": "single:1"}  # runs of quality.py
 OURS, OTHERS, BOUND = "#2a6fbb", "#b8bec7", "#e0a458"
 
 
@@ -27,8 +28,9 @@ def main() -> None:
         if result:
             draw(what, *bars(result["measured"]), hardware=result["hardware"])
             print(DOCS / f"{what}.png")
-    if record.newest("quality"):
-        draw_quality(record.every("quality"))
+    rows = [row for row in record.every("quality") if row["case"].items() >= WHOLE.items()]
+    if rows:
+        draw_quality(rows)
         print(DOCS / "quality.png")
 
 
@@ -77,8 +79,8 @@ def draw(what: str, title: str, bars: list[dict[str, Any]], hardware: str) -> No
 def draw_quality(rows: list[dict[str, Any]]) -> None:
     """Frechet distance by images and by seconds, a line a recipe."""
     figure, panels = pyplot.subplots(1, 2, figsize=(11, 4.4), sharey=True, layout="constrained")
-    for number, recipe in enumerate(dict.fromkeys(row["recipe"] for row in rows)):
-        runs = [row["epochs"] for row in rows if row["recipe"] == recipe]
+    for number, recipe in enumerate(dict.fromkeys(row["case"]["recipe"] for row in rows)):
+        runs = [row["epochs"] for row in rows if row["case"]["recipe"] == recipe]
         epochs = list(zip(*runs, strict=True))
         distances = [sorted(run["frechet_distance"] for run in epoch) for epoch in epochs]
         for axes, clock in zip(panels, ("images", "seconds"), strict=True):

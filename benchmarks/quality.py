@@ -7,8 +7,8 @@
 Trains each recipe with each seed in a fresh process on all cores, seed after seed, and reads what it logged: the
 Frechet distance of 10,000 samples to MNIST's 10,000 test digits by the features of the digit classifier, and the other
 scores, after every epoch. Seconds are of training; those of measuring are left out. When a run ends it is added to
-results/<name>_*.json, in place of one of the same recipe, seed, layout, flags and length: the hours may be spent in
-parts. Prints a table of the last epoch of all runs of these flags and that length.
+results/<name>_*.json, in place of an earlier one like it: the hours may be spent in parts. Prints a table of the last
+epoch of all runs of these flags and that length.
 """
 
 import argparse
@@ -51,20 +51,16 @@ def main() -> None:
         sys.exit(f"--recipes={given.recipes}: {', '.join(unknown)} is none of {', '.join(RECIPES)}.")
     cases = [(recipe, int(seed)) for seed in given.seeds.split(",") for recipe in given.recipes.split(",")]
     launching.in_turn(cases, 1, lambda case: _measure(*case, given))
-    alike = given.flags, given.epochs
-    _print_table([row for row in record.every(given.name) if (row["flags"], len(row["epochs"])) == alike])
+    alike: dict[str, Any] = {"flags": given.flags, "num_epochs": given.epochs}
+    _print_table([row for row in record.every(given.name) if row["case"].items() >= alike.items()])
 
 
 def _measure(recipe: str, seed: int, given: argparse.Namespace) -> float:
     """Train, and write down what was measured; returns the last Frechet distance."""
     epochs = _train(recipe, seed, given)
-    row = {"recipe": recipe, "seed": seed, "layout": given.layout, "flags": given.flags, "epochs": epochs}
-    record.add(given.name, row, _case)
-    return row["epochs"][-1]["frechet_distance"]
-
-
-def _case(row: dict[str, Any]) -> tuple[Any, ...]:
-    return row["recipe"], row["seed"], row["layout"], row["flags"], len(row["epochs"])
+    case = {"recipe": recipe, "seed": seed, "layout": given.layout, "flags": given.flags, "num_epochs": given.epochs}
+    record.add(given.name, case, epochs=epochs)
+    return epochs[-1]["frechet_distance"]
 
 
 def _arguments() -> argparse.Namespace:
@@ -111,7 +107,7 @@ def _epochs(path: Path) -> list[dict[str, float]]:
 def _print_table(rows: list[dict[str, Any]]) -> None:
     last: dict[str, list[dict[str, float]]] = {}
     for row in rows:
-        last.setdefault(f"{row['recipe']}, {row['layout']}", []).append(row["epochs"][-1])
+        last.setdefault(f"{row['case']['recipe']}, {row['case']['layout']}", []).append(row["epochs"][-1])
     launching.print_table(
         ["recipe, layout", *SCORES, "seconds"],
         (

@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +52,12 @@ def write(what: str, config: dict[str, Any], measured: Any) -> Path:
     return path
 
 
-def add(what: str, row: dict[str, Any], case: Callable[[dict[str, Any]], Any]) -> Path:
-    """Add a row, under the commit it was measured at, to today's results, in place of one of an equal `case`."""
+def add(what: str, case: dict[str, Any], **found: Any) -> Path:
+    """Add what was found of a case, under the commit it was measured at, to today's results."""
     path = _path(what)
     rows = json.loads(path.read_text())["measured"] if path.exists() else []
-    others = [one for one in rows if case(one) != case(row)]
-    return write(what, {}, [*others, row | {"commit": commit()}])
+    others = [row for row in rows if row["case"] != case]
+    return write(what, {}, [*others, {"case": case, "commit": commit()} | found])
 
 
 def _path(what: str) -> Path:
@@ -73,6 +72,7 @@ def newest(what: str) -> dict[str, Any] | None:
 
 
 def every(what: str) -> list[dict[str, Any]]:
-    """The rows of all results of a benchmark that adds them, oldest first."""
+    """The newest row of each case, of all results of a benchmark that adds them."""
     paths = sorted(RESULTS.glob(f"{what}_*.json"), key=lambda path: path.stem[-10:])
-    return [row for path in paths for row in json.loads(path.read_text())["measured"]]
+    rows = [row for path in paths for row in json.loads(path.read_text())["measured"]]
+    return list({json.dumps(row["case"], sort_keys=True): row for row in rows}.values())
