@@ -118,19 +118,20 @@ def meaning(name: str, num_classes: int) -> str:
 def of_run(panels: Iterable[Panel], run: Recorded) -> list[Html]:
     """The panels of a run that has something to show in them."""
     clock = "epoch" if run.last["epoch"] >= 2 else "step"
+    every_name, num_classes = run.names, run.num_classes  # each goes through the whole log
     figures = []
     for panel in panels:
-        lines = _of_names(panel, run, clock)
-        said = filter(None, (meaning(name, run.num_classes) for name in members(panel, run.names)))
-        figures.append(plot(Frame(panel.title, clock, panel.axis, " ".join(said)), lines))
+        names = members(panel, every_name)
+        said = filter(None, (meaning(name, num_classes) for name in names))
+        figures.append(plot(Frame(panel.title, clock, panel.axis, " ".join(said)), _of_names(panel, names, run, clock)))
     return [figure for figure in figures if figure is not None]
 
 
-def _of_names(panel: Panel, run: Recorded, clock: str) -> list[Line]:
-    """The lines of a panel: a measure by raw weights has the colour of that by averaged ones."""
+def _of_names(panel: Panel, names: list[str], run: Recorded, clock: str) -> list[Line]:
+    """The lines of a panel's names: a measure by raw weights has the colour of that by averaged ones."""
     colours: dict[str, int] = {}
     lines = []
-    for name in members(panel, run.names):
+    for name in names:
         colour = colours.setdefault(name.replace("quality_raw/", "quality/"), len(colours))
         style: Style = "reference" if name in panel.references else "aside" if name.startswith("quality_raw/") else ""
         lines.append(Line(words(name), colour, *run.curve(name, clock), style))
@@ -143,21 +144,22 @@ def of_runs(panels: Iterable[Panel], runs: list[Recorded], called: list[str]) ->
     The runs are `called` what they are called in the legends. What is measured of raw weights, too, is left out.
     """
     every_name = dict.fromkeys(name for run in runs for name in run.names if not name.startswith("quality_raw/"))
+    classes = {run.num_classes for run in runs} - {0}
+    num_classes = classes.pop() if len(classes) == 1 else 0
     figures = []
     for panel in panels:
         names = [name for name in members(panel, every_name) if name not in panel.references]
         for name in names:
             own = words(name)[0].upper() + words(name)[1:] if name in panel.names else f"{panel.title}: {words(name)}"
             title = panel.title if len(names) == 1 else own
-            figures.extend(_by_both_clocks(panel._replace(title=title), name, dict(zip(called, runs, strict=True))))
+            said, by_name = meaning(name, num_classes), dict(zip(called, runs, strict=True))
+            figures.extend(_by_both_clocks(panel._replace(title=title), name, said, by_name))
     return figures
 
 
-def _by_both_clocks(panel: Panel, name: str, runs: dict[str, Recorded]) -> list[Html]:
+def _by_both_clocks(panel: Panel, name: str, said: str, runs: dict[str, Recorded]) -> list[Html]:
     longest = max(run.last["training_seconds"] for run in runs.values())
     units = {"hours": 3600, "minutes": 60, "seconds": 1}
-    classes = {run.num_classes for run in runs.values()} - {0}
-    said = meaning(name, classes.pop() if len(classes) == 1 else 0)
     unit = next((unit for unit, seconds in units.items() if longest >= 2 * seconds), "seconds")
     figures = []
     for clock, size, words_of_clock in (

@@ -133,12 +133,12 @@ def _classes(run: Recorded) -> Html | None:
 
 
 def _measures(run: Recorded) -> Html | None:
-    rows = []
+    rows, num_classes = [], run.num_classes
     for name, (_, _, of_real) in panels.MEASURES.items():
         newest = [run.newest(f"{group}/{name}") for group in ("quality", "quality_raw")]
         if np.isfinite(newest).any():
             real = run.newest(f"quality/{of_real}") if isinstance(of_real, str) else of_real
-            said = panels.meaning(name, run.num_classes)
+            said = panels.meaning(name, num_classes)
             rows.append((panels.words(f"quality/{name}"), *map(_known, (*newest, real)), said))
     if not rows:
         return None
