@@ -15,7 +15,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "mnist_large": {"batch_size": 512, "checkpoint_every_epochs": 10},
     # Smaller, and told the digit, with the penalty of Mescheder et al. 2018 and the averages of Karras et al. 2018.
     "mnist_best": {
-        "conditional": True, "generator_filters": 32, "kernel_size": 4, "dropout": 0.0, "batch_size": 64,
+        "conditional": True, "noise_size": 20, "filters": 32, "kernel_size": 4, "dropout": 0.0, "batch_size": 64,
         "r1_weight": 1.0, "average_half_life_images": 20_000,
         "generator_learning_rate": 5e-4, "generator_beta_1": 0.0, "generator_beta_2": 0.9,
         "discriminator_learning_rate": 2e-3, "discriminator_beta_1": 0.0, "discriminator_beta_2": 0.9,
