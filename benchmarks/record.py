@@ -33,11 +33,15 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """The commit of the working tree, marked where it has changes."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"], capture_output=True, text=True, check=False
-    )
-    return described.stdout.strip() or "unknown"
+    """The commit of the working tree, marked where it has changes other than of results."""
+    name = _git("rev-parse", "--short", "HEAD")
+    others = _git("status", "--porcelain", "--", ":/", f":(exclude,top){RESULTS.relative_to(RESULTS.parent.parent)}")
+    return (name or "unknown") + ("-dirty" if others else "")
+
+
+def _git(*words: str) -> str:
+    found = subprocess.run(["git", *words], capture_output=True, text=True, check=False, cwd=RESULTS.parent)
+    return found.stdout.strip()
 
 
 def write(what: str, config: dict[str, Any], measured: Any) -> Path:
