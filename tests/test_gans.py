@@ -27,7 +27,7 @@ RGB = (256, 256, 3)
 PARAMETERS = [
     ("mnist", (28, 28, 1), {}, {"generator": 2_305_472, "discriminator": 212_865}),
     ("mnist_large", (28, 28, 1), {}, {"generator": 2_305_472, "discriminator": 212_865}),
-    ("mnist_best", (28, 28, 1), {}, {"generator": 867_008, "discriminator": 201_281}),
+    ("mnist_best", (28, 28, 1), {}, {"generator": 365_248, "discriminator": 67_873}),
     ("mlp", (28, 28, 1), {}, {"generator": 1_489_936, "discriminator": 533_505}),
     ("pix2pix", RGB, {"data": "pairs:x"}, {"generator": 54_414_979, "discriminator": 2_768_641}),
     ("cyclegan", RGB, {"data": "unpaired:x"}, {
