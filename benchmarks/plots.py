@@ -79,7 +79,7 @@ def draw(what: str, title: str, bars: list[dict[str, Any]], hardware: str) -> No
 
 
 def _seconds_of_fastest_epoch(run: list[dict[str, float]]) -> float:
-    """What an epoch takes where nothing else runs: not all of a run's hours may have been quiet."""
+    """What an epoch took when the machine was quietest: other work may have shared it at times."""
     ends = [0.0, *(epoch["seconds"] for epoch in run)]
     return min(end - start for start, end in itertools.pairwise(ends))
 
