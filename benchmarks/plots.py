@@ -1,4 +1,4 @@
-"""Draw results: the newest ones of this machine as docs/peers.png and docs/scaling.png, quality's as docs/quality.png.
+"""Draw results into docs/: the newest of this machine as peers.png and scaling.png, and those of quality.py.
 
     python benchmarks/plots.py
 
@@ -34,6 +34,10 @@ def main() -> None:
     if rows:
         draw_quality(rows)
         print(DOCS / "quality.png")
+    rows = record.every("losses")
+    if rows:
+        draw_losses(rows)
+        print(DOCS / "quality_losses.png")
 
 
 def peers(measured: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
@@ -109,6 +113,33 @@ def draw_quality(rows: list[dict[str, Any]]) -> None:
     panels[0].set_ylabel("Frechet distance, lower is better")
     panels[0].legend(frameon=False)
     figure.savefig(DOCS / "quality.png", dpi=120)
+    pyplot.close(figure)
+
+
+def draw_losses(rows: list[dict[str, Any]]) -> None:
+    """Frechet distance after one epoch, a point a seed and a line a recipe, `mnist_best` first."""
+    best, on_four = "mnist_best", "mnist_best, 4 processes"
+    found: dict[str, list[float]] = {best: [], on_four: []}
+    for row in rows:
+        recipe = row["case"]["recipe"].replace("_", " ") if row["case"]["recipe"] != best else best
+        name = recipe if row["case"]["layout"] == "single:1" else on_four
+        found.setdefault(name, []).append(row["epochs"][-1]["frechet_distance"])
+    names = [best, on_four, *sorted(found.keys() - {best, on_four}, key=lambda name: statistics.median(found[name]))]
+    figure, axes = pyplot.subplots(figsize=(9, 0.9 + 0.32 * len(names)), layout="constrained")
+    axes.axvspan(min(found[best]), max(found[best]), color=OURS, alpha=0.12, linewidth=0)
+    for place, name in enumerate(names):
+        colour = OURS if name.startswith(best) else "#59616d"
+        axes.plot(found[name], [place] * len(found[name]), "o-", color=colour, markersize=5, linewidth=1)
+        axes.annotate(f"{statistics.median(found[name]):.0f}", (max(found[name]), place), (8, 0),
+                      textcoords="offset points", va="center")  # fmt: skip
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set_xticks([20, 50, 100, 200, 500, 1000], ["20", "50", "100", "200", "500", "1000"])
+    axes.grid(alpha=0.3, which="both", axis="x")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel("Frechet distance after one epoch, a point a seed, with the median; lower is better")
+    figure.savefig(DOCS / "quality_losses.png", dpi=120)
     pyplot.close(figure)
 
 
