@@ -16,7 +16,9 @@ main() {
   is_sound "$archive" || fetch
   tar -xzf "$archive" -C "$work"
   cd "$work/$release"
-  for patch in "$patches"/[124-8]-*.patch; do apply "$patch"; done
+  for patch in "$patches"/*.patch; do
+    [[ $patch == */3-* ]] || apply "$patch" # that one is for GPUs
+  done
   echo "GLOO, MPI = True, $([[ $options == *mpi* ]] && echo True || echo False)" >horovod/common/built_with.py
   configure
   "$python" -m pip wheel --verbose --no-deps --no-build-isolation --wheel-dir "$work/wheel" .
