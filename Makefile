@@ -1,8 +1,9 @@
-.PHONY: setup train test test-all bench clean
+.PHONY: setup train test test-all fuzz bench clean
 
 setup:     ; @launch/setup.sh
 train:     ; @launch/train.sh
 test:      ; @launch/test.sh
 test-all:  ; @launch/test.sh all
+fuzz:      ; @launch/fuzz.sh
 bench:     ; @launch/bench.sh
 clean:     ; @launch/clean.sh

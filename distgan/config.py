@@ -17,6 +17,7 @@ TRANSLATION = ("pix2pix", "cyclegan")  # those that turn images into images
 LOSSES = ("non_saturating", "minimax", "least_squares", "hinge", "wasserstein")
 CROSS_ENTROPIES = LOSSES[:2]  # whose labels may be smoothed
 AUGMENTATIONS = ("none", "translation", "cutout", "translation,cutout")
+MOST_BYTES = 2**20  # of a config.json
 BATCH_NORM_DISCRIMINATORS = ("dcgan", "dcgan64")
 
 
@@ -193,6 +194,18 @@ class Config:
     checkpoint_every_seconds: float | None = option(
         None, "Seconds between checkpoints, instead of epochs.", above=0, may_change=True
     )
+    on_checkpoint_error: str = option(
+        "stop", "What a run does when a checkpoint can't be written: stop, or warn and go on.",
+        choices=("stop", "warn"), may_change=True,
+    )  # fmt: skip
+    commit_every_steps: int = option(
+        20, "Under an elastic launcher, steps between copies of the state in memory, from which those that are left go "
+        "on when others are lost.", at_least=1, may_change=True,
+    )  # fmt: skip
+    stall_timeout_seconds: float = option(
+        600.0, "Seconds without progress, by any process, after which the run ends and says whose fault it was.",
+        at_least=4, may_change=True,
+    )  # fmt: skip
     keep_checkpoints: int = option(3, "How many checkpoints are kept, the newest ones.", at_least=1, may_change=True)
     sample_every_epochs: int | None = option(1, "Epochs between sample pictures.", at_least=1, may_change=True)
     sample_every_steps: int | None = option(
@@ -383,8 +396,12 @@ class Config:
 def load_config(path: Path, **overrides: Any) -> Config:
     """The config of a `config.json`, some fields replaced. Raises `UserError` naming the file where it is unfit."""
     try:
-        stored = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        files.check_regular(path)
+        with path.open("rb") as file:
+            stored = json.loads(file.read(MOST_BYTES))
+    except OSError as error:
+        raise UserError(f"{path} can't be read as a config ({error.strerror}).") from None
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} can't be read as a config: {error}.") from None
     unknown = sorted(set(stored) - set(OPTIONS)) if isinstance(stored, dict) else ["(not a JSON object)"]
     if unknown:

@@ -4,9 +4,12 @@ import contextlib
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+import psutil
 
 _CODES = {"NotFoundError": errno.ENOENT, "PermissionDeniedError": errno.EACCES, "UnauthenticatedError": errno.EACCES}
 
@@ -22,6 +25,20 @@ def read(path: str) -> bytes:
         return Path(path).read_bytes()
     with _as_system_errors(path), _gfile().GFile(path, "rb") as file:
         return bytes(file.read())
+
+
+def check_regular(path: str | Path) -> None:
+    """Raise `OSError` where a path of this machine is no file with an end, as a pipe or a device may have none."""
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "no file with an end", str(path))
+
+
+def free_bytes() -> int:
+    """How much memory could be taken now."""
+    return int(psutil.virtual_memory().available)
 
 
 def write(path: str, content: bytes) -> None:
@@ -62,7 +79,7 @@ def walk(root: str) -> Iterator[tuple[str, int]]:
 def copy_here(root: str, directory: Path, wanted: Callable[[str], bool] = lambda _: True) -> None:
     """Copy the files under a remote directory whose names are wanted. Raises `OSError`."""
     for name, _ in walk(root):
-        if wanted(name):
+        if wanted(name) and ".." not in PurePosixPath(name).parts:  # as an object may be named that lies nowhere
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             (directory / name).write_bytes(read(f"{root.rstrip('/')}/{name}"))
 

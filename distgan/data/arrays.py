@@ -5,7 +5,6 @@ import os
 import re
 import tempfile
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,6 +116,10 @@ def open_npz(path: str) -> LabelledImages:
     if not zipfile.is_zipfile(file):
         raise UserError(f"{path} is no .npz file: write it with numpy.savez({file.name!r}, pixels=PIXELS).")
     try:
+        with zipfile.ZipFile(file) as archive:
+            bytes_of_all = sum(entry.file_size for entry in archive.infolist())
+        if 2 * bytes_of_all > files.free_bytes():
+            raise UserError(f"{path} unpacks to {bytes_of_all:,} bytes, for which there is no memory.")
         with np.load(file, allow_pickle=False) as stored:
             if "pixels" not in stored:
                 raise UserError(
@@ -124,7 +127,9 @@ def open_npz(path: str) -> LabelledImages:
                     f"numpy.savez({file.name!r}, pixels=PIXELS)."
                 )
             pixels = stored["pixels"]
-    except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+    except UserError:
+        raise
+    except Exception as error:  # there is little that zipfile and NumPy do not raise
         raise UserError(f"{path} can't be read as an .npz file of `pixels` ({first_line(error)}).") from None
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or 0 in pixels.shape or pixels.shape[3] not in (1, 3):
         raise UserError(

@@ -14,10 +14,12 @@ from typing import BinaryIO
 
 import numpy as np
 
+from distgan import files
 from distgan.errors import UserError
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 MAX_RANK = 32
+PART_BYTES = 2**26
 GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -30,6 +32,7 @@ def read_idx(path: str | Path) -> np.ndarray:
     """
     path = Path(path)
     try:
+        files.check_regular(path)
         with path.open("rb") as file:
             is_gzip = file.read(2) == GZIP_MAGIC
             file.seek(0)
@@ -45,17 +48,27 @@ def read_idx(path: str | Path) -> np.ndarray:
 
 def _read_array(stream: BinaryIO | gzip.GzipFile, path: Path) -> np.ndarray:
     dtype, shape = _read_header(stream, path)
-    # Nothing is allocated on the header's word: what the file holds is read, then compared.
-    values = stream.read()
     expected_bytes = math.prod(shape) * dtype.itemsize
+    values = _read_up_to(stream, expected_bytes + 1, path)
     if len(values) != expected_bytes:
-        wrong = "truncated" if len(values) < expected_bytes else "too long"
+        follow = f"{len(values)} follow" if len(values) < expected_bytes else "more follow"
         raise UserError(
-            f"{path} is {wrong}: its header calls for {expected_bytes} bytes of values "
-            f"({dtype.name} {list(shape)}), and {len(values)} follow it."
+            f"{path} is {'truncated' if len(values) < expected_bytes else 'too long'}: its header calls for "
+            f"{expected_bytes} bytes of values ({dtype.name} {list(shape)}), and {follow} it."
         )
     array = np.frombuffer(values, dtype).reshape(shape)
     return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _read_up_to(stream: BinaryIO | gzip.GzipFile, most_bytes: int, path: Path) -> bytes:
+    """What follows, part by part: nothing is allocated on the header's word, and no more read than there is memory."""
+    parts, have_bytes = [], 0
+    while have_bytes < most_bytes and (part := stream.read(min(PART_BYTES, most_bytes - have_bytes))):
+        parts.append(part)
+        have_bytes += len(part)
+        if have_bytes > files.free_bytes():
+            raise UserError(f"{path} holds more than the memory: it was read up to {have_bytes} bytes.")
+    return b"".join(parts)
 
 
 def _read_header(stream: BinaryIO | gzip.GzipFile, path: Path) -> tuple[np.dtype, tuple[int, ...]]:

@@ -34,6 +34,8 @@ def open_picture(path: str, size: tuple[int, int] | None = None) -> Image.Image:
     where the system can't read it, which says nothing of the image.
     """
     try:
+        if not files.is_remote(path):
+            files.check_regular(path)
         with Image.open(io.BytesIO(files.read(path)) if files.is_remote(path) else path, formats=FORMATS) as image:
             _check_size(image)
             if size:

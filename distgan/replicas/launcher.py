@@ -25,25 +25,41 @@ _PLACES = (
 
 def launched_size(environment: Mapping[str, str] = os.environ) -> int:
     """How many processes a launcher started together with this one; 0 where none did."""
-    return next((int(environment[size]) for size, _ in _started_by(environment)), 0)
+    return next((_number(environment, size) for size, _ in _started_by(environment)), 0)
 
 
 def launched_rank(environment: Mapping[str, str] = os.environ) -> int:
     """Which of the launched processes this is; 0 where there was no launcher."""
-    return next((int(environment[rank]) for _, rank in _started_by(environment)), 0)
+    return next((_number(environment, rank) for _, rank in _started_by(environment)), 0)
 
 
 def place_on_host(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
     """Of the launched processes on this host: which one this is, and how many there are, as far as is told."""
     for rank, size in _PLACES:
         if rank in environment:
-            return int(environment[rank]), int(environment.get(size, launched_size(environment) or 1))
+            known = launched_size(environment) or 1
+            return _number(environment, rank), _number(environment, size) if size in environment else known
     return 0, 1
+
+
+def elastic_job(environment: Mapping[str, str] = os.environ) -> str:
+    """Which elastic launcher started this process: where it listens, which is nobody else's; empty for any other."""
+    if environment.get("HOROVOD_ELASTIC") != "1":
+        return ""
+    return f"{environment.get('HOROVOD_GLOO_RENDEZVOUS_ADDR')}:{environment.get('HOROVOD_GLOO_RENDEZVOUS_PORT')}"
 
 
 def _started_by(environment: Mapping[str, str]) -> list[tuple[str, str]]:
     found = [(size, rank) for size, rank in _LAUNCHERS if size in environment and rank in environment]
-    return [(size, rank) for size, rank in found if not size.startswith("SLURM") or int(environment[size]) > 1]
+    return [(size, rank) for size, rank in found if not size.startswith("SLURM") or _number(environment, size) > 1]
+
+
+def _number(environment: Mapping[str, str], name: str) -> int:
+    """A number that a launcher has set. Raises `UserError` where it is none."""
+    text = environment[name].partition("(")[0]  # Slurm's 2(x3) is two on each of three machines
+    if not text.isascii() or not text.isdecimal():
+        raise UserError(f"{name}={environment[name]} is refused: it must be a number, as a launcher sets it.")
+    return int(text)
 
 
 def worker_of_host(environment: Mapping[str, str] = os.environ) -> tuple[int, int] | None:

@@ -1,0 +1,172 @@
+"""All that comes from outside, as functions of bytes that must end well or with one sentence, whatever the bytes."""
+
+import hashlib
+import io
+import json
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from absl import flags
+from idx_files import idx_bytes, write_idx
+from PIL import Image
+
+from distgan import config as configs
+from distgan.config import Config, load_config
+from distgan.data.arrays import open_idx, open_npz
+from distgan.data.idx import read_idx
+from distgan.data.images import BadImageError, fitted, open_picture
+from distgan.errors import UserError
+from distgan.replicas import launcher
+from distgan.training import checkpoint
+
+
+class Target(NamedTuple):
+    """What reads something from outside.
+
+    read: takes bytes and an empty directory; valid: bytes that it accepts, to be mutated.
+    """
+
+    read: Callable[[bytes, Path], object]
+    valid: Callable[[], list[bytes]]
+
+
+def meets(target: Target, content: bytes) -> bool:
+    """Whether the content is accepted; what is refused has got a sentence. Any other exception is the finding."""
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            target.read(content, Path(directory))
+        except (UserError, BadImageError):
+            return False
+    return True
+
+
+def _idx(content: bytes, directory: Path) -> None:
+    (directory / "images").write_bytes(content)
+    read_idx(directory / "images")
+
+
+def _idx_set(content: bytes, directory: Path) -> None:
+    """The first bytes are how many of them are images; the rest are labels."""
+    cut = int.from_bytes(content[:2])
+    (directory / "train-images-idx3-ubyte").write_bytes(content[2 : 2 + cut])
+    (directory / "train-labels-idx1-ubyte").write_bytes(content[2 + cut :])
+    open_idx(str(directory))
+
+
+def _picture(content: bytes, directory: Path) -> None:
+    (directory / "picture.png").write_bytes(content)
+    fitted(open_picture(str(directory / "picture.png"), (8, 8)), (8, 8, 3), "crop")
+
+
+def _npz(content: bytes, directory: Path) -> None:
+    (directory / "images.npz").write_bytes(content)
+    open_npz(str(directory / "images.npz"))
+
+
+def _config(content: bytes, directory: Path) -> None:
+    (directory / "config.json").write_bytes(content)
+    load_config(directory / "config.json")
+
+
+def _manifest(content: bytes, directory: Path) -> None:
+    _write_checkpoint(directory, content, _state())
+    checkpoint.load_newest(directory)
+
+
+def _state_file(content: bytes, directory: Path) -> None:
+    """A state that the manifest vouches for: only its reader stands between it and us."""
+    _write_checkpoint(directory, json.dumps(_facts(content)).encode(), content)
+    checkpoint.load_newest(directory)
+
+
+def _flags(content: bytes, directory: Path) -> None:
+    values = flags.FlagValues()
+    for name in ("config", *configs.OPTIONS):
+        values[name] = flags.FLAGS[name]
+    values.unparse_flags()
+    for flag in values:
+        values[flag].unparse()
+    try:
+        values(["train", *content.decode(errors="replace").split("\0")])
+    except flags.Error as error:
+        raise UserError(str(error)) from None
+    configs.from_flags(values)
+
+
+def _environment(content: bytes, directory: Path) -> None:
+    entries = (entry.partition("=") for entry in content.decode(errors="replace").split("\0"))
+    environment = {name: value for name, _, value in entries}
+    launcher.launched_size(environment)
+    launcher.launched_rank(environment)
+    launcher.place_on_host(environment)
+    launcher.worker_of_host(environment)
+
+
+def _write_checkpoint(directory: Path, manifest: bytes, state: bytes) -> None:
+    path = directory / "step_000000007"
+    path.mkdir()
+    (path / checkpoint.MANIFEST_FILE).write_bytes(manifest)
+    (path / checkpoint.STATE_FILE).write_bytes(state)
+
+
+def _facts(state: bytes) -> dict[str, object]:
+    return {"step": 7, "images_shown": 112, "state_digest": "0", "data": "0", "image_shape": [28, 28, 1],
+            "precision": "float32", "files": {checkpoint.STATE_FILE: hashlib.sha256(state).hexdigest()}}  # fmt: skip
+
+
+@cache
+def _state() -> bytes:
+    return _saved(a=np.arange(6, dtype=np.float32).reshape(2, 3), step=np.array(7))
+
+
+def _saved(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _pictures() -> list[bytes]:
+    levels = np.random.default_rng(0).integers(0, 256, (12, 10, 4), np.uint8)
+    made = []
+    for kind, channels in (("PNG", 4), ("PNG", 1), ("JPEG", 3), ("GIF", 3), ("BMP", 3), ("WEBP", 4)):
+        buffer = io.BytesIO()
+        Image.fromarray(levels[..., :channels].squeeze()).save(buffer, kind)
+        made.append(buffer.getvalue())
+    return made
+
+
+IMAGES = np.arange(3 * 16, dtype=np.uint8).reshape(3, 4, 4)
+
+
+def _idx_sets() -> list[bytes]:
+    images = idx_bytes(IMAGES)
+    return [len(images).to_bytes(2) + images + idx_bytes(np.array([0, 1, 2], np.uint8))]
+
+
+def _idx_files() -> list[bytes]:
+    with tempfile.TemporaryDirectory() as directory:
+        packed = Path(directory) / "x.gz"
+        write_idx(packed, np.ones((2, 5), np.int16))
+        return [packed.read_bytes(), idx_bytes(np.ones((2, 3), np.float32)), idx_bytes(IMAGES)]
+
+
+TARGETS = {
+    "idx": Target(_idx, _idx_files),
+    "idx data set": Target(_idx_set, _idx_sets),
+    "pictures": Target(_picture, _pictures),
+    "npz": Target(_npz, lambda: [_saved(pixels=np.zeros((2, 4, 4, 1), np.uint8))]),
+    "config": Target(_config, lambda: [Config(preset=name).to_json().encode() for name in ("mnist", "mlp")]),
+    "manifest": Target(_manifest, lambda: [json.dumps(_facts(_state())).encode()]),
+    "state": Target(_state_file, lambda: [_state()]),
+    "flags": Target(_flags, lambda: [b"--preset=mnist\0--epochs=3\0--batch_size=64\0--loss=hinge",
+                                     b"--image_size=28x28\0--profile_steps=3:7\0--noconditional\0--seed=1"]),
+    "environment": Target(_environment, lambda: [
+        b"HOROVOD_SIZE=4\0HOROVOD_RANK=1\0HOROVOD_LOCAL_RANK=1",
+        b'TF_CONFIG={"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 0}}',
+        b"SLURM_STEP_NUM_TASKS=4\0SLURM_PROCID=1\0SLURM_LOCALID=0\0SLURM_NTASKS_PER_NODE=2(x2)",
+    ]),
+}  # fmt: skip
