@@ -1,4 +1,4 @@
-"""What is said to a user of a mistake: the exception, and the system's errors as sentences."""
+"""What is said to a user of a mistake, or of a run that can't go on, and the system's errors as sentences."""
 
 
 class UserError(ValueError):
@@ -6,6 +6,15 @@ class UserError(ValueError):
 
     Programs print it without a traceback and end with exit status 2.
     """
+
+
+class TrainingError(RuntimeError):
+    """What ends a run through no mistake of the user's: one sentence, and the exit status that stands for its kind."""
+
+    def __init__(self, sentence: str, exit_status: int) -> None:
+        """The same on all processes, which end together."""
+        super().__init__(sentence)
+        self.exit_status = exit_status
 
 
 def sentence_of(error: OSError) -> str:

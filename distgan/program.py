@@ -66,7 +66,7 @@ def _refuse(message: str, all_ranks_know: bool) -> Never:
     if launcher.launched_rank() > 0:
         time.sleep(CHIEF_SPEAKS_SECONDS)
     if launcher.launched_rank() == 0 or not all_ranks_know:
-        print(f"distgan: {message}", file=sys.stderr, flush=True)
+        print(f"distgan: {message}".replace("\n", "\\n"), file=sys.stderr, flush=True)
     sys.exit(WRONG_INPUT)
 
 

@@ -18,7 +18,7 @@ from distgan.gans import make_gan
 from distgan.gans.base import GAN
 from distgan.nets import convolutions
 from distgan.replicas.connect import connect
-from distgan.training import loop, precision
+from distgan.training import elastic, precision
 from distgan.training.evaluation import Evaluator
 from distgan.training.mirror import fetched
 from distgan.training.run_directory import read_checkpoint
@@ -103,7 +103,7 @@ def train(config: Config, console: TextIO = sys.stdout) -> Run:
     Goes on from the run directory's newest checkpoint. Raises `UserError` where config, data or directory are unfit.
     """
     replicas = connect(config)
-    outcome = loop.train(config, replicas, console)
+    outcome = elastic.train(config, replicas, console)
     return Run(config, outcome.gan, outcome.step, outcome.image_shape)
 
 

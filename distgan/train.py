@@ -12,9 +12,9 @@ import sys
 from absl import flags
 
 from distgan import config as configs
-from distgan import program
+from distgan import heartbeat, program
 from distgan.data import sources
-from distgan.errors import UserError, first_line
+from distgan.errors import TrainingError, UserError, first_line
 
 configs.define_flags()
 flags.adopt_module_key_flags(configs)
@@ -24,20 +24,25 @@ def main() -> int:
     """Train as the flags say; returns the exit status."""
     config = configs.from_flags()
     sources.kind_of(str(config.data))
+    return heartbeat.guard(lambda: _train(config), config.stall_timeout_seconds)
+
+
+def _train(config: configs.Config) -> int:
     program.import_tensorflow()
+    heartbeat.waits()
     import tensorflow as tf
 
     from distgan.replicas.connect import connect
-    from distgan.training import loop
-    from distgan.training.run_directory import DivergedError
+    from distgan.training import elastic
 
     replicas = connect(config)
+    heartbeat.waits()
     try:
-        outcome = loop.train(config, replicas)
-    except DivergedError as error:
+        outcome = elastic.train(config, replicas)
+    except TrainingError as error:
         if replicas.is_chief:
-            print(f"distgan: {error}", file=sys.stderr)
-        return 1
+            print(f"distgan: {error}", file=sys.stderr, flush=True)
+        return error.exit_status
     except tf.errors.ResourceExhaustedError:
         raise UserError(
             "Memory is short: choose a smaller --batch_size, or with --normalization=none a larger --accumulate_steps."

@@ -42,6 +42,20 @@ def state(run_dir: Path, step: int) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
+def workers(run_dir: Path) -> list[int]:
+    """The processes that train into a directory, oldest first, without the parents that watch them."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (path / "cmdline").read_bytes().decode().split("\0")
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue  # it has just ended
+        if words[1:3] == ["-m", "distgan.train"] and f"--run_dir={run_dir}" in words:
+            found[int(path.name)] = parent
+    return sorted(pid for pid in found if pid not in found.values())
+
+
 def logged_steps(run_dir: Path) -> list[int]:
     """The steps of the logs of a run, without warnings."""
     path = run_dir / "metrics.jsonl"

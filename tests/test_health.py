@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import small_runs
+import tensorflow as tf
 
 from distgan.report import Reporter
-from distgan.training.health import FEW_LOGS, Health
+from distgan.training.health import FEW_LOGS, Health, not_finite
 
 FINE = {"accuracy/real": 0.8, "accuracy/fake": 0.7, "gradient_norm/generator": 0.5, "gradient_norm/discriminator": 1.0}
 GOOD = {
@@ -33,6 +34,23 @@ def test_a_discriminator_that_wins_or_is_dead_is_named_once_and_not_at_once() ->
     (dead,) = _after({"accuracy/real": 1.0, "accuracy/fake": 0.0}, 3 * FEW_LOGS)
     assert "discriminator is dead" in dead
     assert _after({"accuracy/real": 1.0, "accuracy/fake": 1.0}, FEW_LOGS - 1) == []
+
+
+def test_a_straggler_is_named() -> None:
+    spent = {f"speed/rank_{rank}_{kind}_seconds": 0.1 for rank in range(3) for kind in ("input", "processor")}
+    assert _after(spent) == []
+    (text,) = _after(spent | {"speed/rank_2_input_seconds": 0.3})
+    assert text.startswith("Rank 2 is slower than the others")
+
+
+def test_the_first_loss_that_is_no_number_is_named_with_its_step() -> None:
+    def steps(*losses: float) -> list[dict[str, tf.Tensor]]:
+        return [{"loss/generator": tf.constant(0.5), "loss/discriminator": tf.constant(loss)} for loss in losses]
+
+    assert not_finite(steps(0.1, 0.2), 10, "float32") == ""
+    assert not_finite(steps(0.1, np.nan, np.inf), 10, "float32") == "loss/discriminator is not finite since step 9"
+    assert not_finite(steps(0.1, np.inf), 10, "mixed_float16") == ""  # that step was skipped
+    assert not_finite(steps(np.nan, np.inf), 10, "mixed_float16") == "loss/discriminator is not finite since step 9"
 
 
 def test_vanished_gradients_are_named_with_their_player() -> None:

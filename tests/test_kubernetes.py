@@ -38,6 +38,24 @@ def test_the_recipes_fit_the_schema(name: str) -> None:
             kubernetes_validate.validate(document, VERSION, strict=True)
 
 
+def test_the_elastic_overlay_has_a_launcher_that_fits_the_schema_and_horovodrun() -> None:
+    (overlay,) = _documents("elastic/kustomization.yaml")
+    assert (LAUNCH / "elastic" / overlay["resources"][0] / "kustomization.yaml").exists()
+    (change,) = yaml.safe_load(overlay["patches"][0]["patch"])
+    pod = _replicas()["Launcher"]["template"]["spec"]
+    assert change["path"] == "/spec/mpiReplicaSpecs/Launcher/template/spec/containers/0/command"
+    pod["containers"][0]["command"] = change["value"]
+    document = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": pod}
+    kubernetes_validate.validate(document, VERSION, strict=True)
+    launch = pytest.importorskip("horovod.runner.launch", reason="Horovod is not installed here")
+    arguments = change["value"][1:]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["horovodrun", *arguments])
+        given = launch.parse_args()
+    assert given.command == ["python", "-m", "distgan.train"]
+    assert (given.min_num_proc, given.num_proc, given.max_num_proc, given.slots) == (1, 2, 8, 2)
+
+
 def test_the_recipes_keep_their_runs_in_the_volume() -> None:
     (volume,) = _documents("k8s-volume.yaml")
     for name in ("mpijob.yaml", "k8s-multiworker.yaml"):

@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -41,19 +42,6 @@ def _wait_for_step(run_dir: Path, step: int, timeout_seconds: float = 120) -> No
         time.sleep(0.02)
 
 
-def _ranks(run_dir: Path) -> list[int]:
-    """The processes that train into a directory."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().decode().split("\0")
-        except OSError:
-            continue  # it has just ended
-        if words[1:3] == ["-m", "distgan.train"] and f"--run_dir={run_dir}" in words:
-            found.append(int(path.parent.name))
-    return found
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_dir = tmp_path_factory.mktemp("uninterrupted")
@@ -68,7 +56,7 @@ def test_a_run_killed_at_a_random_step_ends_in_the_same_bits(layout: layouts.Lay
     broken = tmp_path / "broken"
     first = _start(layout, broken, **settings)
     _wait_for_step(broken, random.SystemRandom().randrange(8, KILLED_STEPS // 2))
-    os.kill(random.SystemRandom().choice(_ranks(broken)), signal.SIGKILL)
+    os.kill(random.SystemRandom().choice(small_runs.workers(broken)), signal.SIGKILL)
     for process in first:
         process.communicate(timeout=120)
         assert process.returncode != 0
@@ -100,7 +88,7 @@ def test_a_stopped_process_saves_first(
 def test_a_signal_to_one_rank_stops_all_at_the_same_step(tmp_path: Path) -> None:
     (launcher,) = _start(HOROVOD_3, tmp_path, steps=10000)
     _wait_for_step(tmp_path, 3)
-    os.kill(max(_ranks(tmp_path)), signal.SIGTERM)
+    os.kill(max(small_runs.workers(tmp_path)), signal.SIGTERM)
     output = launcher.communicate(timeout=120)[0]
     (saved,) = small_runs.checkpoints(tmp_path)
     assert f"SIGTERM: stopped at step {saved}, which is saved; the same command goes on." in output
@@ -114,7 +102,7 @@ def test_a_signal_to_the_launcher_saves_on_every_rank(tmp_path: Path) -> None:
     launcher.send_signal(signal.SIGTERM)
     launcher.communicate(timeout=120)
     end = time.monotonic() + 30
-    while _ranks(tmp_path) and time.monotonic() < end:
+    while small_runs.workers(tmp_path) and time.monotonic() < end:
         time.sleep(0.1)
     assert len(small_runs.checkpoints(tmp_path)) == 1
 
@@ -229,7 +217,8 @@ def test_checkpoints_are_made_by_the_clock_too_and_the_newest_are_kept(tmp_path:
 def test_a_directory_in_use_is_refused_until_its_run_is_dead(tmp_path: Path) -> None:
     (process,) = _start(layouts.SINGLE, tmp_path, steps=100000)
     _wait_for_step(tmp_path, 1)
-    with pytest.raises(UserError, match=f"is in use by process {process.pid} on "):
+    (worker,) = small_runs.workers(tmp_path)
+    with pytest.raises(UserError, match=f"is in use by process {worker} on "):
         small_runs.train(tmp_path, steps=3)
     process.kill()
     process.communicate()
@@ -253,7 +242,7 @@ runpy.run_module("distgan.train", run_name="__main__", alter_sys=True)
 
 def test_replicas_that_differ_end_the_run_by_name(tmp_path: Path) -> None:
     status, output = layouts.run(layouts.Layout("mirrored", 2), "-c", UPSET, *small_runs.flags(tmp_path, steps=2))
-    assert status == 1
+    assert status == 5
     assert "distgan: Replicas differ in generator/project/kernel; nothing was saved." in output
     assert "Traceback" not in output
     assert small_runs.checkpoints(tmp_path) == []
@@ -325,3 +314,27 @@ def test_a_full_disk_gets_one_sentence_and_loses_nothing(small_disk: Path) -> No
     assert "Traceback" not in output
     filler.unlink()
     assert "goes on from step 3" in small_runs.train(small_disk, steps=6)
+
+
+def test_a_read_only_directory_gets_one_sentence_and_loses_nothing(small_disk: Path) -> None:
+    small_runs.train(small_disk, steps=3)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    status, output = _run(layouts.SINGLE, small_disk, steps=6)
+    assert status == 2
+    assert "Read-only file system" in output
+    assert "Traceback" not in output
+    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    assert "goes on from step 3" in small_runs.train(small_disk, steps=6)
+
+
+def test_a_limit_of_file_size_gets_one_sentence_and_loses_nothing(tmp_path: Path) -> None:
+    small_runs.train(tmp_path, steps=3)
+    command = [sys.executable, "-m", "distgan.train", *small_runs.flags(tmp_path, steps=6)]
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -f 50; exec "$@"', "limited", *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "The checkpoint of step 6 can't be written" in done.stderr
+    assert "File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "goes on from step 3" in small_runs.train(tmp_path, steps=6)

@@ -47,11 +47,25 @@ class Replicas:
     rank = 0  # of this process
     size = 1  # how many processes
     num_replicas = 1  # over all processes
+    is_elastic = False  # whether processes may come and go
 
     @property
     def is_chief(self) -> bool:
         """Whether this process is the one that writes."""
         return self.rank == 0
+
+    # ---- between runs of steps, where processes come and go
+
+    def is_to_regroup(self) -> bool:
+        """Whether this process has been told that others wait to join, or are to leave."""
+        return False
+
+    def regroup(self) -> None:
+        """Join those that are there now, in place of those that were; variables are as different as they may be.
+
+        Raises `UserError` where this process is no longer wanted.
+        """
+        raise NotImplementedError
 
     # ---- around a step
 
@@ -129,16 +143,16 @@ class Replicas:
         """Sum arrays over all processes; waits for all of them."""
         return arrays
 
-    def broadcast(self, variables: list[tf.Variable]) -> None:
-        """Give all processes the chief's values, bit for bit."""
+    def broadcast(self, variables: list[tf.Variable], source: int = 0) -> None:
+        """Give all processes the values of one, the chief if no other rank is given, bit for bit."""
         if self.size == 1:
             return
         values = [variable.numpy() for variable in variables]
         # Summed as integers: 0.0 + -0.0 would lose a sign.
-        words = [_as_words(value) * self.is_chief for value in values]
+        words = [_as_words(value) * (self.rank == source) for value in values]
         for variable, value, summed in zip(variables, values, self.sum(words), strict=True):
-            chiefs = np.frombuffer(summed.tobytes()[: value.nbytes], value.dtype).reshape(value.shape)
-            variable.assign(chiefs)
+            sources = np.frombuffer(summed.tobytes()[: value.nbytes], value.dtype).reshape(value.shape)
+            variable.assign(sources)
 
     def gather(self, value: Any) -> list[Any]:
         """The value of each process, which JSON must be able to hold, by rank, on all processes."""

@@ -21,7 +21,7 @@ def connect(config: Config) -> Replicas:
     if virtual_devices and backend != "mirrored":
         raise UserError(f"--virtual_devices={virtual_devices} is for --backend=mirrored; here it is {backend}.")
     if backend == "horovod":
-        replicas = HorovodReplicas(timeline=bool(config.profile_range()))
+        replicas = HorovodReplicas(bool(config.profile_range()), config.stall_timeout_seconds)
         devices.set_up(replicas.local_rank, replicas.local_size, 0, config.deterministic)
         return replicas
     if backend == "multiworker":

@@ -1,5 +1,6 @@
 """Replicas over Horovod: one process a replica."""
 
+import faulthandler
 import itertools
 import os
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from distgan import heartbeat
 from distgan.errors import UserError
 from distgan.replicas import launcher
 from distgan.replicas.base import Replicas
@@ -21,16 +23,19 @@ class HorovodReplicas(Replicas):
 
     backend = "horovod"
 
-    def __init__(self, timeline: bool) -> None:
+    def __init__(self, timeline: bool, stall_timeout_seconds: float) -> None:
         """Join the other processes; `timeline` is whether one will be asked for.
 
-        Raises `UserError` where Horovod is missing or sees another number of them.
+        A rank that does not come to what the others wait in is named, and all end, before the timeout is over. Raises
+        `UserError` where Horovod is missing or sees another number of them.
         """
         # With three or more ranks, fusion by timing changes the order of sums, and so their last bits.
         os.environ.setdefault("HOROVOD_DISABLE_GROUP_FUSION", "1")
         if timeline:  # else start_timeline refuses; but its thread then spins, and takes a core from start to end
             os.environ.setdefault("HOROVOD_TIMELINE", "DYNAMIC")
         os.environ.setdefault("HOROVOD_IDLE_TIME", str(IDLE_MILLISECONDS))  # heeded by the Horovod of launch/horovod/
+        for limit, part in (("CHECK_TIME", 1 / 4), ("SHUTDOWN_TIME", 3 / 4)):
+            os.environ.setdefault(f"HOROVOD_STALL_{limit}_SECONDS", str(max(1, int(part * stall_timeout_seconds))))
         if tf.config.list_physical_devices("GPU"):
             os.environ.setdefault("HOROVOD_CYCLE_TIME", "0.1")  # ms; a step of small networks is as short as a cycle
         try:
@@ -40,18 +45,47 @@ class HorovodReplicas(Replicas):
                 f"--backend=horovod needs Horovod, which is not installed here ({error}): run `make setup`, which "
                 "builds it, or choose another --backend."
             ) from None
-        hvd.init()
         self._hvd = hvd
-        self.rank, self.size = hvd.rank(), hvd.size()
-        self.num_replicas = self.size
-        self.local_rank, self.local_size = hvd.local_rank(), hvd.local_size()
-        self._names = itertools.count()
+        self.is_elastic = bool(launcher.elastic_job())
+        self._join()
+        if self.is_elastic:
+            from horovod.common.elastic import notification_manager
+
+            notification_manager.init()
+            notification_manager.register_listener(self)
         started = launcher.launched_size()
         if started > 1 and self.size == 1:
             raise UserError(
                 f"The launcher started {started} processes but Horovod sees 1, as it is built without MPI: start them "
                 "with horovodrun, or run `make setup` with an MPI installed."
             )
+
+    def _join(self) -> None:
+        self._is_to_regroup = False
+        self._names = itertools.count()  # those that join now begin with the same
+        self._hvd.init()
+        self.rank, self.size = self._hvd.rank(), self._hvd.size()
+        self.num_replicas = self.size
+        self.local_rank, self.local_size = self._hvd.local_rank(), self._hvd.local_size()
+
+    def on_hosts_updated(self, timestamp: int, result: int) -> None:
+        """What Horovod calls, on the chief, when its driver has found that hosts have come or gone."""
+        self._is_to_regroup = True
+
+    def is_to_regroup(self) -> bool:
+        """Whether the driver has told this process that hosts have come or gone."""
+        return self._is_to_regroup
+
+    def regroup(self) -> None:
+        """Leave those that were there, and join those that the driver names now.
+
+        Where it names this process no more, Horovod says so and aborts it.
+        """
+        with heartbeat.waiting():
+            self._hvd.shutdown()
+            faulthandler.disable()  # which absl enables: that abort is no fault, and where it happens is known
+            self._join()
+            faulthandler.enable()
 
     def sum_in_step(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         """Sum tensors over all ranks by one grouped all-reduce a data type and bucket; differentiable."""
@@ -96,10 +130,11 @@ class HorovodReplicas(Replicas):
 
     def sum(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         """Sum arrays over all ranks, each by an all-reduce of its own."""
-        return [
-            self._hvd.allreduce(tf.constant(array), op=self._hvd.Sum, name=f"host.{number}").numpy()
-            for number, array in enumerate(arrays)
-        ]
+        with heartbeat.waiting():
+            return [
+                self._hvd.allreduce(tf.constant(array), op=self._hvd.Sum, name=f"host.{number}").numpy()
+                for number, array in enumerate(arrays)
+            ]
 
     def start_timeline(self, path: Path) -> None:
         """Record every collective into a file for chrome://tracing."""

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from distgan import heartbeat
 from distgan.replicas.base import Replicas, Shard
 
 
@@ -91,7 +92,8 @@ class StrategyReplicas(Replicas):
         """Sum arrays over all processes."""
         if self.size == 1:
             return arrays
-        return [total.numpy() for total in self._sum_on_devices([tf.constant(array) for array in arrays])]
+        with heartbeat.waiting():
+            return [total.numpy() for total in self._sum_on_devices([tf.constant(array) for array in arrays])]
 
     def _sum_of_processes(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         local = self.num_replicas // self.size

@@ -1,18 +1,23 @@
 """Checkpoints that are whole or not there: a directory each, with a manifest that proves it."""
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from distgan import files
 from distgan.errors import UserError
 
 STATE_FILE, MANIFEST_FILE = "state.npz", "manifest.json"
+# What a manifest tells in any case, and how JSON has it.
+FACTS = {"step": int, "images_shown": int, "data": str, "image_shape": list, "precision": str}
 
 
 def save(directory: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any], keep: int) -> Path:
@@ -87,7 +92,11 @@ def load_newest(directory: Path) -> Checkpoint | None:
     for path in reversed(_checkpoints(directory)):
         try:
             return Checkpoint(*_load(path), damaged)
-        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            damaged[path] = str(error)
+        except OSError:
+            raise
+        except Exception as error:  # there is little that json, zipfile and NumPy do not raise
             damaged[path] = str(error)
     if damaged:
         raise UserError(
@@ -104,12 +113,28 @@ def put_aside(damaged: Path) -> Path:
 
 
 def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    for name in (MANIFEST_FILE, STATE_FILE):
+        files.check_regular(path / name)
     manifest = json.loads((path / MANIFEST_FILE).read_text())
-    for name, expected in manifest["files"].items():
-        if _sha256(path / name) != expected:
-            raise ValueError(f"{name} does not have the SHA-256 of its manifest")
-    with np.load(path / STATE_FILE, allow_pickle=False) as stored:
-        return dict(stored.items()), manifest
+    if not isinstance(manifest, dict) or manifest.get("files", {}).keys() != {STATE_FILE}:
+        raise ValueError(f"{MANIFEST_FILE} does not name {STATE_FILE}, and that alone")
+    for name, kind in FACTS.items():
+        if type(manifest.get(name)) is not kind:
+            raise ValueError(f"{MANIFEST_FILE} has no {name}")
+    if not all(type(side) is int and side > 0 for side in manifest["image_shape"]):
+        raise ValueError(f"{MANIFEST_FILE} has no image_shape")
+    if _sha256(path / STATE_FILE) != manifest["files"][STATE_FILE]:
+        raise ValueError(f"{STATE_FILE} does not have the SHA-256 of its manifest")
+    try:
+        with zipfile.ZipFile(path / STATE_FILE) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise ValueError(f"{STATE_FILE} is compressed, as none of ours is")
+        with np.load(path / STATE_FILE, allow_pickle=False) as stored:
+            return dict(stored.items()), manifest
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise ValueError(f"{STATE_FILE} names places outside of it") from None
 
 
 def fact(path: Path, name: str, default: float) -> float:

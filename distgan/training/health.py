@@ -1,11 +1,16 @@
 """What a run's numbers warn of, in words: players that no longer play, and samples of too little variety."""
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
 
 FEW_LOGS = 10  # in a row, before what a step may show by chance is worth a warning
 ALL = 0.995  # an accuracy that leaves the generator nothing to learn from
 NO_GRADIENT = 1e-6  # its norm; 1e-3 to 10 are usual
 MOST_MISSING = 0.2  # of the classes, or of the real images, that samples may lack
+SLOW = 1.5  # times what the others spend on a step
 LEAST_RATIO = 0.5  # of samples' distance to what was learnt from, to that of unseen real images
 
 
@@ -30,6 +35,11 @@ class Health:
         for player in ("generator", "discriminator"):
             norm = values.get(f"gradient_norm/{player}", 1.0)
             found[f"The gradients of the {player} have vanished: it no longer learns."] = norm < NO_GRADIENT
+        spent = _spent_by_rank(values)
+        for rank, seconds in enumerate(spent):
+            others = spent[:rank] + spent[rank + 1 :]
+            text = f"Rank {rank} is slower than the others, who wait for it: see speed/rank_{rank}_*_seconds."
+            found[text] = bool(others) and seconds > SLOW * statistics.median(others)
         return self._new(found, FEW_LOGS)
 
     def of_samples(self, scores: Mapping[str, float]) -> list[str]:
@@ -57,3 +67,24 @@ class Health:
         new = [text for text in new if text not in self._said]
         self._said.update(new)
         return new
+
+
+def _spent_by_rank(values: Mapping[str, float]) -> list[float]:
+    """Seconds of waiting for its data, and of its processor, that each rank spends on a step; [] where none is told."""
+    spent: list[float] = []
+    while (name := f"speed/rank_{len(spent)}_input_seconds") in values:
+        spent.append(values[name] + values[name.replace("input", "processor")])
+    return spent
+
+
+def not_finite(results: Sequence[Mapping[str, tf.Tensor]], last_step: int, precision: str) -> str:
+    """Which loss of the steps up to the last one is no number, and since when, in words; empty if all are.
+
+    Under float16 a step whose numbers overflow is skipped, so there it takes all of them.
+    """
+    first_step = last_step - len(results) + 1
+    for name in (name for name in (results[0] if results else ()) if name.startswith("loss/")):
+        bad = [number for number, result in enumerate(results) if not np.isfinite(result[name].numpy())]
+        if len(bad) >= (len(results) if precision == "mixed_float16" else 1):
+            return f"{name} is not finite since step {first_step + bad[0]}"
+    return ""

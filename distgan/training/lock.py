@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 from distgan import files
 from distgan.errors import UserError
+from distgan.replicas import launcher
 
 HEARTBEAT_SECONDS = 5.0
 DEAD_AFTER_SECONDS = 60.0  # of no heartbeat, for an owner on another machine, whom we can't ask
@@ -179,6 +180,7 @@ def _this_process() -> dict[str, Any]:
         "machine": _machine(),
         "pid": os.getpid(),
         "started": _started(os.getpid()),
+        "job": launcher.elastic_job(),
     }
 
 
@@ -199,7 +201,12 @@ def _started(pid: int) -> str:
 
 
 def _is_alive(owner: dict[str, Any]) -> bool | None:
-    """Whether the owner runs; None where it is on another machine, whose processes we can't see."""
+    """Whether the owner runs; None where it is on another machine, whose processes we can't see.
+
+    One of the same elastic job may run and be frozen, or cut off: the launcher has put this process in its place.
+    """
+    if owner.get("job") and owner["job"] == launcher.elastic_job():
+        return False
     if owner["machine"] == _machine() and owner["started"]:
         return _started(owner["pid"]) == owner["started"]
     return None

@@ -3,33 +3,32 @@
 import contextlib
 import signal
 import sys
-import threading
-from collections.abc import Iterator
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 import tensorflow as tf
 
-from distgan import pictures
+from distgan import heartbeat, pictures
 from distgan.config import Config
 from distgan.data import pipeline
 from distgan.data.base import Shape, Source, Wanted
 from distgan.data.order import STEPS
 from distgan.data.sources import kind_of, open_source
-from distgan.errors import UserError
+from distgan.errors import TrainingError, UserError
 from distgan.gans import GANS, make_gan
 from distgan.gans.base import GAN
 from distgan.nets import convolutions
 from distgan.pages.recorded import ENVIRONMENT, PAGE
 from distgan.replicas.base import Replicas
 from distgan.report import Reporter
-from distgan.training import environment, precision, profiler
-from distgan.training.clock import Clock, Ranks, Speed
+from distgan.training import environment, health, precision, profiler
+from distgan.training.clock import Clock, Speed
+from distgan.training.commit import Commit
 from distgan.training.evaluation import Evaluator
 from distgan.training.faults import Faults
-from distgan.training.health import Health
+from distgan.training.requests import Asked, Requests, signals
 from distgan.training.run_directory import RunDirectory
-from distgan.training.state import AVERAGE, TrainState
+from distgan.training.state import AVERAGE, NOT_FINITE, TrainState
 from distgan.training.step import make_step
 
 
@@ -42,11 +41,17 @@ class Outcome(NamedTuple):
     stopped_by: signal.Signals | None
 
 
-def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> Outcome:
+class Regrouping(Exception):  # noqa: N818 (it is no error)
+    """Processes are to come or go; what this one has in memory is of the step that all have made."""
+
+
+def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout, commit: Commit | None = None) -> Outcome:
     """Train as `config` says, going on from the run directory's newest checkpoint if it has one.
 
-    Raises `UserError`, on all processes, and `DivergedError` where a checkpoint finds that they differ.
+    Where processes may come and go, from a newer `commit` of one of them, which is kept up to date. Raises `UserError`,
+    on all processes, `TrainingError` where they differ or their numbers are not finite, and `Regrouping`.
     """
+    commit = commit or Commit()
     expected, streams = GANS[config.architecture].streams, kind_of(str(config.data)).streams
     if expected != streams:
         raise UserError(
@@ -67,8 +72,10 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
             gan = make_gan(config, source.image_shape, replicas.sum_in_step, source.num_classes)
             num_examples, images_per_step = max(source.streams.values()), batch_size * sum(gan.image_phases)
             config.check_schedule(f"--steps={config.steps}", ((config.steps or 1) - 1) * images_per_step / num_examples)
+            heartbeat.waits()
             state = TrainState(gan, config, number_format, num_examples)
-            notes = directory.restore(state, source.fingerprint)
+            notes = directory.restore(state, source.fingerprint, commit)
+        heartbeat.waits()
         clock = Clock(
             int(state.step.numpy()), int(state.images_shown.numpy()), steps=config.steps, epochs=config.epochs,
             images_per_step=images_per_step, num_examples=num_examples,
@@ -89,7 +96,7 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
             return Outcome(gan, source.image_shape, clock.step, None)
         start = environment.describe(replicas, number_format, clock.step)
         reporter.spared(config.directory / ENVIRONMENT, lambda: environment.add(config.directory, start))
-        with contextlib.closing(reporter), _signals() as caught:
+        with contextlib.closing(reporter), signals() as caught:
             held_out = replicas.together(lambda: _held_out(config, source, gan) if replicas.is_chief else {})
             evaluator = (
                 Evaluator(
@@ -97,7 +104,10 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
                     num_images=config.evaluate_num_images, features=config.features,
                 ) if config.evaluate_every_epochs else None
             )  # fmt: skip
-            run = _Run(config, replicas, gan, state, clock, directory, reporter, facts, held_out, evaluator, Health())
+            run = _Run(
+                config, replicas, gan, state, clock, directory, reporter, facts, held_out, evaluator, health.Health(),
+                commit,
+            )  # fmt: skip
             return run.loop(source, batch_size, caught)
 
 
@@ -137,7 +147,8 @@ class _Run(NamedTuple):
     facts: dict[str, Any]
     held_out: dict[str, tf.Tensor]
     evaluator: Evaluator | None
-    health: Health
+    health: health.Health
+    commit: Commit
 
     def loop(self, source: Source, batch_size: int, caught: list[int]) -> Outcome:
         """Make step after step, and between them whatever is due, until the run is over or a signal was caught."""
@@ -159,46 +170,74 @@ class _Run(NamedTuple):
         faults = Faults(source, self.replicas, self.reporter)
         profile = profiler.Profiler(config.profile_range(), self.directory.path, self.replicas)
         speed = Speed(clock.step, batch_size)
-        ranks = Ranks(self.replicas.rank, self.replicas.size, self.replicas.num_replicas)
+        requests = Requests(caught, self.directory, faults, self.replicas)
         results: list[dict[str, tf.Tensor]] = []
         values: dict[str, float] = {}
-        answer = tf.zeros(3 + 2 * self.replicas.size)
-        stops = 0.0
+        asked = Asked()
 
-        while not (clock.is_over or stops):
+        while not (clock.is_over or asked.to_stop):
             profile.before(clock.step + 1)
-            share = ranks.timed(lambda: faults.watched(batches))
-            requests = [bool(caught), self.directory.wants_to_save(), faults.are_new(), *ranks.told()]
-            results.append(train_step(resident, share, tf.constant(np.array(requests, np.float32))))
+            share = requests.timed(lambda: faults.watched(batches))
+            results.append(train_step(resident, share, requests.told()))
             profile.after(clock.step + 1)
             clock.tick()
             speed.stepped(clock.step)
-            # What was asked in the step before: that one is done on the device by now, so nobody waits for it.
-            (stops, saves, tells, *spent), answer = answer.numpy(), results[-1]["requests"]
-            ranks.heard(spent)
-            if clock.due(steps=config.log_every_steps) or clock.is_over or stops:
-                means = self._means(results) | self._settings() | ranks.since_log()
+            asked = requests.heard(results[-1]["requests"])
+            if clock.due(steps=config.log_every_steps) or clock.is_over or asked.to_stop:
+                means = self._means(results) | self._settings() | requests.speeds_since_log()
                 means["speed/images_per_second"] = speed.since_log(clock.step)
                 self.reporter.scalars(clock.step, clock.images_shown, clock.epochs, means)
                 self._warn(self.health.of_training(means))
+                self._check_finite(results)
                 values |= means
                 results.clear()
             self._progress(values, speed)
-            if tells:
+            if asked.to_tell:
                 self._tell(faults)
+            if asked.to_settle:
+                self.directory.settle()
+            self._warn(self.directory.problems())
             if clock.is_over or clock.due(steps=config.sample_every_steps, epochs=config.sample_every_epochs):
                 self._show()
-            if saves or stops or clock.is_over or clock.due(
+            if asked.to_save or asked.to_stop or clock.is_over or clock.due(
                 steps=config.checkpoint_every_steps, epochs=config.checkpoint_every_epochs
             ):  # fmt: skip
-                self.directory.save(self.state, self.facts)
+                self._save()
+            if self.replicas.is_elastic and not asked.to_stop:
+                self._commit(asked.to_regroup)
             if self.evaluator and (clock.is_over or clock.due(epochs=config.evaluate_every_epochs)):
                 values |= self._evaluate(self.evaluator, speed)
 
         profile.close()
-        stopped_by = None if clock.is_over else signal.Signals(next(iter(caught), signal.SIGTERM))
+        self.directory.settle(is_last=True)
+        stopped_by = None if clock.is_over else requests.stopped_by()
         self._say_goodbye(stopped_by, values)
         return Outcome(self.gan, source.image_shape, clock.step, stopped_by)
+
+    def _save(self) -> None:
+        """Checkpoint the state, if it is one to go on from."""
+        self._check_finite([])
+        self.directory.save(self.state, self.facts)
+
+    def _check_finite(self, results: list[dict[str, tf.Tensor]]) -> None:
+        """Raise `TrainingError`, on all processes, where a loss of these last steps, or the state, is not finite."""
+        what = health.not_finite(results, self.clock.step, self.facts["precision"]) or self.state.not_finite()
+        if what:
+            newest = self.directory.newest_checkpoint()
+            raise TrainingError(
+                f"{what}. "
+                + (f"The last checkpoint, {newest}, is well. " if newest else "No checkpoint had been made. ")
+                + "The same command would come to the same: go on with --precision=float32 if it was less, or start "
+                f"another run with smaller learning rates{f', --init_from={self.directory.name}' if newest else ''}.",
+                NOT_FINITE,
+            )
+
+    def _commit(self, regroups: float) -> None:
+        """Keep the state in memory where that is due. Raises `Regrouping` where processes are to come or go."""
+        if regroups or self.clock.due(steps=self.config.commit_every_steps):
+            self.commit.keep(self.state)
+        if regroups and not self.clock.is_over:
+            raise Regrouping
 
     def _evaluate(self, evaluator: Evaluator, speed: Speed) -> dict[str, float]:
         """Measure the samples, and keep the checkpoint if they are the best so far."""
@@ -206,7 +245,7 @@ class _Run(NamedTuple):
         speed.pause(scores["quality/seconds"])
         self.reporter.scalars(clock.step, clock.images_shown, clock.epochs, scores)
         self._warn(self.health.of_samples(scores))
-        self.directory.save(self.state, self.facts)
+        self._save()
         self.directory.keep_if_best(scores["quality/frechet_distance"])
         self.reporter.page("running")
         return scores
@@ -219,7 +258,7 @@ class _Run(NamedTuple):
         try:
             faults.tell()
         except UserError:
-            self.directory.save(self.state, self.facts)
+            self._save()
             raise
 
     def _say_goodbye(self, stopped_by: signal.Signals | None, values: dict[str, float]) -> None:
@@ -280,27 +319,6 @@ class _Run(NamedTuple):
         names = [name for name in self.state.network_names if not name.startswith(AVERAGE)]
         self.reporter.histograms(self.clock.step, {name: self.state.variables[name].numpy() for name in names})
         self.reporter.page("running")
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGINT in a list, for the loop to stop at the end of a step; a second SIGINT interrupts."""
-    caught: list[int] = []
-
-    def remember(number: int, frame: object) -> None:
-        if number == signal.SIGINT and signal.SIGINT in caught:
-            raise KeyboardInterrupt
-        caught.append(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield caught  # only the main thread may have handlers
-        return
-    before = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _description(config: Config, replicas: Replicas, source: Source, facts: dict[str, Any], clock: Clock) -> str:

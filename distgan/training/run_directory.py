@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -11,19 +12,17 @@ import numpy as np
 
 from distgan import files, pictures
 from distgan.config import Config, changed_for_good, load_config
-from distgan.errors import UserError, sentence_of
+from distgan.errors import TrainingError, UserError, sentence_of
 from distgan.replicas.base import Replicas
 from distgan.training import checkpoint
+from distgan.training.commit import Commit
 from distgan.training.lock import RemoteLock, RunLock
 from distgan.training.mirror import Mirror, fetched
 from distgan.training.state import AVERAGE, LOSS_SCALE, TrainState, assign, digests, state_digest
 
 BEST = "best"  # the directory of the checkpoint with the best samples
 FRECHET_DISTANCE = "frechet_distance"  # its fact
-
-
-class DivergedError(RuntimeError):
-    """Replicas that ought to be equal are not."""
+DIVERGED = 5  # exit status of a run whose replicas ought to be equal and are not
 
 
 class RunDirectory:
@@ -45,6 +44,10 @@ class RunDirectory:
         self._saved_at_seconds = time.monotonic()
         self._saved_step = -1
         self._asked = False
+        self._writer = ThreadPoolExecutor(1, "checkpoint")
+        self._written: Future[str | None] | None = None  # of the chief: why it couldn't be
+        self._problems: list[str] = []
+        self._stall_seconds = 0.0
 
     def __enter__(self) -> Self:
         """Lock the directory. Raises `UserError` where another run holds it, or was in it."""
@@ -62,6 +65,7 @@ class RunDirectory:
         self._release()
 
     def _release(self) -> None:
+        self._writer.shutdown()
         if self._remote:
             self._remote[0].release()
         self._lock.release()
@@ -88,15 +92,23 @@ class RunDirectory:
     def _checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
-    def restore(self, state: TrainState, fingerprint: str) -> list[str]:
+    def restore(self, state: TrainState, fingerprint: str, commit: Commit) -> list[str]:
         """Bring `state` to the newest sound checkpoint, or to the weights of `--init_from`, on all processes.
 
-        Then the config is stored, as it is the run's. Returns what to tell the user. Raises `UserError` where the run
-        has seen data of another fingerprint.
+        Then the config is stored, as it is the run's. Where a process has a newer `commit` in memory, to that. Returns
+        what to tell the user. Raises `UserError` where the run has seen data of another fingerprint.
         """
         notes = self._replicas.on_chief(lambda: self._restore_on_chief(state, fingerprint))
-        self._replicas.broadcast(list(state.variables.values()))
-        self._saved_step = int(state.step.numpy())
+        self._saved_step = self._replicas.agree(int(state.step.numpy()))
+        committed = self._replicas.gather(commit.step)
+        source = max(range(len(committed)), key=lambda rank: committed[rank])
+        if committed[source] <= self._saved_step:
+            source = 0
+        else:
+            notes = [f"goes on from step {committed[source]}, which rank {source} has in memory"]
+            if source == self._replicas.rank:
+                assign(state.variables, commit.arrays)
+        self._replicas.broadcast(list(state.variables.values()), source)
         return notes
 
     def _restore_on_chief(self, state: TrainState, fingerprint: str) -> list[str]:
@@ -130,13 +142,15 @@ class RunDirectory:
         return self._asked
 
     def save(self, state: TrainState, facts: dict[str, Any]) -> None:
-        """Checkpoint the state, unless this step has been.
+        """Checkpoint the state, unless this step has been; the chief writes it while the training goes on.
 
-        Raises `DivergedError` naming the variables in which replicas differ, `UserError` where it can't be written.
+        Raises `TrainingError` naming the variables in which replicas differ, `UserError` where the checkpoint before
+        couldn't be written.
         """
         step = int(state.step.numpy())
         if step == self._saved_step:
             return
+        started = time.monotonic()
         arrays = state.arrays()
         of_variables = digests(arrays)
         self._compare(state, of_variables)
@@ -146,28 +160,61 @@ class RunDirectory:
             "state_digest": state_digest(of_variables),
             **facts,
         }
-        self._replicas.on_chief(lambda: self._write(arrays, facts))
+        self.settle()
+        if self._replicas.is_chief:
+            self._written = self._writer.submit(self._write, arrays, facts)
         self._saved_step, self._saved_at_seconds, self._asked = step, time.monotonic(), False
+        self._stall_seconds += time.monotonic() - started
 
-    def _write(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
+    def stall_since_log(self) -> dict[str, float]:
+        """Seconds for which training stood still for checkpoints since the call before; none where it did not."""
+        stalled, self._stall_seconds = self._stall_seconds, 0.0
+        return {"speed/checkpoint_seconds": stalled} if stalled else {}
+
+    def has_failed(self) -> bool:
+        """Whether the chief has found that its last checkpoint can't be written."""
+        written = self._written
+        return bool(written and written.done() and (written.exception() or written.result()))
+
+    def settle(self, is_last: bool = False) -> None:
+        """Wait until the last checkpoint is written.
+
+        Raises `UserError`, on all processes, where it can't be; with `--on_checkpoint_error=warn` only if `is_last`.
+        """
+        written, self._written = self._written, None
+        problem = self._replicas.on_chief(lambda: written.result() if written else None)
+        if problem and (is_last or self._config.on_checkpoint_error == "stop"):
+            raise UserError(f"{problem}.")
+        if problem:
+            self._problems.append(f"{problem}; the run goes on.")
+
+    def problems(self) -> list[str]:
+        """What went wrong with checkpoints, since the call before, and did not end the run."""
+        problems, self._problems = self._problems, []
+        return problems
+
+    def _write(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> str | None:
+        """Write a checkpoint, beside the training; returns why it can't be."""
         self._lock.check()
         try:
             checkpoint.save(self._checkpoints, arrays, facts, self._config.keep_checkpoints)
         except OSError as error:
-            raise UserError(
+            return (
                 f"The checkpoint of step {facts['step']} can't be written into {self._checkpoints} "
-                f"({error.strerror or error}): make room, and the same command goes on from the one before."
-            ) from None
+                f"({error.strerror or error}): make room, and the same command goes on from the one before"
+            )
         try:
             self._push()
         except OSError as error:
-            raise UserError(
+            return (
                 f"The checkpoint of step {facts['step']} is in {self._checkpoints} and can't be brought to {self.name} "
-                f"({error.strerror or error}): the same command on this machine goes on from it."
-            ) from None
+                f"({error.strerror or error}): the same command on this machine goes on from it"
+            )
+        return None
 
     def keep_if_best(self, frechet_distance: float) -> None:
         """Keep the checkpoint just saved as the best one, unless the one that is kept has as small a distance."""
+        self.settle()
         self._replicas.on_chief(lambda: self._keep_if_best(frechet_distance))
 
     def _keep_if_best(self, frechet_distance: float) -> None:
@@ -199,7 +246,7 @@ class RunDirectory:
         anywhere = self._replicas.sum([differs])[0]
         if anywhere.any():
             names = [name for name, count in zip(of_variables, anywhere, strict=True) if count]
-            raise DivergedError(f"Replicas differ in {', '.join(names)}; nothing was saved.")
+            raise TrainingError(f"Replicas differ in {', '.join(names)}; nothing was saved.", DIVERGED)
 
     def newest_checkpoint(self) -> str:
         """The newest checkpoint's name; empty where there is none."""

@@ -15,6 +15,7 @@ from distgan.gans.base import GAN
 from distgan.training import precision as precisions
 
 AVERAGE = "average/"  # begins the names of running averages
+NOT_FINITE = 3  # exit status of a run whose numbers are no longer finite
 LOSS_SCALE = "loss_scale/"  # part of the names of variables that only mixed_float16 has
 _RAMP = 0.05  # a half-life is at most this part of the images shown: Karras et al. 2020, appendix B
 
@@ -41,6 +42,9 @@ class TrainState:
         self.variables |= networks | gan.memory
         self.num_examples = num_examples
         self._config = config
+        self._are_finite = tf.function(
+            lambda variables: tf.stack([tf.reduce_all(tf.math.is_finite(variable)) for variable in variables])
+        )
         for player, optimizer in self.optimizers.items():
             self.variables |= _optimizer_variables(player, optimizer)
 
@@ -72,6 +76,13 @@ class TrainState:
         epochs = tf.cast(self.images_shown, tf.float64) / self.num_examples
         passed = tf.clip_by_value((epochs - self._config.constant_epochs) / self._config.decay_epochs, 0.0, 1.0)
         return 1 - passed if self._config.learning_rate_schedule == "linear" else (1 + tf.cos(math.pi * passed)) / 2
+
+    def not_finite(self) -> str:
+        """The first variable that holds a NaN or an infinity, in words; empty if none does. Waits for the device."""
+        names = [name for name, variable in self.variables.items() if variable.dtype.is_floating]
+        well = self._are_finite([self.variables[name] for name in names]).numpy()
+        bad = next((name for name, is_finite in zip(names, well, strict=True) if not is_finite), None)
+        return f"{bad} holds numbers that are not finite after step {int(self.step.numpy())}" if bad else ""
 
     def arrays(self) -> dict[str, np.ndarray]:
         """A copy of all values; waits for the device."""

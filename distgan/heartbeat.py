@@ -1,0 +1,148 @@
+"""A process that hangs is found and ended: a small parent watches the process that works.
+
+Nothing in a process can end it where it is frozen, or stuck in code that is not Python's. So `guard` forks before
+TensorFlow is loaded: the child trains and tells by a byte in a pipe what it begins; the parent, which does nothing
+else, hands on signals, and kills a child that has been silent for too long. Where the parent is killed, so is the
+child. Linux only; elsewhere `guard` runs what it is given, unwatched.
+"""
+
+import contextlib
+import ctypes
+import faulthandler
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from distgan.replicas import launcher
+
+STALLED = 4  # exit status
+TICK_SECONDS = 0.5
+OWN_SHARE = 1 / 2  # of the time that may pass in silence: in work that waits for nobody, so that the culprit is found
+_WORKS, _WAITS = b"w", b"c"
+_HANDED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+_SENT_BY_TERMINAL = 0x80  # SI_KERNEL: to the whole process group, so to the child too
+_PR_SET_PDEATHSIG = 1
+
+_pipe: list[int] = []  # the child's end, in the child
+
+
+def works() -> None:
+    """This process begins a piece of work of its own, in which it waits for no other."""
+    _beat(_WORKS)
+
+
+def waits() -> None:
+    """This process begins what may wait for others, or for its device."""
+    _beat(_WAITS)
+
+
+@contextlib.contextmanager
+def waiting() -> Iterator[None]:
+    """Waits within, works after."""
+    waits()
+    yield
+    works()
+
+
+def _beat(kind: bytes) -> None:
+    if _pipe:
+        with contextlib.suppress(BlockingIOError):  # the parent is frozen: it has bytes enough for when it thaws
+            os.write(_pipe[0], kind)
+
+
+def guard(main: Callable[[], int], timeout_seconds: float) -> int:
+    """What `main` returns, run in a child that is ended after `timeout_seconds` without a sign of life."""
+    if not hasattr(signal, "sigtimedwait"):
+        return main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {*_HANDED_ON, signal.SIGCHLD})
+    ours, childs = os.pipe()
+    parent, child = os.getpid(), os.fork()
+    if child == 0:
+        os.close(ours)
+        os.set_blocking(childs, False)
+        _pipe.append(childs)
+        _die_with(parent)
+        faulthandler.register(signal.SIGUSR2)  # where it hangs
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        waits()  # starting takes a while
+        return main()
+    os.close(childs)
+    os.set_blocking(ours, False)
+    return _watch(child, ours, timeout_seconds)
+
+
+def _die_with(parent: int) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before
+        os._exit(1)
+
+
+def _watch(child: int, pipe: int, timeout_seconds: float) -> int:
+    """The child's exit status, once it has ended, or had to be."""
+    kind, silent_seconds = _WAITS, 0.0  # counted in ticks, so that a parent that was frozen itself blames nobody
+    while True:
+        began = time.monotonic()
+        info = signal.sigtimedwait({*_HANDED_ON, signal.SIGCHLD}, TICK_SECONDS)
+        silent_seconds += min(time.monotonic() - began, 2 * TICK_SECONDS)
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return _as_ours(status)
+        if info and info.si_signo in _HANDED_ON and not (
+            info.si_signo == signal.SIGINT and info.si_code == _SENT_BY_TERMINAL
+        ):  # fmt: skip
+            if info.si_signo == signal.SIGTERM and _is_frozen(child):
+                return _end(child, "is frozen and can't save, as it was asked to")
+            os.kill(child, info.si_signo)
+        told = _told(pipe)
+        if told:
+            kind, silent_seconds = told[-1:], 0.0
+        own_limit = OWN_SHARE * timeout_seconds
+        if silent_seconds >= own_limit and _is_frozen(child):
+            return _end(child, f"has been frozen for {own_limit:g} seconds")
+        if kind == _WORKS and silent_seconds >= own_limit:
+            return _end(child, f"has made no progress in its own work for {own_limit:g} seconds")
+        if silent_seconds >= timeout_seconds:
+            return _end(child, f"has waited for others, or its device, for {timeout_seconds:g} seconds")
+
+
+def _told(pipe: int) -> bytes:
+    told = b""
+    with contextlib.suppress(BlockingIOError):
+        while part := os.read(pipe, 4096):
+            told += part
+    return told
+
+
+def _is_frozen(child: int) -> bool:
+    """Whether a signal, or a debugger, has stopped a process."""
+    try:
+        return Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] in "Tt"
+    except OSError:
+        return False
+
+
+def _end(child: int, why: str) -> int:
+    print(f"distgan: rank {launcher.launched_rank()} {why}, so it was ended; the same command goes on from the last "
+          "checkpoint.", file=sys.stderr, flush=True)  # fmt: skip
+    if not _is_frozen(child):
+        os.kill(child, signal.SIGUSR2)
+        time.sleep(2 * TICK_SECONDS)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return STALLED
+
+
+def _as_ours(status: int) -> int:
+    """End as the child did: by the same signal, or with its exit status."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        if number != signal.SIGKILL:
+            signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+        os.kill(os.getpid(), number)
+    return os.waitstatus_to_exitcode(status)

@@ -1,0 +1,49 @@
+"""Training by processes that come and go: under `horovodrun --min-np`, a run goes on with those that are there.
+
+As a run does not depend on their number, neither does what comes of it. All that were there join anew, as newcomers do,
+from the newest state that one of them has in memory, or from the newest checkpoint if that is newer.
+"""
+
+import gc
+import sys
+from typing import TextIO
+
+import tensorflow as tf
+
+from distgan.config import Config
+from distgan.errors import UserError, first_line
+from distgan.replicas.base import Replicas
+from distgan.training import loop
+from distgan.training.commit import Commit
+from distgan.training.loop import Outcome, Regrouping
+
+# What a collective raises on those that are left when another process has gone.
+LOST = (tf.errors.UnknownError, tf.errors.InternalError, tf.errors.AbortedError, tf.errors.CancelledError)
+VAIN_ATTEMPTS = 5  # in a row to go on, without a step's having been kept
+
+
+def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> Outcome:
+    """As `loop.train`; where processes may come and go, also when they do."""
+    commit = Commit()
+    attempts, last_step = 0, -1
+    while True:
+        try:
+            return loop.train(config, replicas, console, commit)
+        except Regrouping:
+            why = "processes come or go"
+        except LOST as error:
+            if not replicas.is_elastic or attempts == VAIN_ATTEMPTS:
+                raise
+            why = f"processes were lost ({first_line(error)[:200]})"
+        attempts, last_step = (attempts + 1 if commit.step == last_step else 0), commit.step
+        if replicas.is_chief:
+            print(f"distgan: {why}; those that are there go on from step {max(0, commit.step)}", file=console)
+        gc.collect()  # the networks of the run so far, before they are made anew
+        _regroup(replicas)
+
+
+def _regroup(replicas: Replicas) -> None:
+    try:
+        replicas.regroup()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise UserError(f"This process was not let in again: {first_line(error)}") from None

@@ -1,0 +1,126 @@
+"""A process that makes no progress is ended by its parent, which hands on what it is told."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import layouts
+import pytest
+import small_runs
+
+GUARDED = """
+import sys, time
+from distgan import heartbeat
+
+def main():
+    print("begun", flush=True)
+    {body}
+    return 7
+
+sys.exit(heartbeat.guard(main, {timeout}))
+"""
+
+
+def _start(body: str, timeout_seconds: float = 4) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", GUARDED.format(body=body, timeout=timeout_seconds)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout
+    assert process.stdout.readline() == "begun\n"
+    return process
+
+
+def _child(process: subprocess.Popen[str]) -> int:
+    return int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
+
+
+def _end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    output, errors = process.communicate(timeout=60)
+    return process.returncode, output, errors
+
+
+def test_the_exit_status_is_the_child_s() -> None:
+    assert _end(_start("pass"))[0] == 7
+
+
+def test_a_sign_of_life_now_and_then_is_enough() -> None:
+    assert _end(_start("[(heartbeat.works(), time.sleep(0.5)) for _ in range(12)]", timeout_seconds=4))[0] == 7
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("heartbeat.works(); time.sleep(100)", "has made no progress in its own work for 2 seconds"),
+        ("heartbeat.waits(); time.sleep(100)", "has waited for others, or its device, for 4 seconds"),
+    ],
+)
+def test_one_that_hangs_is_ended_with_the_reason_and_the_place(body: str, why: str) -> None:
+    status, _, errors = _end(_start(body))
+    assert status == 4
+    assert f"distgan: rank 0 {why}, so it was ended; the same command goes on from the last checkpoint." in errors
+    assert 'File "<string>"' in errors  # where it hung
+
+
+def test_a_frozen_one_is_ended() -> None:
+    process = _start("time.sleep(100)")
+    os.kill(_child(process), signal.SIGSTOP)
+    status, _, errors = _end(process)
+    assert status == 4
+    assert "rank 0 has been frozen for 2 seconds" in errors
+
+
+def test_a_frozen_one_that_is_asked_to_stop_is_named_at_once() -> None:
+    process = _start("time.sleep(100)", timeout_seconds=1000)
+    os.kill(_child(process), signal.SIGSTOP)
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    status, _, errors = _end(process)
+    assert status == 4
+    assert "rank 0 is frozen and can't save, as it was asked to" in errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_signals_are_handed_on(number: signal.Signals) -> None:
+    handler = f"import signal; signal.signal({number.value}, lambda *_: sys.exit(9)); print('ready', flush=True)"
+    process = _start(f"{handler}; time.sleep(100)", timeout_seconds=1000)
+    assert process.stdout
+    process.stdout.readline()
+    process.send_signal(number)
+    assert _end(process)[0] == 9
+
+
+def test_the_child_dies_with_its_parent() -> None:
+    process = _start("time.sleep(100)", timeout_seconds=1000)
+    child = _child(process)
+    process.kill()
+    process.communicate()
+    end = time.monotonic() + 10
+    while Path(f"/proc/{child}/cmdline").exists() and Path(f"/proc/{child}/cmdline").read_bytes():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_killed_child_is_seen_as_killed() -> None:
+    process = _start("time.sleep(100)", timeout_seconds=1000)
+    os.kill(_child(process), signal.SIGKILL)
+    assert _end(process)[0] == -signal.SIGKILL
+
+
+@pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
+def test_a_rank_that_hangs_under_a_launcher_is_named_and_the_run_ends(tmp_path: Path) -> None:
+    (job,) = layouts.start(
+        layouts.Layout("horovod", 2), "-m", "distgan.train",
+        *small_runs.flags(tmp_path, steps=100_000, stall_timeout_seconds=30),
+    )  # fmt: skip
+    end = time.monotonic() + 120
+    while max(small_runs.logged_steps(tmp_path), default=0) < 5:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    os.kill(small_runs.workers(tmp_path)[-1], signal.SIGSTOP)
+    output = job.communicate(timeout=120)[0]
+    assert job.returncode != 0
+    assert "has been frozen for 15 seconds" in output or "is frozen and can't save" in output
