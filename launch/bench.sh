@@ -23,5 +23,7 @@ else
   bench memory --cases=mnist,mlp --growth_steps=200
   bench peers --rounds=1 --steps=8
   bench project
+  bench faults --rounds=1
+  bench soak --steps=40 --processes=2
   python benchmarks/plots.py
 fi

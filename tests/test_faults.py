@@ -1,0 +1,19 @@
+"""Runs that are broken at random finish to the same bits; benchmarks/faults.py breaks as many as you like."""
+
+import sys
+from pathlib import Path
+
+import layouts
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+
+import faults
+
+ROUNDS = 5
+
+
+@pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
+def test_runs_that_are_broken_at_random_finish_to_the_same_bits() -> None:
+    rounds = list(faults.rounds_of(ROUNDS, seed=0))
+    assert [row["problem"] for row in rounds] == [""] * ROUNDS, rounds
