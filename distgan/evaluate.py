@@ -8,7 +8,7 @@ horovodrun -np 4 python -m distgan.evaluate --run_dir=runs/mnist
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,13 +57,13 @@ def main() -> int:
 
     replicas = connect(Config(backend=_BACKEND.value))
     try:
-        scores = _of_run(replicas) if _RUN_DIR.value else _of_images(replicas)
+        facts, scores = _of_run(replicas) if _RUN_DIR.value else _of_images(replicas)
         if replicas.is_chief:
-            pictures.write_whole(output, (json.dumps(scores, indent=2) + "\n").encode())
+            pictures.write_whole(output, (json.dumps({**facts, **scores}, indent=2) + "\n").encode())
     except OSError as error:
         raise UserError(sentence_of(error)) from None
     if replicas.is_chief:
-        _print(scores, output)
+        _print(facts, scores, output)
     return 0
 
 
@@ -75,7 +75,10 @@ def _output() -> Path:
     return Path(f"{_IMAGES.value.rstrip('/')}.json" if _IMAGES.value else "evaluation.json").expanduser()
 
 
-def _of_run(replicas: "Replicas") -> dict[str, float]:
+Measured = tuple[dict[str, str | int], dict[str, float]]  # what by what, and the scores
+
+
+def _of_run(replicas: "Replicas") -> Measured:
     from distgan.run import load
     from distgan.training.evaluation import Evaluator
     from distgan.training.loop import images_wanted
@@ -86,10 +89,11 @@ def _of_run(replicas: "Replicas") -> dict[str, float]:
         num_images=_NUM_IMAGES.value or run.config.evaluate_num_images,
         features=_FEATURES.value or run.config.features,
     )  # fmt: skip
-    return {"step": run.step} | run.scores(evaluator, _SEED.value)
+    of_run = {"run_dir": str(_RUN_DIR.value), "checkpoint": _CHECKPOINT.value, "step": run.step, "seed": _SEED.value}
+    return of_run | evaluator.facts(), run.scores(evaluator, _SEED.value)
 
 
-def _of_images(replicas: "Replicas") -> dict[str, float]:
+def _of_images(replicas: "Replicas") -> Measured:
     from distgan.data.base import Wanted
     from distgan.data.sources import open_source
     from distgan.metrics.reference import FEWEST_IMAGES
@@ -102,7 +106,8 @@ def _of_images(replicas: "Replicas") -> dict[str, float]:
         raise UserError(f"--images={_IMAGES.value} has {available} images: give {FEWEST_IMAGES} or more.")
     count = min(_NUM_IMAGES.value or DEFAULTS["evaluate_num_images"], available)
     evaluator = Evaluator(replicas, str(_DATA.value), Wanted(), shape, num_images=count, features=_FEATURES.value)
-    return evaluator.scores_of(lambda first, number: given.read("images", np.arange(first, first + number)), count)
+    scores = evaluator.scores_of(lambda first, number: given.read("images", np.arange(first, first + number)), count)
+    return {"images": str(_IMAGES.value)} | evaluator.facts(), scores
 
 
 def _given(wanted: "Wanted") -> "Source":
@@ -124,7 +129,7 @@ def _given(wanted: "Wanted") -> "Source":
 
     if not files.is_directory(path):
         raise UserError(f"--images={path} must be a directory of images, or an .npz file of `pixels`.")
-    image_files(f"--images={path}", path, "")  # or a sentence that names the flag
+    image_files("--images", path, "")  # or a sentence that names the flag
     return open_source(f"folder:{path}", "train", wanted)
 
 
@@ -132,15 +137,16 @@ def _by(shape: Iterable[int | None]) -> str:
     return "x".join(map(str, shape))
 
 
-def _print(scores: dict[str, float], output: Path) -> None:
-    """A line a score; of a run that keeps an average, beside it that of its raw weights."""
+def _print(facts: Mapping[str, str | int], scores: Mapping[str, float], output: Path) -> None:
+    """What was measured, and a line a score; of a run that keeps an average, beside it that of its raw weights."""
+    print(", ".join(f"{name} {value}" for name, value in facts.items()))
     names = dict.fromkeys(name.rpartition("/")[2] for name in scores)
     width = max(map(len, names))
     if any(name.startswith("quality_raw/") for name in scores):
         print(f"{'':{width}}  {'averaged':>10}  {'raw':>10}")
     for name in names:
         values = [scores[key] for key in (name, f"quality/{name}", f"quality_raw/{name}") if key in scores]
-        print(f"{name:{width}}  " + "  ".join(f"{value:10.5g}" for value in values))
+        print(f"{name:{width}}  " + "  ".join(f"{value + 0.0:10.5g}" for value in values))
     print(f"written to {output}")
 
 

@@ -104,8 +104,8 @@ class Reporter:
             f"step {step}/{total_steps}",
             f"{100 * step // max(total_steps, 1)}%",
             f"{images_per_second:,.{0 if images_per_second >= 10 else 1}f} images/s".replace("nan", "?"),
-            *(f"{short} {values[name]:.3f}" for name, short in LIVE.items() if name in values),
             f"{duration(seconds_left)} left",
+            *(f"{short} {values[name]:.3f}" for name, short in LIVE.items() if name in values),
         ]
         self._console.progress("  ".join(parts), last=step >= total_steps)
 

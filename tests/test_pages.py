@@ -33,11 +33,18 @@ def test_every_curve_has_as_many_points_as_the_log(tmp_path: Path) -> None:
         "Frechet distance": [10, 10, 10], "Kernel distance": [10, 10], "Precision and recall": [10] * 4,
         "Density and coverage": [10] * 4, "Classifier score": [10, 10, 10], "Share as asked": [10, 10],
         "Entropy of the classes": [10, 10], "KL to uniform": [10, 10], "Modes": [10, 10],
-        "Nearest neighbours": [10, 10], "Shares of the classes": [],
+        "Nearest neighbours": [10, 10, 10], "Shares of the classes": [],
         "Losses": [300, 300], "Accuracies": [300], "Gradient norms": [300], "Learning rates": [300], "Cycle": [300],
         "Images a second": [300],
     }  # fmt: skip
     assert len(figures["Shares of the classes"].findall(".//rect")) == 10
+
+
+def test_what_was_measured_once_is_in_the_table_only(tmp_path: Path) -> None:
+    tree = pages.parsed(_page(pages.make_run(tmp_path, logs=40)))
+    assert "Frechet distance" not in pages.figures(tree)
+    (table,) = [table for table in tree.iter("table") if table.attrib.get("class") == "measures"]
+    assert "frechet distance" in pages.text(table)
 
 
 def test_a_long_log_is_drawn_by_means_of_neighbours() -> None:

@@ -46,8 +46,10 @@ def _seen(rows: np.ndarray) -> quality.Seen:
     return quality.look(lambda first, count: rows[first : first + count], len(rows), network, ALONE)
 
 
-def _scores(fakes: np.ndarray, reals: np.ndarray, others: np.ndarray | None = None) -> dict[str, float]:
-    truth = quality.refer(_seen(reals), _seen(reals if others is None else others), ALONE)
+def _scores(
+    fakes: np.ndarray, reals: np.ndarray, others: np.ndarray | None = None, num_learnt: int = 0
+) -> dict[str, float]:
+    truth = quality.refer(_seen(reals), _seen(reals if others is None else others), num_learnt or len(reals), ALONE)
     return quality.judge(_seen(fakes), truth, ALONE)
 
 
@@ -111,6 +113,13 @@ def test_copies_of_what_was_learnt_have_no_distance_to_it() -> None:
     learnt, held_out = _normal(0, 500), _normal(1, 500)
     assert _scores(learnt, held_out, learnt)["nearest_neighbour_ratio"] < 1e-3
     assert _scores(_normal(2, 500), held_out, learnt)["nearest_neighbour_ratio"] == pytest.approx(1, abs=0.05)
+
+
+def test_copies_of_which_some_are_looked_at_have_the_floor() -> None:
+    learnt, held_out = _normal(0, 2000), _normal(1, 500)
+    scores = _scores(learnt[::4], held_out, learnt[:500], num_learnt=len(learnt))
+    assert scores["nearest_neighbour_floor"] == 0.75
+    assert scores["nearest_neighbour_ratio"] == pytest.approx(0.75, abs=0.03)
 
 
 def test_a_classifier_that_is_sure_of_all_classes_scores_their_number() -> None:
@@ -182,6 +191,9 @@ def test_a_network_that_would_run_code_or_is_none_is_refused(tmp_path: Path) -> 
             features.network_for(str(path), "mnist", (28, 28, 1))
     with pytest.raises(UserError, match="it must turn images"):
         features.network_for(str(wrong), "mnist", (28, 28, 1))
+    (tmp_path / "text.keras").write_text("text")
+    with pytest.raises(UserError, match=r"can't be loaded as a Keras model \(it is no \.keras archive\)"):
+        features.network_for(str(tmp_path / "text.keras"), "mnist", (28, 28, 1))
     with pytest.raises(UserError, match=r"must be a FILE\.keras"):
         features.network_for(str(tmp_path / "mine.h5"), "mnist", (28, 28, 1))
 
@@ -248,7 +260,9 @@ def test_any_number_of_processes_measures_the_same(layout: layouts.Layout, run_d
     alone, together = scores
     assert alone.keys() == together.keys()
     for name, value in alone.items():
-        if not name.endswith("seconds"):
+        if isinstance(value, str):
+            assert together[name] == value
+        elif not name.endswith("seconds"):
             assert together[name] == pytest.approx(value, rel=1e-6, abs=1e-9), name
 
 
@@ -261,7 +275,9 @@ def test_images_of_any_source_are_measured_as_the_samples_that_they_are(run_dir:
                    "--num_images=600", f"--output={output}"]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        assert json.loads(output.read_text())["frechet_distance"] < 10
+        found = json.loads(output.read_text())
+        assert found["frechet_distance"] < 10
+        assert [found[name] for name in ("num_images", "data", "features")] == [600, "mnist", "digits"]
         assert "frechet_distance" in done.stdout
 
 
@@ -276,7 +292,7 @@ def test_images_of_any_source_are_measured_as_the_samples_that_they_are(run_dir:
         (["--images={run_dir}/nothing.npz", "--data=mnist"], "is not there, or is no file"),
         (["--images={run_dir}/config.json", "--data=mnist"], "must be a directory of images, or an .npz file"),
         (["--images={run_dir}/tensorboard", "--data=mnist"], "/tensorboard/ holds no images"),
-        (["--run_dir={run_dir}", "--features=nothing.keras"], "can't be loaded as a Keras model"),
+        (["--run_dir={run_dir}", "--features=nothing.keras"], "nothing.keras is not there, or is no file."),
     ],
 )
 def test_a_wrong_command_is_answered_in_a_sentence(arguments: list[str], sentence: str, run_dir: Path) -> None:

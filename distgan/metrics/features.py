@@ -1,6 +1,7 @@
 """The networks whose features say how near sets of images are to each other."""
 
 import hashlib
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from distgan.errors import UserError, first_line
 from distgan.metrics import digits
 from distgan.nets.classifier import FEATURES
 
+INCEPTION_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
 INCEPTION_SIZE = 299  # pixels
 _OF_DIGITS = ("mnist", "mnist-colours")  # embedded data sets whose images the classifier of digits reads in any size
 
@@ -60,11 +62,15 @@ def _of_file(path: Path) -> FeatureNetwork:
     """A network of images to one vector each; nothing in its file is run."""
     if path.suffix != ".keras":
         raise UserError(f"--features={path} is refused: it must be a FILE.keras, as Keras 3 saves a model.")
+    if not path.is_file():
+        raise UserError(f"--features={path} is not there, or is no file.")
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"--features={path} can't be loaded as a Keras model ({first_line(error)[:200]}).") from None
+        # Of a file that is no archive Keras says that it is not there.
+        why = first_line(error)[:200] if zipfile.is_zipfile(path) else "it is no .keras archive"
+        raise UserError(f"--features={path} can't be loaded as a Keras model ({why}).") from None
     inputs, outputs = model.input_shape, model.output_shape
     is_of_images = isinstance(inputs, tuple) and len(inputs) == 4 and None not in inputs[1:] and inputs[3] in (1, 3)
     if not is_of_images or not isinstance(outputs, tuple) or len(outputs) != 2:
@@ -84,7 +90,8 @@ def _inception() -> FeatureNetwork:
     except Exception as error:  # of many kinds: whatever a download can end with
         raise UserError(
             "Judging such images takes Inception's weights, which Keras can't download here "
-            f"({first_line(error)[:120]}): put them into ~/.keras/models, or give --features=FILE.keras."
+            f"({type(error).__name__}): put {INCEPTION_FILE}, of Keras's releases, into ~/.keras/models, or give "
+            "--features=FILE.keras."
         ) from None
     both = keras.Model(model.input, [model.get_layer("avg_pool").output, model.output])
     digest = hashlib.sha256(b"".join(weights.tobytes() for weights in model.get_weights())).hexdigest()

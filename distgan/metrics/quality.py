@@ -34,6 +34,7 @@ class Reference(NamedTuple):
     truth: what was seen in those that generated ones ought to be like; radii: squared radii `[n, 2]` of its points.
     others: features of further real images, such as were learnt from.
     nearest: the mean distance of the truth's points to the nearest of these; floor: their Frechet distance.
+    share: which part of all images learnt from these are, so which part of copies is found among them.
     """
 
     truth: Seen
@@ -41,6 +42,7 @@ class Reference(NamedTuple):
     others: np.ndarray
     nearest: float
     floor: float
+    share: float
 
 
 def look(read: Read, count: int, network: FeatureNetwork, replicas: Replicas, asked: np.ndarray | None = None) -> Seen:
@@ -61,12 +63,12 @@ def look(read: Read, count: int, network: FeatureNetwork, replicas: Replicas, as
     return Seen(next(summed), Moments(*islice(summed, len(moments))), Sightings(*summed))
 
 
-def refer(truth: Seen, others: Seen, replicas: Replicas) -> Reference:
-    """What `truth` is to be compared with, `others` being real images that are not among it."""
+def refer(truth: Seen, others: Seen, num_learnt: int, replicas: Replicas) -> Reference:
+    """What `truth` is to be compared with, `others` being real images that are not among it, of so many learnt from."""
     radii = _by_rows(lambda rows: neighbours.radii(rows, truth.points), truth.points, replicas)
     nearest = _by_rows(lambda rows: neighbours.nearest(rows, others.points), truth.points, replicas)
     floor = frechet_distance(others.moments, truth.moments)
-    return Reference(truth, radii, others.points, float(nearest.mean()), floor)
+    return Reference(truth, radii, others.points, float(nearest.mean()), floor, len(others.points) / num_learnt)
 
 
 def judge(seen: Seen, reference: Reference, replicas: Replicas, conditional: bool = False) -> dict[str, float]:
@@ -80,6 +82,7 @@ def judge(seen: Seen, reference: Reference, replicas: Replicas, conditional: boo
     }
     nearest = _by_rows(lambda rows: neighbours.nearest(rows, reference.others), fakes, replicas)
     scores["nearest_neighbour_ratio"] = float(nearest.mean()) / reference.nearest
+    scores["nearest_neighbour_floor"] = 1 - reference.share
     if len(seen.sightings.sums):
         scores["classifier_score"] = classes.classifier_score(seen.sightings)
         scores["classifier_score_of_real"] = classes.classifier_score(truth.sightings)

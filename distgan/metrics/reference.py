@@ -30,13 +30,13 @@ def reference_for(data: str, wanted: Wanted, network: FeatureNetwork, count: int
     The truth is what was held out of the data, and the others are of what is learnt from. Where less than
     FEWEST_HELD_OUT were held out, both are halves of what is learnt from. Raises `UserError` where data can't be read.
     """
-    truth, others = replicas.together(lambda: _two_sets(data, wanted))
+    truth, others, num_learnt = replicas.together(lambda: _two_sets(data, wanted))
     key = "/".join([network.fingerprint, str(count), *(fingerprint for _, _, fingerprint in (truth, others))])
     path = files.cache_directory() / "features" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
     arrays = _from_chief(_cached(path) if replicas.is_chief else None, replicas)
     if arrays is None:
         seen, seen_others = (look(read, min(count, size), network, replicas) for read, size, _ in (truth, others))
-        arrays = _as_arrays(refer(seen, seen_others, replicas))
+        arrays = _as_arrays(refer(seen, seen_others, num_learnt, replicas))
         if replicas.is_chief:
             _store(path, arrays)
     return _as_reference(arrays)
@@ -45,16 +45,17 @@ def reference_for(data: str, wanted: Wanted, network: FeatureNetwork, count: int
 _Set = tuple[Read, int, str]  # images by (first, count), how many there are, and what is equal for equal ones
 
 
-def _two_sets(data: str, wanted: Wanted) -> tuple[_Set, _Set]:
+def _two_sets(data: str, wanted: Wanted) -> tuple[_Set, _Set, int]:
+    """The truth, the others, and how many images there are to learn from."""
     train, test = (open_source(data, split, wanted) for split in ("train", "test"))
     (available,) = train.streams.values()
     if test.fingerprint != train.fingerprint and sum(test.streams.values()) >= FEWEST_HELD_OUT:
-        return _part(test, 0, sum(test.streams.values())), _part(train, 0, available)
+        return _part(test, 0, sum(test.streams.values())), _part(train, 0, available), available
     if available < 2 * FEWEST_IMAGES:
         raise UserError(
             f"--data={data} has {available} images: to measure samples by them takes {2 * FEWEST_IMAGES} at least."
         )
-    return _part(train, 0, available // 2), _part(train, available // 2, available - available // 2)
+    return _part(train, 0, available // 2), _part(train, available // 2, available - available // 2), available
 
 
 def _part(source: Source, start: int, length: int) -> _Set:
@@ -113,5 +114,5 @@ def _as_arrays(reference: Reference) -> dict[str, np.ndarray]:
 def _as_reference(arrays: dict[str, np.ndarray]) -> Reference:
     points, *parts = (arrays[name] for name in _NAMES)
     moments, sightings = Moments(*parts[:3]), Sightings(*parts[3:8])
-    radii, others, nearest, floor = parts[8:]
-    return Reference(Seen(points, moments, sightings), radii, others, float(nearest), float(floor))
+    radii, others, *numbers = parts[8:]
+    return Reference(Seen(points, moments, sightings), radii, others, *map(float, numbers))

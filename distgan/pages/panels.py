@@ -54,7 +54,7 @@ MEASURES = {
     "kl_to_uniform": Measure("How uneven the classes are: lower is more even, 0 where all are equal.", min),
     "modes": Measure("How many classes are made: higher is better, up to {number}.", max),
     "nearest_neighbour_ratio": Measure("How near what is made is to images learnt from, beside unseen ones: about 1 "
-                                       "for real images, far below 1 is copying.", None, 1.0),
+                                       "for real images; nothing but copies has the floor.", None, 1.0),
 }  # fmt: skip
 FROM_0, SHARE, DISTANCE = Axis(least=0.0), Axis(least=0.0, most=1.0), Axis(logarithmic=True, least=0.0)
 QUALITY = (
@@ -67,7 +67,7 @@ QUALITY = (
     Panel("Entropy of the classes", _of_quality("entropy"), axis=FROM_0),
     Panel("KL to uniform", _of_quality("kl_to_uniform"), axis=FROM_0),
     Panel("Modes", _of_quality("modes"), axis=Axis(least=0.0, whole=True)),
-    Panel("Nearest neighbours", _of_quality("nearest_neighbour_ratio")),
+    Panel("Nearest neighbours", _of_quality("nearest_neighbour_ratio"), ("quality/nearest_neighbour_floor",)),
 )
 TRAINING = (
     Panel("Losses", ("loss/",)),
@@ -79,7 +79,7 @@ TRAINING = (
 SPEED = (Panel("Images a second", ("speed/images_per_second",), axis=FROM_0),)
 ELSEWHERE = (  # or the same as what is shown
     SHARE_OF, "quality/seconds", "quality_raw/share_of_", "quality_raw/frechet_floor",
-    "quality_raw/classifier_score_of_real",
+    "quality_raw/classifier_score_of_real", "quality_raw/nearest_neighbour_floor",
 )  # fmt: skip
 
 
@@ -115,15 +115,17 @@ def meaning(name: str, num_classes: int) -> str:
     return measure.meaning.format(number=num_classes or "all", logarithm=logarithm) if measure else ""
 
 
-def of_run(panels: Iterable[Panel], run: Recorded) -> list[Html]:
-    """The panels of a run that has something to show in them."""
+def of_run(panels: Iterable[Panel], run: Recorded, fewest: int = 1) -> list[Html]:
+    """The panels of a run that has something to show in them, of so many moments at least."""
     clock = "epoch" if run.last["epoch"] >= 2 else "step"
     every_name, num_classes = run.names, run.num_classes  # each goes through the whole log
     figures = []
     for panel in panels:
         names = members(panel, every_name)
         said = filter(None, (meaning(name, num_classes) for name in names))
-        figures.append(plot(Frame(panel.title, clock, panel.axis, " ".join(said)), _of_names(panel, names, run, clock)))
+        lines = _of_names(panel, names, run, clock)
+        if max((len(line.x) for line in lines), default=0) >= fewest:
+            figures.append(plot(Frame(panel.title, clock, panel.axis, " ".join(said)), lines))
     return [figure for figure in figures if figure is not None]
 
 

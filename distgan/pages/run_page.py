@@ -39,7 +39,7 @@ def make(run: Recorded, state: str) -> bytes:
         _masthead(run, state, f"{preset} on {data}"),
         section("Warnings", _warnings(run), id_="warnings"),
         section("Then and now", _film(run)),
-        section("Quality", _plots(panels.of_run(panels.QUALITY, run), _classes(run)), _measures(run)),
+        section("Quality", _plots(panels.of_run(panels.QUALITY, run, fewest=2), _classes(run)), _measures(run)),
         section("Training", _plots(training)),
         section("Speed", _plots(panels.of_run(panels.SPEED, run)), _ranks(run)),
         section("Configuration", _configuration(run)),

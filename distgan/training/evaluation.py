@@ -27,9 +27,13 @@ class Evaluator:
         As many are looked at as are measured, or as there are. Raises `UserError` where the data or the network that
         gives the features can't be had.
         """
-        self._replicas, self._num_images = replicas, num_images
+        self._replicas, self._num_images, self._data = replicas, num_images, data
         self._network = replicas.together(lambda: network_for(features, data, image_shape))
         self._reference = reference_for(data, wanted.of_shape(image_shape), self._network, num_images, replicas)
+
+    def facts(self) -> dict[str, str | int]:
+        """What is measured by what, by name; scores are to be compared where these are equal."""
+        return {"num_images": self._num_images, "data": self._data, "features": self._network.name}
 
     def scores(self, gan: GAN, seed: int) -> dict[str, float]:
         """Scores of a GAN's samples by name: of the running average where it is kept, and of raw weights."""

@@ -11,7 +11,7 @@ ALL = 0.995  # an accuracy that leaves the generator nothing to learn from
 NO_GRADIENT = 1e-6  # its norm; 1e-3 to 10 are usual
 MOST_MISSING = 0.2  # of the classes, or of the real images, that samples may lack
 SLOW = 1.5  # times what the others spend on a step
-LEAST_RATIO = 0.5  # of samples' distance to what was learnt from, to that of unseen real images
+UNSURE_FLOOR = 0.9  # of the nearest neighbours, from which on too few of the images learnt from are looked at
 
 
 class Health:
@@ -46,14 +46,14 @@ class Health:
         """What to warn of after a measurement of the samples."""
         shares = [value for name, value in scores.items() if name.startswith("quality/share_of_")]
         modes, coverage = scores.get("quality/modes", 1.0), scores["quality/coverage"]
+        floor = scores["quality/nearest_neighbour_floor"]
         found = {
             "The samples show too few kinds of images: see quality/modes.": modes < (1 - MOST_MISSING) * len(shares),
             "The samples are alike, and near to few real images (quality/coverage): the generator may have "
             "collapsed.": coverage < MOST_MISSING and scores["quality/precision"] > MOST_MISSING,
-            "The samples are nearer to the images learnt from than unseen images are: they may be copies.": scores[
-                "quality/nearest_neighbour_ratio"
-            ]
-            < LEAST_RATIO,
+            "The samples are nearer to the images learnt from than unseen images are: they may be copies.": (
+                floor < UNSURE_FLOOR and scores["quality/nearest_neighbour_ratio"] < (1 + floor) / 2
+            ),
         }
         return self._new(found, 1)
 
