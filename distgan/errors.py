@@ -22,6 +22,13 @@ def sentence_of(error: OSError) -> str:
     return f"{error.filename or 'A file'}: {error.strerror or error}."
 
 
+def reason(error: Exception) -> str:
+    """What an error of TensorFlow's says, without what it says of its graph."""
+    about_graph = ("Graph execution error", "Detected at node", "File ", "<stack traces", "[[")
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if line and not line.startswith(about_graph)), type(error).__name__)
+
+
 def first_line(error: Exception) -> str:
     """What an error says, without what follows its first line."""
     return str(error).partition("\n")[0]

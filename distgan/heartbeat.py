@@ -18,10 +18,10 @@ from pathlib import Path
 
 from distgan.replicas import launcher
 
-STALLED = 4  # exit status
+STALLED, LEFT = 4, 1  # exit statuses
 TICK_SECONDS = 0.5
 OWN_SHARE = 1 / 2  # of the time that may pass in silence: in work that waits for nobody, so that the culprit is found
-_WORKS, _WAITS = b"w", b"c"
+_WORKS, _WAITS, _JOINS = b"w", b"c", b"j"
 _HANDED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 _SENT_BY_TERMINAL = 0x80  # SI_KERNEL: to the whole process group, so to the child too
 _PR_SET_PDEATHSIG = 1
@@ -37,6 +37,14 @@ def works() -> None:
 def waits() -> None:
     """This process begins what may wait for others, or for its device."""
     _beat(_WAITS)
+
+
+@contextlib.contextmanager
+def joining() -> Iterator[None]:
+    """Within, this process joins others anew, who may not want it; then Horovod aborts it."""
+    _beat(_JOINS)
+    yield
+    works()
 
 
 @contextlib.contextmanager
@@ -90,6 +98,13 @@ def _watch(child: int, pipe: int, timeout_seconds: float) -> int:
         info = signal.sigtimedwait({*_HANDED_ON, signal.SIGCHLD}, TICK_SECONDS)
         silent_seconds += min(time.monotonic() - began, 2 * TICK_SECONDS)
         ended, status = os.waitpid(child, os.WNOHANG)
+        told = _told(pipe)
+        if told:
+            kind, silent_seconds = told[-1:], 0.0
+        if ended and kind == _JOINS and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGABRT:
+            print("distgan: this process left the elastic job: its launcher has no more use for it, as Horovod says "
+                  "above, or it could not join the others anew.", file=sys.stderr, flush=True)  # fmt: skip
+            return LEFT
         if ended:
             return _as_ours(status)
         if info and info.si_signo in _HANDED_ON and not (
@@ -98,9 +113,6 @@ def _watch(child: int, pipe: int, timeout_seconds: float) -> int:
             if info.si_signo == signal.SIGTERM and _is_frozen(child):
                 return _end(child, "is frozen and can't save, as it was asked to")
             os.kill(child, info.si_signo)
-        told = _told(pipe)
-        if told:
-            kind, silent_seconds = told[-1:], 0.0
         own_limit = OWN_SHARE * timeout_seconds
         if silent_seconds >= own_limit and _is_frozen(child):
             return _end(child, f"has been frozen for {own_limit:g} seconds")

@@ -14,7 +14,7 @@ from absl import flags
 from distgan import config as configs
 from distgan import heartbeat, program
 from distgan.data import sources
-from distgan.errors import TrainingError, UserError, first_line
+from distgan.errors import TrainingError, UserError, reason
 
 configs.define_flags()
 flags.adopt_module_key_flags(configs)
@@ -50,7 +50,7 @@ def _train(config: configs.Config) -> int:
     except tf.errors.OpError as error:
         if replicas.size == 1:
             raise
-        print(f"distgan: rank {replicas.rank} lost the others ({first_line(error)[:200]}); the same command "
+        print(f"distgan: rank {replicas.rank} lost the others ({reason(error)[:200]}); the same command "
               "goes on from the last checkpoint.", file=sys.stderr)  # fmt: skip
         return 1
     return 128 + signal.SIGINT if outcome.stopped_by == signal.SIGINT else 0

@@ -12,6 +12,10 @@ answers() {
 }
 
 if [[ ${DISTGAN_HOSTS:-} ]]; then
+  if [[ ! -r $DISTGAN_HOSTS ]]; then
+    echo "DISTGAN_HOSTS=$DISTGAN_HOSTS can't be read: it must be a file with a host:slots a line." >&2
+    exit 2
+  fi
   while IFS= read -r line; do
     if [[ $line ]] && answers "${line%%:*}"; then echo "$line"; fi
   done <"$DISTGAN_HOSTS"

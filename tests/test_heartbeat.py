@@ -11,6 +11,8 @@ import layouts
 import pytest
 import small_runs
 
+from distgan import heartbeat
+
 GUARDED = """
 import sys, time
 from distgan import heartbeat
@@ -108,6 +110,14 @@ def test_a_killed_child_is_seen_as_killed() -> None:
     process = _start("time.sleep(100)", timeout_seconds=1000)
     os.kill(_child(process), signal.SIGKILL)
     assert _end(process)[0] == -signal.SIGKILL
+
+
+def test_a_child_that_is_aborted_while_it_joins_has_left() -> None:
+    status, _, errors = _end(_start("heartbeat.joining().__enter__(); import os; os.abort()"))
+    assert status == heartbeat.LEFT
+    assert "this process left the elastic job" in errors
+    status, _, errors = _end(_start("import os; os.abort()"))
+    assert (status, "left the elastic job" in errors) == (-signal.SIGABRT, False)
 
 
 @pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)

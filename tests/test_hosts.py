@@ -167,7 +167,7 @@ def test_an_elastic_run_goes_on_without_a_host_whose_cable_is_pulled_and_takes_i
     _wait_for_steps(run_dir, 20, [job])
     hosts.cut("host2")
     try:
-        _wait_for_words(tmp_path / "output", "backend horovod: 1 replicas in 1 processes")
+        _wait_for_words(tmp_path / "output", "backend horovod: 1 replica in 1 process")
     finally:
         hosts.mend("host2")
     assert job.wait(300) == 0, (tmp_path / "output").read_text()[-5000:]

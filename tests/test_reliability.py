@@ -13,7 +13,7 @@ import pytest
 import small_runs
 
 from distgan import run
-from distgan.errors import TrainingError, UserError
+from distgan.errors import TrainingError, UserError, reason
 from distgan.training import checkpoint
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -141,6 +141,14 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(tmp_path: P
         os.mkfifo(path)
         with pytest.raises((UserError, OSError)):
             small_runs.train(run_dir, steps=5, **OF_GOLDEN)
+
+
+def test_of_a_lost_process_the_reason_is_told_and_not_the_graph() -> None:
+    said = (
+        "Graph execution error:\n\nDetected at node HorovodAllreduce defined at (most recent call last):\n"
+        "<stack traces unavailable>\nHorovod has been shut down.\n\t [[{{node HorovodAllreduce}}]] [Op:__inference_7]"
+    )
+    assert reason(RuntimeError(said)) == "Horovod has been shut down."
 
 
 def _wait(is_so: object, timeout_seconds: float = 120) -> None:

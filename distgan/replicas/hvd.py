@@ -81,7 +81,7 @@ class HorovodReplicas(Replicas):
 
         Where it names this process no more, Horovod says so and aborts it.
         """
-        with heartbeat.waiting():
+        with heartbeat.joining():
             self._hvd.shutdown()
             faulthandler.disable()  # which absl enables: that abort is no fault, and where it happens is known
             self._join()

@@ -100,7 +100,9 @@ def load_newest(directory: Path) -> Checkpoint | None:
             damaged[path] = str(error)
     if damaged:
         raise UserError(
-            f"No sound checkpoint is left in {directory}: choose another --run_dir, or remove it to start anew."
+            f"No sound checkpoint is left in {directory} "
+            f"({'; '.join(f'{path.name}: {why}' for path, why in damaged.items())}): "
+            "choose another --run_dir, or move these away to start anew."
         )
     return None
 

@@ -11,7 +11,7 @@ from typing import TextIO
 import tensorflow as tf
 
 from distgan.config import Config
-from distgan.errors import UserError, first_line
+from distgan.errors import UserError, first_line, reason
 from distgan.replicas.base import Replicas
 from distgan.training import loop
 from distgan.training.commit import Commit
@@ -34,7 +34,7 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
         except LOST as error:
             if not replicas.is_elastic or attempts == VAIN_ATTEMPTS:
                 raise
-            why = f"processes were lost ({first_line(error)[:200]})"
+            why = f"processes were lost ({reason(error)[:200]})"
         attempts, last_step = (attempts + 1 if commit.step == last_step else 0), commit.step
         if replicas.is_chief:
             print(f"distgan: {why}; those that are there go on from step {max(0, commit.step)}", file=console)

@@ -321,6 +321,11 @@ class _Run(NamedTuple):
         self.reporter.page("running")
 
 
+def _count(number: int, what: str) -> str:
+    plural = "es" if what.endswith("s") else "s"
+    return f"{number} {what}{'' if number == 1 else plural}"
+
+
 def _description(config: Config, replicas: Replicas, source: Source, facts: dict[str, Any], clock: Clock) -> str:
     """What is about to run, for the start of the log: the whole config, and what it means here."""
     batch_size = config.global_batch_size(replicas.num_replicas)
@@ -328,7 +333,7 @@ def _description(config: Config, replicas: Replicas, source: Source, facts: dict
     counts = " and ".join(f"{number:,} {'of ' * (len(name) == 1)}{name}" for name, number in source.streams.items())
     lines = [
         f"preset {config.preset} on {source.name}: {counts}, {height}x{width}x{channels}",
-        f"backend {replicas.backend}: {replicas.num_replicas} replicas in {replicas.size} processes",
+        f"backend {replicas.backend}: {_count(replicas.num_replicas, 'replica')} in {_count(replicas.size, 'process')}",
         f"precision {facts['precision']}",
         f"batch {batch_size} over all replicas, {batch_size / replicas.num_replicas:g} on each; learning rates do not "
         "depend on their number",

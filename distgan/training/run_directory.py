@@ -45,7 +45,7 @@ class RunDirectory:
         self._saved_step = -1
         self._asked = False
         self._writer = ThreadPoolExecutor(1, "checkpoint")
-        self._written: Future[str | None] | None = None  # of the chief: why it couldn't be
+        self._written: Future[tuple[str, str] | None] | None = None  # of the chief: why it couldn't be, and what helps
         self._problems: list[str] = []
         self._stall_seconds = 0.0
 
@@ -183,32 +183,37 @@ class RunDirectory:
         """
         written, self._written = self._written, None
         problem = self._replicas.on_chief(lambda: written.result() if written else None)
-        if problem and (is_last or self._config.on_checkpoint_error == "stop"):
-            raise UserError(f"{problem}.")
-        if problem:
-            self._problems.append(f"{problem}; the run goes on.")
+        if not problem:
+            return
+        what, helps = problem
+        if is_last or self._config.on_checkpoint_error == "stop":
+            raise UserError(f"{what}: {helps}.")
+        self._problems.append(f"{what}; the run goes on without it.")
 
     def problems(self) -> list[str]:
         """What went wrong with checkpoints, since the call before, and did not end the run."""
         problems, self._problems = self._problems, []
         return problems
 
-    def _write(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> str | None:
-        """Write a checkpoint, beside the training; returns why it can't be."""
+    def _write(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> tuple[str, str] | None:
+        """Write a checkpoint, beside the training; returns why it can't be, and what helps."""
         self._lock.check()
         try:
             checkpoint.save(self._checkpoints, arrays, facts, self._config.keep_checkpoints)
         except OSError as error:
+            before = checkpoint.newest_path(self._checkpoints)
             return (
                 f"The checkpoint of step {facts['step']} can't be written into {self._checkpoints} "
-                f"({error.strerror or error}): make room, and the same command goes on from the one before"
+                f"({error.strerror or error})",
+                f"make room, and the same command {f'goes on from {before.name}' if before else 'starts anew'}",
             )
         try:
             self._push()
         except OSError as error:
             return (
                 f"The checkpoint of step {facts['step']} is in {self._checkpoints} and can't be brought to {self.name} "
-                f"({error.strerror or error}): the same command on this machine goes on from it"
+                f"({error.strerror or error})",
+                "the same command on this machine goes on from it",
             )
         return None
 
