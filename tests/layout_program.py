@@ -18,12 +18,13 @@ from distgan.config import Config
 from distgan.data import pipeline
 from distgan.data.arrays import LabelledImages
 from distgan.data.base import Wanted
-from distgan.errors import UserError
+from distgan.errors import TrainingError, UserError
 from distgan.gans import GANS, MnistDCGAN
 from distgan.replicas.base import Replicas
 from distgan.replicas.connect import connect
 from distgan.training import loop, precision
-from distgan.training.run_directory import DivergedError, RunDirectory
+from distgan.training.commit import Commit
+from distgan.training.run_directory import RunDirectory
 from distgan.training.state import TrainState
 
 RECIPE = {
@@ -134,7 +135,7 @@ def divergence(replicas: Replicas, output: Path) -> dict[str, Any]:
         with replicas.scope(), precision.policy("float32"):
             gan = GANS["mnist"](config, (28, 28, 1), replicas.sum_in_step)
             state = TrainState(gan, config, "float32", 60000)
-            directory.restore(state, "")
+            directory.restore(state, "", Commit())
         state.step.assign(1)
         astray = state.variables["discriminator/logit/bias"]
         if replicas.rank == replicas.size - 1:
@@ -142,7 +143,7 @@ def divergence(replicas: Replicas, output: Path) -> dict[str, Any]:
             copies[-1].assign(copies[-1] + 1)
         try:
             directory.save(state, {})
-        except DivergedError as error:
+        except TrainingError as error:
             return {"divergence": str(error)}
     return {"divergence": None}
 
