@@ -24,7 +24,6 @@ pytestmark = [
 ]
 needs_horovod = pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
 SETTINGS = {"precision": "float64", "batch_size": 18, "steps": 6, "checkpoint_every_steps": 3}
-LAUNCH = Path(__file__).parent.parent / "launch"
 GIVES_UP_SECONDS = 90  # by when a process that has lost the others must have ended
 
 
@@ -144,41 +143,6 @@ def test_horovod_s_ranks_end_when_a_cable_is_pulled(hosts: Any, tmp_path: Path) 
     for rank in range(2):
         assert f"distgan: rank {rank} lost the others" in (logs / f"rank-{rank}").read_text()
     assert small_runs.checkpoints(run_dir)
-
-
-@needs_horovod
-def test_an_elastic_run_goes_on_without_a_host_whose_cable_is_pulled_and_takes_it_back(
-    hosts: Any, tmp_path: Path
-) -> None:
-    steps = 400
-    settings = {"steps": steps, "commit_every_steps": 3, "checkpoint_every_steps": 1000, "sample_every_steps": 1000,
-                "stall_timeout_seconds": 60}  # fmt: skip
-    small_runs.train(tmp_path / "alone", **SETTINGS | settings)
-    listing, run_dir = tmp_path / "hosts", tmp_path / "run"
-    listing.write_text("host1:1\nhost2:1\n")
-    elastic = ["-np", "2", "--min-np", "1", "--max-np", "2", "--network-interfaces", "eth0",
-               "--host-discovery-script", str(LAUNCH / "hosts.sh"), "--blacklist-cooldown-range", "1", "2",
-               "--gloo-timeout-seconds", "20"]  # fmt: skip
-    with (tmp_path / "output").open("w") as output:
-        job = subprocess.Popen(
-            hosts.on("host1", str(layouts.HOROVODRUN), *elastic, *_train(run_dir, **settings)),
-            stdout=output, stderr=subprocess.STDOUT, env=os.environ | {"DISTGAN_HOSTS": str(listing)},
-        )  # fmt: skip
-    _wait_for_steps(run_dir, 20, [job])
-    hosts.cut("host2")
-    try:
-        _wait_for_words(tmp_path / "output", "backend horovod: 1 replica in 1 process")
-    finally:
-        hosts.mend("host2")
-    assert job.wait(300) == 0, (tmp_path / "output").read_text()[-5000:]
-    _assert_same(small_runs.state(run_dir, steps), small_runs.state(tmp_path / "alone", steps))
-
-
-def _wait_for_words(path: Path, words: str) -> None:
-    deadline = time.monotonic() + GIVES_UP_SECONDS
-    while words not in path.read_text():
-        assert time.monotonic() < deadline, path.read_text()[-5000:]
-        time.sleep(0.1)
 
 
 def test_workers_end_when_a_cable_is_pulled(hosts: Any, tmp_path: Path) -> None:
