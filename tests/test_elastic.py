@@ -135,7 +135,7 @@ def test_those_that_are_left_go_on_when_others_are_killed(
     _kill([rank for rank in ranks if rank.rank in victims])
     said = job.end()
     assert "which rank 0 has in memory" in said
-    assert "Traceback" not in said
+    assert ">:Traceback" not in said  # of a rank; the launcher's own server may print one where a rank dies as it asks
     _assert_equal(job, undisturbed)
 
 
