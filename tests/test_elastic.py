@@ -21,6 +21,7 @@ import small_runs
 pytestmark = pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
 SETTINGS = {"precision": "float64", "commit_every_steps": 3, "checkpoint_every_steps": 100_000,
             "sample_every_steps": 100_000, "keep_checkpoints": 1}  # fmt: skip
+ENDLESS = SETTINGS | {"steps": 1_000_000}
 LIMIT_SECONDS = 240
 
 
@@ -71,7 +72,7 @@ class Job:
     def wait_for_start(self, number: int, processes: int) -> None:
         """Until so many have joined for the `number`th time, and have trained together."""
         words = f"backend horovod: {processes} replicas in {processes} processes"
-        self._wait(lambda: self.output().count(words) == number, words)
+        self._wait(lambda: self.output().count(words) >= number, words)
         self.wait_for_step(max(small_runs.logged_steps(self.run_dir), default=0) + 10)
 
     def output(self) -> str:
