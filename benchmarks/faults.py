@@ -220,7 +220,8 @@ def _doing(fault: Fault, run_dir: Path, disk: Path) -> Callable[[Job], None] | N
             return
         if fault.kind == "full":
             free = shutil.disk_usage(disk).free
-            (disk / "filler").write_bytes(bytes(max(0, free - random.randrange(20_000))))
+            with contextlib.suppress(OSError):  # the run has taken some meanwhile: it is full then
+                (disk / "filler").write_bytes(bytes(max(0, free - random.randrange(20_000))))
         elif fault.kind == "read-only":
             _make_read_only(run_dir)
         else:
