@@ -146,7 +146,7 @@ def _print(facts: Mapping[str, str | int], scores: Mapping[str, float], output: 
         print(f"{'':{width}}  {'averaged':>10}  {'raw':>10}")
     for name in names:
         values = [scores[key] for key in (name, f"quality/{name}", f"quality_raw/{name}") if key in scores]
-        print(f"{name:{width}}  " + "  ".join(f"{value + 0.0:10.5g}" for value in values))
+        print(f"{name:{width}}  " + "  ".join(f"{value + 0.0:10.5g}" for value in values))  # 0.0 turns -0 into 0
     print(f"written to {output}")
 
 

@@ -63,7 +63,7 @@ class Replicas:
     def regroup(self) -> None:
         """Join those that are there now, in place of those that were; variables are as different as they may be.
 
-        Raises `UserError` where this process is no longer wanted.
+        Raises `RuntimeError`, `ValueError` or `OSError` where that fails.
         """
         raise NotImplementedError
 
