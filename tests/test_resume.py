@@ -226,6 +226,23 @@ def test_a_directory_in_use_is_refused_until_its_run_is_dead(tmp_path: Path) -> 
     assert small_runs.checkpoints(tmp_path) == [3]
 
 
+HOLD = """
+import os, pathlib, sys
+from distgan.training.lock import RunLock
+RunLock(pathlib.Path(sys.argv[1])).acquire()
+os._exit(0)
+"""
+
+
+def test_an_owner_whose_end_nobody_asked_about_is_dead(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert json.loads((tmp_path / "lock.json").read_text())["pid"] == process.pid
+        ours = lock.RunLock(tmp_path)
+        ours.acquire()
+        ours.release()
+
+
 UPSET = """
 import runpy
 import tensorflow as tf

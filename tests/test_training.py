@@ -134,10 +134,11 @@ def test_a_profile_is_left_for_tensorboard(tmp_path: Path) -> None:
 
 
 def test_a_failed_save_leaves_the_checkpoints_as_they_were(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, {"x": np.ones(3)}, {"step": 1}, keep=3)
+    facts = {"images_shown": 16, "data": "noise", "image_shape": [28, 28, 1], "precision": "float32"}
+    checkpoint.save(tmp_path, {"x": np.ones(3)}, facts | {"step": 1}, keep=3)
     (tmp_path / ".unfinished-step_000000002").write_text("a file where the directory should go")
     with pytest.raises(OSError, match="exists"):
-        checkpoint.save(tmp_path, {"x": np.zeros(3)}, {"step": 2}, keep=3)
+        checkpoint.save(tmp_path, {"x": np.zeros(3)}, facts | {"step": 2}, keep=3)
     found = checkpoint.load_newest(tmp_path)
     assert found is not None
     assert (found.arrays["x"].tolist(), found.manifest["step"], found.damaged) == ([1, 1, 1], 1, {})

@@ -21,6 +21,7 @@ from distgan.replicas import launcher
 HEARTBEAT_SECONDS = 5.0
 DEAD_AFTER_SECONDS = 60.0  # of no heartbeat, for an owner on another machine, whom we can't ask
 WATCH_SECONDS = 1.0
+ENDING_SECONDS = 5.0  # that an owner on this machine may need to end, once it was killed
 
 
 class RunLock:
@@ -36,30 +37,31 @@ class RunLock:
     def acquire(self) -> None:
         """Take the lock, from a dead owner too. Raises `UserError` naming the owner that is alive.
 
-        An owner on another machine is watched until it beats again, or has not for `DEAD_AFTER_SECONDS`.
+        An owner on this machine is given `ENDING_SECONDS` to end; one on another machine is watched until it beats
+        again, or has not for `DEAD_AFTER_SECONDS`.
         """
         if self._directory.exists() and not self._directory.is_dir():
             raise UserError(f"--run_dir={self._directory} is a file: name a directory.")
         self._directory.mkdir(parents=True, exist_ok=True)
-        watched_seconds = -math.inf
-        while (silent_seconds := self._take(watched_seconds)) is not None:
+        watched_seconds, until = -math.inf, time.monotonic() + ENDING_SECONDS
+        while (silent_seconds := self._take(watched_seconds, time.monotonic() < until)) is not None:
             watched_seconds = silent_seconds
             time.sleep(WATCH_SECONDS)
         threading.Thread(target=self._beat, name="lock heartbeat", daemon=True).start()
 
-    def _take(self, watched_seconds: float) -> float | None:
+    def _take(self, watched_seconds: float, may_end: bool) -> float | None:
         """Take the lock; else for how long its owner, who was silent for `watched_seconds` before, has been silent."""
         with self._mutex() as mutex:
             owner = self._read()
             if owner:
                 silent_seconds = self._seconds_since_heartbeat(mutex)
                 is_alive = _is_alive(owner)
-                if is_alive or (is_alive is None and silent_seconds < watched_seconds):
+                if (is_alive and not may_end) or (is_alive is None and silent_seconds < watched_seconds):
                     raise UserError(
                         f"{self._directory} is in use by process {owner['pid']} on {owner['host']}: wait for it, stop "
                         "it, or choose another --run_dir."
                     )
-                if is_alive is None and silent_seconds < DEAD_AFTER_SECONDS:
+                if is_alive or (is_alive is None and silent_seconds < DEAD_AFTER_SECONDS):
                     return silent_seconds
             self._owner = _this_process()
             self._path.write_text(json.dumps(self._owner))
@@ -195,9 +197,10 @@ def _machine() -> str:
 def _started(pid: int) -> str:
     """When a process started, in clock ticks since boot; empty where there is none, or no way to know."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        state, *numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
+    return "" if state in "ZX" else numbers[18]  # it has ended, though nobody may ever have asked how
 
 
 def _is_alive(owner: dict[str, Any]) -> bool | None:

@@ -223,6 +223,8 @@ class _Run(NamedTuple):
         """Raise `TrainingError`, on all processes, where a loss of these last steps, or the state, is not finite."""
         what = health.not_finite(results, self.clock.step, self.facts["precision"]) or self.state.not_finite()
         if what:
+            with contextlib.suppress(UserError):  # a checkpoint that can't be written is not the last one
+                self.directory.settle()
             newest = self.directory.newest_checkpoint()
             raise TrainingError(
                 f"{what}. "
