@@ -16,6 +16,7 @@ import layouts
 import numpy as np
 import pytest
 import small_runs
+from elastic_jobs import Job, assert_undisturbed
 from hosts import virtual_hosts
 
 pytestmark = [
@@ -165,3 +166,25 @@ def _wait_until_nobody_trains(hosts: Any) -> None:
         while subprocess.run(command, capture_output=True, check=False).returncode == 0:
             assert time.monotonic() < deadline, f"a process goes on on {name}"
             time.sleep(0.5)
+
+
+@needs_horovod
+@pytest.mark.parametrize(("cut_off", "hash_seed"), [("the chief", 0), ("the other", 1)])
+def test_an_elastic_run_goes_on_without_a_machine_that_is_cut_off_and_takes_it_back(
+    cut_off: str, hash_seed: int, hosts: Any, tmp_path: Path
+) -> None:
+    def on(*command: str) -> list[str]:
+        return hosts.on("host1", *command)
+
+    job = Job(tmp_path, "host1:1", "host2:1", interface="eth0", on=on, hash_seed=hash_seed, stall_timeout_seconds=40)
+    job.wait_for_start(1, processes=2)
+    (victim,) = (rank for rank in job.wait_for_ranks(2) if rank.host == "host2")
+    assert victim.rank == (0 if cut_off == "the chief" else 1)
+    hosts.cut("host2")
+    try:
+        job.wait_for_start(1, processes=1)
+    finally:
+        hosts.mend("host2")
+    job.wait_for_start(2, processes=2)
+    job.stop()
+    assert_undisturbed(job)
