@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The hosts of an elastic job, a line each, as host:slots; horovodrun asks every second (--host-discovery-script). They
 # are the lines of the file that DISTGAN_HOSTS names, which may change while the job runs, of hosts whose sshd answers (on
-# SSH_PORT, if not 22): to one that is cut off the launcher would start processes in vain. Without a file, it is this machine under
-# two names with half of its slots each, so that it is not banned as a whole when a process fails. SLOTS is how many: one
-# a GPU, or 4.
+# SSH_PORT, if not 22): to one that is cut off the launcher would start processes in vain. Without a file, it is this
+# machine under two names with half of its slots each, so that it is not banned as a whole when a process fails. SLOTS is
+# how many: one a GPU, or 4.
 set -euo pipefail
 
 answers() {
