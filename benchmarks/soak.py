@@ -75,7 +75,7 @@ def _watch(given: argparse.Namespace, run_dir: Path) -> dict[int, list[dict[str,
         while job.poll() is None:
             step = _step(run_dir)
             for process in psutil.Process(job.pid).children(recursive=True):
-                if step and not process.children() and "distgan.train" in " ".join(_words(process)):
+                if step and _trains(process):
                     seen.setdefault(process.pid, []).append({"step": step, **_held(process)})
             time.sleep(1)
     if job.returncode:
@@ -101,11 +101,12 @@ def _words_of(found: dict[str, float]) -> str:
     return f"{found['at_a_fifth']:.0f}, {found['last']:.0f}, {found['slope']:+.3f}"
 
 
-def _words(process: psutil.Process) -> list[str]:
+def _trains(process: psutil.Process) -> bool:
+    """Whether a process trains, and does not just watch one that does."""
     try:
-        return list(process.cmdline())
+        return "distgan.train" in " ".join(process.cmdline()) and not process.children()
     except psutil.Error:  # it has just ended
-        return []
+        return False
 
 
 def _held(process: psutil.Process) -> dict[str, float]:
