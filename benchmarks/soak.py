@@ -75,7 +75,7 @@ def _watch(given: argparse.Namespace, run_dir: Path) -> dict[int, list[dict[str,
         while job.poll() is None:
             step = _step(run_dir)
             for process in psutil.Process(job.pid).children(recursive=True):
-                if step and _trains(process):
+                if 0 < step < given.steps and _trains(process):  # while it ends it gives back what it has
                     seen.setdefault(process.pid, []).append({"step": step, **_held(process)})
             time.sleep(1)
     if job.returncode:
@@ -90,9 +90,9 @@ def _writing_seconds(run_dir: Path) -> float:
     found = checkpoint.load_newest(run_dir / "checkpoints")
     assert found
     seconds = []
-    for _ in range(5):
+    for number in range(5):
         began = time.monotonic()
-        checkpoint.save(run_dir / "again", found.arrays, found.manifest, keep=1)
+        checkpoint.save(run_dir / "again", found.arrays, found.manifest | {"step": number}, keep=1)
         seconds.append(time.monotonic() - began)
     return statistics.median(seconds)
 
@@ -128,7 +128,7 @@ def _row(rank: int, pid: int, held: list[dict[str, float]]) -> dict[str, Any]:
     steps = np.array([moment["step"] for moment in kept])
     row: dict[str, Any] = {"rank": rank, "pid": pid}
     for kind in KINDS:
-        values = np.array([moment[kind] for moment in kept])
+        values = [float(moment[kind]) for moment in kept]
         slope = float(np.polyfit(steps, values, 1)[0]) if len(set(steps)) > 1 else 0.0
         row[kind] = {"at_a_fifth": values[0], "last": values[-1], "slope": 1000 * slope}
     return row
