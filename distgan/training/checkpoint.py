@@ -118,14 +118,15 @@ def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     for name in (MANIFEST_FILE, STATE_FILE):
         files.check_regular(path / name)
     manifest = json.loads((path / MANIFEST_FILE).read_text())
-    if not isinstance(manifest, dict) or manifest.get("files", {}).keys() != {STATE_FILE}:
+    files_named = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(files_named, dict) or files_named.keys() != {STATE_FILE}:
         raise ValueError(f"{MANIFEST_FILE} does not name {STATE_FILE}, and that alone")
     for name, kind in FACTS.items():
         if type(manifest.get(name)) is not kind:
             raise ValueError(f"{MANIFEST_FILE} has no {name}")
     if not all(type(side) is int and side > 0 for side in manifest["image_shape"]):
         raise ValueError(f"{MANIFEST_FILE} has no image_shape")
-    if _sha256(path / STATE_FILE) != manifest["files"][STATE_FILE]:
+    if _sha256(path / STATE_FILE) != files_named[STATE_FILE]:
         raise ValueError(f"{STATE_FILE} does not have the SHA-256 of its manifest")
     try:
         with zipfile.ZipFile(path / STATE_FILE) as archive:
