@@ -50,7 +50,10 @@ class RunLock:
         threading.Thread(target=self._beat, name="lock heartbeat", daemon=True).start()
 
     def _take(self, watched_seconds: float, may_end: bool) -> float | None:
-        """Take the lock; else for how long its owner, who was silent for `watched_seconds` before, has been silent."""
+        """Take the lock; else for how long its owner, who was silent for `watched_seconds` before, has been silent.
+
+        Raises `UserError` where the owner is alive; on this machine only if it is not one that `may_end`.
+        """
         with self._mutex() as mutex:
             owner = self._read()
             if owner:
