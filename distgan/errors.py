@@ -1,5 +1,10 @@
 """What is said to a user of a mistake, or of a run that can't go on, and the system's errors as sentences."""
 
+import re
+import textwrap
+
+MOST_CHARACTERS = 200  # of what another program says
+
 
 class UserError(ValueError):
     """A mistake in what the user gave: one sentence that says what to change.
@@ -23,10 +28,11 @@ def sentence_of(error: OSError) -> str:
 
 
 def reason(error: Exception) -> str:
-    """What an error of TensorFlow's says, without what it says of its graph."""
+    """What an error of TensorFlow's, or of Horovod's, says in short, without its graph and lines of its source."""
     about_graph = ("Graph execution error", "Detected at node", "File ", "<stack traces", "[[")
     lines = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in lines if line and not line.startswith(about_graph)), type(error).__name__)
+    said = next((line for line in lines if line and not line.startswith(about_graph)), type(error).__name__)
+    return textwrap.shorten(re.sub(r"\[?/\S+:\d+\]? ", "", said), MOST_CHARACTERS, placeholder=" ...")
 
 
 def first_line(error: Exception) -> str:

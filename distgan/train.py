@@ -50,7 +50,7 @@ def _train(config: configs.Config) -> int:
     except tf.errors.OpError as error:
         if replicas.size == 1:
             raise
-        print(f"distgan: rank {replicas.rank} lost the others ({reason(error)[:200]}); the same command "
+        print(f"distgan: rank {replicas.rank} lost the others ({reason(error)}); the same command "
               "goes on from the last checkpoint.", file=sys.stderr)  # fmt: skip
         return 1
     return 128 + signal.SIGINT if outcome.stopped_by == signal.SIGINT else 0

@@ -71,6 +71,9 @@ class Job:
         self._wait(lambda: self.output().count(words) >= number, words)
         self.wait_for_step(max(small_runs.logged_steps(self.run_dir), default=0) + 10)
 
+    def wait_for_words(self, words: str) -> None:
+        self._wait(lambda: words in self.output(), words)
+
     def output(self) -> str:
         return Path(self._output.name).read_text()
 
@@ -86,13 +89,23 @@ class Job:
     def stop(self) -> str:
         """Have it saved; what it said, once it has ended well."""
         os.kill(self.ranks()[0].pid, signal.SIGTERM)
-        try:
-            status = self._process.wait(LIMIT_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            raise AssertionError(f"no end after {LIMIT_SECONDS} s: {self.output()[-5000:]}") from None
+        status = self._ended(LIMIT_SECONDS)
         assert status == 0, self.output()[-5000:]
         return self.output()
+
+    def terminate(self, limit_seconds: float) -> str:
+        """Have the launcher end all; what it said, once it has ended within the limit, well or not."""
+        self._process.terminate()
+        self._ended(limit_seconds)
+        return self.output()
+
+    def _ended(self, limit_seconds: float) -> int:
+        """The launcher's exit status."""
+        try:
+            return self._process.wait(limit_seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            raise AssertionError(f"no end after {limit_seconds} s: {self.output()[-5000:]}") from None
 
     def _wait(self, is_so: Callable[[], bool], what: str) -> None:
         end = time.monotonic() + LIMIT_SECONDS

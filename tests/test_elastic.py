@@ -67,3 +67,15 @@ def test_all_can_be_replaced_one_by_one(tmp_path: Path) -> None:
     assert not {rank.pid for rank in first} & {rank.pid for rank in job.wait_for_ranks(2)}
     job.stop()
     assert_undisturbed(job)
+
+
+def test_the_launcher_can_be_ended_while_those_that_are_left_wait_for_each_other(tmp_path: Path) -> None:
+    job = Job(tmp_path, "localhost:1", "127.0.0.1:3")
+    job.wait_for_start(1, processes=4)
+    ranks = job.wait_for_ranks(4)
+    _kill(ranks[2:3], signal.SIGSTOP)  # so that the others wait
+    _kill(ranks[3:])
+    job.wait_for_words("processes were lost")
+    said = job.terminate(limit_seconds=30)
+    assert "Traceback" not in said, said
+    assert not job.ranks()

@@ -151,6 +151,12 @@ def test_of_a_lost_process_the_reason_is_told_and_not_the_graph() -> None:
     assert reason(RuntimeError(said)) == "Horovod has been shut down."
 
 
+def test_of_a_lost_process_the_reason_is_short_and_without_lines_of_source() -> None:
+    said = "Gloo failed: [/build/gloo/pair.cc:597] Read error [127.0.0.1]:42409: Connection reset by peer"
+    assert reason(RuntimeError(said)) == "Gloo failed: Read error [127.0.0.1]:42409: Connection reset by peer"
+    assert reason(RuntimeError("a long story " * 100)).endswith("story a ...")
+
+
 def _wait(is_so: object, timeout_seconds: float = 120) -> None:
     end = time.monotonic() + timeout_seconds
     while not is_so():  # type: ignore[operator]

@@ -24,17 +24,17 @@ VAIN_ATTEMPTS = 5  # in a row to go on, without a step's having been kept
 
 def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> Outcome:
     """As `loop.train`; where processes may come and go, also when they do."""
-    commit = Commit()
+    commit, caught = Commit(), list[int]()  # a signal that came just before a loss is answered after it
     attempts, last_step = 0, -1
     while True:
         try:
-            return loop.train(config, replicas, console, commit)
+            return loop.train(config, replicas, console, commit, caught)
         except Regrouping:
             why = "processes come or go"
         except LOST as error:
             if not replicas.is_elastic or attempts == VAIN_ATTEMPTS:
                 raise
-            why = f"processes were lost ({reason(error)[:200]})"
+            why = f"processes were lost ({reason(error)})"
         attempts, last_step = (attempts + 1 if commit.step == last_step else 0), commit.step
         if replicas.is_chief:
             print(f"distgan: {why}; those that are there go on from step {max(0, commit.step)}", file=console)

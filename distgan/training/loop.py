@@ -45,13 +45,17 @@ class Regrouping(Exception):  # noqa: N818 (it is no error)
     """Processes are to come or go; what this one has in memory is of the step that all have made."""
 
 
-def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout, commit: Commit | None = None) -> Outcome:
+def train(
+    config: Config, replicas: Replicas, console: TextIO = sys.stdout, commit: Commit | None = None,
+    caught: list[int] | None = None,
+) -> Outcome:  # fmt: skip
     """Train as `config` says, going on from the run directory's newest checkpoint if it has one.
 
-    Where processes may come and go, from a newer `commit` of one of them, which is kept up to date. Raises `UserError`,
-    on all processes, `TrainingError` where they differ or their numbers are not finite, and `Regrouping`.
+    Where processes may come and go, from a newer `commit` of one of them, which is kept up to date, and so are the
+    signals that were `caught`. Raises `UserError`, on all processes, `TrainingError` where they differ or their numbers
+    are not finite, and `Regrouping`.
     """
-    commit = commit or Commit()
+    commit, caught = commit or Commit(), [] if caught is None else caught
     expected, streams = GANS[config.architecture].streams, kind_of(str(config.data)).streams
     if expected != streams:
         raise UserError(
@@ -96,7 +100,7 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout, comm
             return Outcome(gan, source.image_shape, clock.step, None)
         start = environment.describe(replicas, number_format, clock.step)
         reporter.spared(config.directory / ENVIRONMENT, lambda: environment.add(config.directory, start))
-        with contextlib.closing(reporter), signals() as caught:
+        with contextlib.closing(reporter), signals(caught):
             held_out = replicas.together(lambda: _held_out(config, source, gan) if replicas.is_chief else {})
             evaluator = (
                 Evaluator(

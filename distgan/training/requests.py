@@ -75,9 +75,8 @@ class Requests:
 
 
 @contextlib.contextmanager
-def signals() -> Iterator[list[int]]:
+def signals(caught: list[int]) -> Iterator[None]:
     """Collect signals in a list, for the end of a step; another SIGINT, a second later, interrupts."""
-    caught: list[int] = []
     interrupts_from_seconds = math.inf
 
     def remember(number: int, frame: object) -> None:
@@ -89,11 +88,11 @@ def signals() -> Iterator[list[int]]:
         caught.append(number)
 
     if threading.current_thread() is not threading.main_thread():
-        yield caught  # only the main thread may have handlers
+        yield  # only the main thread may have handlers
         return
     before = {number: signal.signal(number, remember) for number in (*STOPPING, SAVING)}
     try:
-        yield caught
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
