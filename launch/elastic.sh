@@ -9,7 +9,11 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export PATH=$here/../.venv/bin:$PATH
 
-slots=$("$here/hosts.sh" | awk -F: '{ slots += $2 } END { print slots }')
+slots=$("$here/hosts.sh" | awk -F: '{ slots += $2 } END { if (slots) print slots }')
+if [[ ! $slots ]]; then
+  echo "No host has a slot: DISTGAN_HOSTS=${DISTGAN_HOSTS:-} must name a file with a host:slots a line, of hosts whose sshd answers." >&2
+  exit 2
+fi
 np=${NP:-$slots}
 elastic=(-np "$np" --min-np "${MIN_NP:-1}" --max-np "${MAX_NP:-$((np > slots ? np : slots))}")
 elastic+=(--host-discovery-script "$here/hosts.sh")

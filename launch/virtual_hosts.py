@@ -180,6 +180,12 @@ def virtual_hosts(count: int) -> Iterator[VirtualHosts]:
         yield hosts
 
 
+def _terminate_child(pid: int) -> None:
+    """Of nsenter's, which hands nothing on."""
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        os.kill(int(child), signal.SIGTERM)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hosts", type=int, default=2)
@@ -194,7 +200,9 @@ def main() -> int:
     try:
         with virtual_hosts(given.hosts) as hosts:
             hosts.slow(given.gbits, given.delay_ms)
-            return subprocess.run(hosts.on("host1", *given.command), check=False).returncode
+            command = subprocess.Popen(hosts.on("host1", *given.command))
+            signal.signal(signal.SIGTERM, lambda *_: _terminate_child(command.pid))
+            return command.wait()
     except HostsError as error:
         print(f"virtual_hosts: {error}", file=sys.stderr)
         return 2

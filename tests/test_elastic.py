@@ -6,11 +6,12 @@
 import os
 import re
 import signal
+import subprocess
 from pathlib import Path
 
 import layouts
 import pytest
-from elastic_jobs import Job, Rank, assert_undisturbed
+from elastic_jobs import DISCOVER, Job, Rank, assert_undisturbed
 
 pytestmark = pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
 
@@ -67,6 +68,17 @@ def test_all_can_be_replaced_one_by_one(tmp_path: Path) -> None:
     assert not {rank.pid for rank in first} & {rank.pid for rank in job.wait_for_ranks(2)}
     job.stop()
     assert_undisturbed(job)
+
+
+def test_hosts_without_a_slot_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "hosts").touch()
+    done = subprocess.run(
+        [DISCOVER.with_name("elastic.sh")], env=os.environ | {"DISTGAN_HOSTS": str(tmp_path / "hosts")},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("No host has a slot: DISTGAN_HOSTS=")
+    assert not done.stdout
 
 
 def test_the_launcher_can_be_ended_while_those_that_are_left_wait_for_each_other(tmp_path: Path) -> None:

@@ -146,6 +146,17 @@ def test_horovod_s_ranks_end_when_a_cable_is_pulled(hosts: Any, tmp_path: Path) 
     assert small_runs.checkpoints(run_dir)
 
 
+def test_what_runs_on_virtual_hosts_is_told_to_end_as_they_are() -> None:
+    saves = 'trap "echo saved; exit 0" TERM; echo ready; while true; do sleep 0.1; done'
+    made = subprocess.Popen(
+        [sys.executable, virtual_hosts.__file__, "--hosts=1", "sh", "-c", saves], stdout=subprocess.PIPE, text=True
+    )
+    assert made.stdout and made.stdout.readline() == "ready\n"
+    made.terminate()
+    assert made.communicate(timeout=30)[0] == "saved\n"
+    assert made.returncode == 0
+
+
 def test_workers_end_when_a_cable_is_pulled(hosts: Any, tmp_path: Path) -> None:
     workers = _start_workers(hosts, *_train(tmp_path, steps=100_000, checkpoint_every_steps=5))
     _wait_for_steps(tmp_path, 6, workers)

@@ -333,12 +333,19 @@ def test_a_full_disk_gets_one_sentence_and_loses_nothing(small_disk: Path) -> No
     assert "goes on from step 3" in small_runs.train(small_disk, steps=6)
 
 
+def test_a_disk_that_is_full_from_the_start_is_named(small_disk: Path) -> None:
+    (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free))
+    status, output = _run(layouts.SINGLE, small_disk, steps=3)
+    assert status == 2
+    assert f"--run_dir={small_disk} can't be written to (No space left on device): make room" in output
+
+
 def test_a_read_only_directory_gets_one_sentence_and_loses_nothing(small_disk: Path) -> None:
     small_runs.train(small_disk, steps=3)
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     status, output = _run(layouts.SINGLE, small_disk, steps=6)
     assert status == 2
-    assert "Read-only file system" in output
+    assert "can't be written to (Read-only file system): make it one that you may write to" in output
     assert "Traceback" not in output
     subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
     assert "goes on from step 3" in small_runs.train(small_disk, steps=6)

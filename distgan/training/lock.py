@@ -8,6 +8,7 @@ import math
 import os
 import secrets
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -44,7 +45,13 @@ class RunLock:
             raise UserError(f"--run_dir={self._directory} is a file: name a directory.")
         self._directory.mkdir(parents=True, exist_ok=True)
         watched_seconds, until = -math.inf, time.monotonic() + ENDING_SECONDS
-        while (silent_seconds := self._take(watched_seconds, time.monotonic() < until)) is not None:
+        for attempt in itertools.count(1):
+            silent_seconds = self._take(watched_seconds, time.monotonic() < until)
+            if silent_seconds is None:
+                break
+            if attempt == 2:  # most that have to end have by now
+                print(f"distgan: waits for {self._holder()} to end, which holds {self._directory}",
+                      file=sys.stderr, flush=True)  # fmt: skip
             watched_seconds = silent_seconds
             time.sleep(WATCH_SECONDS)
         threading.Thread(target=self._beat, name="lock heartbeat", daemon=True).start()
@@ -61,14 +68,18 @@ class RunLock:
                 is_alive = _is_alive(owner)
                 if (is_alive and not may_end) or (is_alive is None and silent_seconds < watched_seconds):
                     raise UserError(
-                        f"{self._directory} is in use by process {owner['pid']} on {owner['host']}: wait for it, stop "
-                        "it, or choose another --run_dir."
+                        f"{self._directory} is in use by {self._holder()}: wait for it, stop it, or choose another "
+                        "--run_dir."
                     )
                 if is_alive or (is_alive is None and silent_seconds < DEAD_AFTER_SECONDS):
                     return silent_seconds
             self._owner = _this_process()
             self._path.write_text(json.dumps(self._owner))
             return None
+
+    def _holder(self) -> str:
+        owner = self._read()
+        return f"process {owner['pid']} on {owner['host']}" if owner else "a process"
 
     def check(self) -> None:
         """Raise `UserError` if another run has taken the directory over, as it may from a process that was frozen."""

@@ -1,8 +1,11 @@
 """What a run keeps on disk of itself, and who may write there."""
 
+import contextlib
+import errno
 import math
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +25,7 @@ from distgan.training.state import AVERAGE, LOSS_SCALE, TrainState, assign, dige
 
 BEST = "best"  # the directory of the checkpoint with the best samples
 FRECHET_DISTANCE = "frechet_distance"  # its fact
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # where room helps
 DIVERGED = 5  # exit status of a run whose replicas ought to be equal and are not
 
 
@@ -71,12 +75,23 @@ class RunDirectory:
         self._lock.release()
 
     def _take(self) -> None:
-        self._lock.acquire()
+        with self._written_to():
+            self._lock.acquire()
         if self._remote:
             lock, mirror = self._remote
             lock.acquire()
             mirror.fetch()
         self._check_config()
+
+    @contextlib.contextmanager
+    def _written_to(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"--run_dir={self.path} can't be written to ({error.strerror or error}): {_help(error)}, or choose "
+                "another directory."
+            ) from None
 
     def _check_config(self) -> None:
         path = self.path / "config.json"
@@ -130,7 +145,8 @@ class RunDirectory:
             arrays = {AVERAGE + name: array for name, array in arrays.items()} | arrays
             assign({name: state.variables[name] for name in state.network_names}, arrays)
             notes.append(f"starts from the weights of {self._config.init_from}")
-        pictures.write_whole(self.path / "config.json", self._config.to_json().encode())
+        with self._written_to():
+            pictures.write_whole(self.path / "config.json", self._config.to_json().encode())
         return notes
 
     def wants_to_save(self) -> bool:
@@ -205,7 +221,7 @@ class RunDirectory:
             return (
                 f"The checkpoint of step {facts['step']} can't be written into {self._checkpoints} "
                 f"({error.strerror or error})",
-                f"make room, and the same command {f'goes on from {before.name}' if before else 'starts anew'}",
+                f"{_help(error)}, and the same command {f'goes on from {before.name}' if before else 'starts anew'}",
             )
         try:
             self._push()
@@ -257,6 +273,10 @@ class RunDirectory:
         """The newest checkpoint's name; empty where there is none."""
         path = checkpoint.newest_path(self._checkpoints)
         return path.name if path else ""
+
+
+def _help(error: OSError) -> str:
+    return "make room" if error.errno in FULL else "make it one that you may write to"
 
 
 def read_checkpoint(run_dir: Path, which: str = "newest") -> checkpoint.Checkpoint:
