@@ -3,15 +3,22 @@
 `localhost` and `127.0.0.1` stand for two hosts: where a process has failed, Horovod bans its host for some seconds.
 """
 
+import io
 import os
 import re
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any, Never
 
 import layouts
 import pytest
+import small_runs
 from elastic_jobs import DISCOVER, Job, Rank, assert_undisturbed
+
+from distgan.config import Config
+from distgan.replicas.base import Replicas
+from distgan.training import elastic, loop
 
 pytestmark = pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
 
@@ -68,6 +75,25 @@ def test_all_can_be_replaced_one_by_one(tmp_path: Path) -> None:
     assert not {rank.pid for rank in first} & {rank.pid for rank in job.wait_for_ranks(2)}
     job.stop()
     assert_undisturbed(job)
+
+
+def test_a_signal_that_comes_just_before_a_loss_is_answered_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = loop.train
+
+    def is_told_to_end_and_loses_others(*of_run: Any) -> Never:
+        monkeypatch.setattr(loop, "train", goes_on)
+        of_run[-1].append(signal.SIGTERM)
+        raise loop.Regrouping
+
+    monkeypatch.setattr(loop, "train", is_told_to_end_and_loses_others)
+    monkeypatch.setattr(Replicas, "regroup", lambda _: None)
+    config = Config(**small_runs.SMALL, run_dir=str(tmp_path), steps=100)
+    outcome = elastic.train(config, Replicas(), io.StringIO())
+    assert outcome.stopped_by == signal.SIGTERM
+    assert small_runs.checkpoints(tmp_path) == [outcome.step]
+    assert outcome.step < 100
 
 
 def test_hosts_without_a_slot_are_refused_in_one_sentence(tmp_path: Path) -> None:
