@@ -182,8 +182,9 @@ def virtual_hosts(count: int) -> Iterator[VirtualHosts]:
 
 def _terminate_child(pid: int) -> None:
     """Of nsenter's, which hands nothing on."""
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        os.kill(int(child), signal.SIGTERM)
+    with contextlib.suppress(OSError):  # where both have ended
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            os.kill(int(child), signal.SIGTERM)
 
 
 def main() -> int:

@@ -50,7 +50,7 @@ class RunLock:
             if silent_seconds is None:
                 break
             if attempt == 2:  # most that have to end have by now
-                print(f"distgan: waits for {self._holder()} to end, which holds {self._directory}",
+                print(f"distgan: waits for {_name(self._read())} to end, which holds {self._directory}",
                       file=sys.stderr, flush=True)  # fmt: skip
             watched_seconds = silent_seconds
             time.sleep(WATCH_SECONDS)
@@ -68,7 +68,7 @@ class RunLock:
                 is_alive = _is_alive(owner)
                 if (is_alive and not may_end) or (is_alive is None and silent_seconds < watched_seconds):
                     raise UserError(
-                        f"{self._directory} is in use by {self._holder()}: wait for it, stop it, or choose another "
+                        f"{self._directory} is in use by {_name(owner)}: wait for it, stop it, or choose another "
                         "--run_dir."
                     )
                 if is_alive or (is_alive is None and silent_seconds < DEAD_AFTER_SECONDS):
@@ -76,10 +76,6 @@ class RunLock:
             self._owner = _this_process()
             self._path.write_text(json.dumps(self._owner))
             return None
-
-    def _holder(self) -> str:
-        owner = self._read()
-        return f"process {owner['pid']} on {owner['host']}" if owner else "a process"
 
     def check(self) -> None:
         """Raise `UserError` if another run has taken the directory over, as it may from a process that was frozen."""
@@ -146,8 +142,7 @@ class RemoteLock:
                 found, is_alive = now, bool(now)
         if is_alive:
             raise UserError(
-                f"{self._address} is in use by process {found['pid']} on {found['host']}: wait for it, stop it, or "
-                "choose another --run_dir."
+                f"{self._address} is in use by {_name(found)}: wait for it, stop it, or choose another --run_dir."
             )
         self._owner = _this_process() | {"token": secrets.token_hex(8)}
         self._write(0)
@@ -198,6 +193,10 @@ def _this_process() -> dict[str, Any]:
         "started": _started(os.getpid()),
         "job": launcher.elastic_job(),
     }
+
+
+def _name(owner: dict[str, Any]) -> str:
+    return f"process {owner['pid']} on {owner['host']}" if owner else "a process"
 
 
 def _machine() -> str:
