@@ -106,18 +106,21 @@ def drain(flags: list[str], seconds: float) -> tuple[float, float]:
 
     config = launching.config_of(flags)
     replicas: Replicas = connect(config)
-    source = open_source(config.data, "train", loop._wanted(config))
+    source = open_source(config.data, "train", loop.images_wanted(config))
     gan = GANS[config.architecture](config, source.image_shape, list)
     size, image_phases = config.batch_size, [n for n, shows in enumerate(gan.image_phases) if shows]
     augment = pipeline.Augmentation(*source.image_shape[:2], config.mirror)
-    resident = {stream: replicas.place(array) for stream, array in source.arrays.items()}
+    resident = pipeline.hold(source, replicas.place, with_labels=config.conditional)
 
     @replicas.compile
     def images_of(resident: Any, share: Any, step: tf.Tensor) -> list[Any]:
         return [
-            pipeline.make_batch(share, resident, number, augment, name=str(number), step=step, size=size).images
+            pipeline.make_batch(
+                share, resident, number, augment, example_shape=source.example_shape,
+                name=str(number), step=step, size=size,
+            ).images
             for number in range(len(image_phases))
-        ]
+        ]  # fmt: skip
 
     batches = replicas.batches(
         lambda shard: pipeline.make_shares(

@@ -1,12 +1,14 @@
 """From a data set to the batch that one replica sees in one phase of one step."""
 
+import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from distgan.data import order
-from distgan.data.base import Source
+from distgan.data.base import Shape, Source
 from distgan.replicas.base import Shard
 
 LABELS = "labels"
@@ -40,22 +42,22 @@ class Augmentation(NamedTuple):
     width: int
     mirror: bool
 
-    def __call__(self, pixels: tf.Tensor, draws: order.Draws) -> tf.Tensor:
-        """Cut and mirror `[count, h, w, channels]`; each example has its own place and side."""
-        pixels = _cut(pixels, 1, self.height, draws.of("top"))
-        pixels = _cut(pixels, 2, self.width, draws.of("left"))
+    def __call__(self, images: tf.Tensor, draws: order.Draws) -> tf.Tensor:
+        """Cut and mirror float32 `[count, h, w, channels]`; each example has its own place and side."""
+        images = _cut(images, 1, self.height, draws.of("top"))
+        images = _cut(images, 2, self.width, draws.of("left"))
         if self.mirror:
             mirrored = draws.of("mirror").uniform((1, 1, 1)) < 0.5
-            pixels = tf.where(mirrored, tf.reverse(pixels, [2]), pixels)
-        return pixels
+            images = tf.where(mirrored, tf.reverse(images, [2]), images)
+        return images
 
 
-def _cut(pixels: tf.Tensor, axis: int, length: int, draws: order.Draws) -> tf.Tensor:
-    places = pixels.shape[axis] - length + 1
+def _cut(images: tf.Tensor, axis: int, length: int, draws: order.Draws) -> tf.Tensor:
+    places = images.shape[axis] - length + 1
     if places == 1:
-        return pixels
+        return images
     first = tf.minimum(tf.cast(draws.uniform((1,)) * places, tf.int32), places - 1)
-    return tf.gather(pixels, first + tf.range(length), axis=axis, batch_dims=1)
+    return tf.gather(images, first + tf.range(length), axis=axis, batch_dims=1)
 
 
 def to_images(pixels: Any) -> tf.Tensor:
@@ -84,6 +86,7 @@ def make_shares(
     even = len({count for _, count in shares}) == 1
     firsts, counts = (tf.constant(column, tf.int64) for column in zip(*shares, strict=True))
 
+    @tf.autograph.experimental.do_not_convert  # which would take seconds, and leave files in the temporary directory
     def share_of(number: tf.Tensor) -> Share:
         replica = number % shard.count
         rows = firsts[replica] + tf.range(counts[replica])
@@ -97,6 +100,7 @@ def make_shares(
 
         return {"rows": rows, "examples": {stream: examples(stream, n) for stream, n in source.streams.items()}}
 
+    @tf.autograph.experimental.do_not_convert
     def read(share: Share) -> Share:
         return share | {"pixels": {stream: _read(source, stream, at) for stream, at in share["examples"].items()}}
 
@@ -117,28 +121,51 @@ def _read(source: Source, stream: str, examples: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(read, [*examples.shape, *source.example_shape])
 
 
+def hold(source: Source, place: Callable[[np.ndarray], Any], *, with_labels: bool) -> dict[str, Any]:
+    """A data set in memory, put by `place` where `make_batch` gathers its `resident` examples; of files, nothing.
+
+    Examples are rows of int64, filled up with zeros, and labels int64, `[num_examples]`: TensorFlow 2.21 has no GPU
+    kernel that gathers uint8, and keeps int32 in the host's memory.
+    """
+    held = {stream: place(_as_words(pixels)) for stream, pixels in source.arrays.items()}
+    if with_labels and source.labels is not None:
+        held[LABELS] = place(source.labels.astype(np.int64))
+    return held
+
+
+def _as_words(pixels: np.ndarray) -> np.ndarray:
+    rows = pixels.reshape(len(pixels), -1)
+    missing = -rows.shape[1] % np.int64().nbytes
+    return np.ascontiguousarray(np.pad(rows, [(0, 0), (0, missing)]) if missing else rows).view(np.int64)
+
+
+def _as_pixels(words: tf.Tensor, shape: Shape) -> tf.Tensor:
+    """Rows of words as uint8 `[count, *shape]`, without what they were filled up with."""
+    rows = tf.reshape(tf.bitcast(words, tf.uint8), [-1, words.shape[1] * np.int64().nbytes])
+    return tf.reshape(rows[:, : math.prod(shape)], [-1, *shape])
+
+
 def make_batch(
     share: Share, resident: dict[str, tf.Tensor], image_phase: int | None,
-    augment: Augmentation, *, name: str, step: Any, size: int,
+    augment: Augmentation, *, example_shape: Shape, name: str, step: Any, size: int,
 ) -> Batch:  # fmt: skip
     """One replica's batch of a phase, made on the device from its share; `name` keys the random draws.
 
-    `resident` are the pixels of a data set in memory, `[num_examples, height, width, channels]` by stream, on this
-    replica's device, and under LABELS the classes of its examples, where they are wanted. `image_phase` counts the
-    phases that show real images; it is None in one that does not.
+    `resident` is what `hold` put on this replica's device, and `example_shape` the shape of an example in it.
+    `image_phase` counts the phases that show real images; it is None in one that does not.
     """
     rows = share["rows"]
     draws = order.Draws(name, step, rows[0], tf.size(rows))
     images, labels = {}, None
     for stream, examples in share["examples"].items() if image_phase is not None else ():
         pixels = (
-            tf.gather(resident[stream], examples[:, image_phase])
+            _as_pixels(tf.gather(resident[stream], examples[:, image_phase]), example_shape)
             if stream in resident
             else share["pixels"][stream][:, image_phase]
         )
-        images[stream] = to_images(augment(pixels, draws.of(stream)))
+        images[stream] = augment(to_images(pixels), draws.of(stream))
         if LABELS in resident:
-            labels = tf.gather(resident[LABELS], examples[:, image_phase])
+            labels = tf.cast(tf.gather(resident[LABELS], examples[:, image_phase]), tf.int32)
     return Batch(images, draws, size, labels)
 
 

@@ -160,11 +160,9 @@ class _Run(NamedTuple):
         train_step = make_step(
             self.gan, self.state, self.replicas,
             augment=pipeline.Augmentation(*source.image_shape[:2], config.mirror),
-            batch_size=batch_size, config=config,
+            example_shape=source.example_shape, batch_size=batch_size, config=config,
         )  # fmt: skip
-        resident = {stream: self.replicas.place(array) for stream, array in source.arrays.items()}
-        if config.conditional and source.labels is not None:
-            resident[pipeline.LABELS] = self.replicas.place(source.labels)
+        resident = pipeline.hold(source, self.replicas.place, with_labels=config.conditional)
         batches = self.replicas.batches(
             lambda shard: pipeline.make_shares(
                 shard, source, batch_size=batch_size, seed=config.seed,

@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from distgan.config import Config
+from distgan.data.base import Shape
 from distgan.data.pipeline import Augmentation, Share, make_batch, part_of
 from distgan.gans.base import GAN
 from distgan.replicas.base import Move, Replicas
@@ -14,9 +15,9 @@ from distgan.training.state import TrainState
 
 def make_step(
     gan: GAN, state: TrainState, replicas: Replicas,
-    *, augment: Augmentation, batch_size: int, config: Config,
+    *, augment: Augmentation, example_shape: Shape, batch_size: int, config: Config,
 ) -> Callable[[dict[str, tf.Tensor], Share, tf.Tensor], dict[str, tf.Tensor]]:  # fmt: skip
-    """A function of the resident pixels, this replica's share of the global batch and its requests: makes one step.
+    """A function of the resident data set, this replica's share of the global batch and its requests: makes one step.
 
     It returns what is worth logging, averaged over the global batch, and `requests`, the sum over all replicas of a
     vector by which any of them may ask the others for something.
@@ -52,13 +53,16 @@ def make_step(
         phase = gan.phases[number]
         image_phase = sum(gan.image_phases[:number]) if gan.image_phases[number] else None
         batch = make_batch(
-            share, resident, image_phase, augment, name=f"{config.seed}/{number}", step=state.step, size=batch_size
-        )
+            share, resident, image_phase, augment, example_shape=example_shape,
+            name=f"{config.seed}/{number}", step=state.step, size=batch_size,
+        )  # fmt: skip
         with tf.GradientTape(persistent=True) as tape:
             sums, logged = gan.losses(batch, phase)
             wanted = {player: state.optimizers[player].scale_loss(sums[player] / batch_size) for player in phase}
         gradients = {player: tape.gradient(wanted[player], gan.trainable(player)) for player in phase}
         return gradients, {name: value / batch_size for name, value in logged.items()}
 
-    compute = tf.function(gradients_of_batch, jit_compile=True) if config.jit_compile else gradients_of_batch
+    compute = (
+        tf.function(gradients_of_batch, jit_compile=True, autograph=False) if config.jit_compile else gradients_of_batch
+    )
     return replicas.compile(step)

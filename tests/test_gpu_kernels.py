@@ -1,0 +1,58 @@
+"""No operation of a step lacks a GPU kernel, by TensorFlow's table of kernels, which any machine has."""
+
+from pathlib import Path
+from typing import Any
+
+import gpu_kernels
+import preset_program
+import pytest
+import tensorflow as tf
+
+from distgan.data import pipeline
+from distgan.data.sources import open_source
+from distgan.gans import make_gan
+from distgan.nets import convolutions
+from distgan.replicas.base import Replicas, Shard
+from distgan.training import loop, precision
+from distgan.training.state import TrainState
+from distgan.training.step import make_step
+
+
+def test_the_table_of_kernels_tells_what_has_none() -> None:
+    @tf.function(input_signature=[tf.TensorSpec([9, 4], tf.uint8), tf.TensorSpec([9, 4], tf.float32)])
+    def gather(pixels: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.gather(pixels, [1, 2]), tf.gather(images, [1, 2])
+
+    found = gpu_kernels.without_gpu_kernel(gather.get_concrete_function())
+    assert found == {"GatherV2(Taxis=int32, Tindices=int32, Tparams=uint8)"}
+
+
+def _traced_step(preset: str, **settings: Any) -> Any:
+    """The concrete function of a step as one replica makes it."""
+    config = preset_program.config(preset, Path(), Path(), **settings)
+    source = open_source(str(config.data), "train", loop.images_wanted(config))
+    with precision.policy(config.precision), convolutions.way("direct"):  # a GPU's way
+        gan = make_gan(config, source.image_shape, list, source.num_classes)
+        state = TrainState(gan, config, config.precision, max(source.streams.values()))
+    replicas, batch_size = Replicas(), config.global_batch_size(1)
+    step: Any = make_step(
+        gan, state, replicas, augment=pipeline.Augmentation(*source.image_shape[:2], config.mirror),
+        example_shape=source.example_shape, batch_size=batch_size, config=config,
+    )  # fmt: skip
+    shares = pipeline.make_shares(
+        Shard(0, 1, 1), source, batch_size=batch_size, seed=0, first_position=0, image_phases=sum(gan.image_phases)
+    )
+    resident = pipeline.hold(source, replicas.place, with_labels=config.conditional)
+    return step.get_concrete_function(resident, next(iter(shares)), tf.zeros(4))
+
+
+OF_A_STEP: dict[str, dict[str, Any]] = {
+    "mnist": {"mirror": True},
+    "mnist_best": {"augment": "translation,cutout"},
+    "pix2pix": {},
+}
+
+
+@pytest.mark.parametrize("preset", OF_A_STEP)
+def test_no_operation_of_a_step_falls_to_the_cpu(preset: str) -> None:
+    assert not gpu_kernels.without_gpu_kernel(_traced_step(preset, **OF_A_STEP[preset]))
