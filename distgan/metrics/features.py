@@ -103,7 +103,7 @@ def _inception() -> FeatureNetwork:
 def _compiled(model: keras.Model, shape: Shape) -> Callable[[np.ndarray], list[np.ndarray]]:
     """A function of pixels that brings them to a shape, in [-1, 1], and runs the model on them."""
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def run(pixels: tf.Tensor) -> list[tf.Tensor]:
         images = to_images(pixels)
         if images.shape[1:3] != shape[:2]:

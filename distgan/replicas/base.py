@@ -86,7 +86,7 @@ class Replicas:
 
         Its results must be the same on all replicas; they come back once.
         """
-        return tf.function(step)
+        return tf.function(step, autograph=False)
 
     def local_values(self, value: Any) -> list[Any]:
         """What the replicas of this process hold of a value or a variable."""

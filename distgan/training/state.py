@@ -43,7 +43,8 @@ class TrainState:
         self.num_examples = num_examples
         self._config = config
         self._are_finite = tf.function(
-            lambda variables: tf.stack([tf.reduce_all(tf.math.is_finite(variable)) for variable in variables])
+            lambda variables: tf.stack([tf.reduce_all(tf.math.is_finite(variable)) for variable in variables]),
+            autograph=False,
         )
         for player, optimizer in self.optimizers.items():
             self.variables |= _optimizer_variables(player, optimizer)
