@@ -103,7 +103,7 @@ def _ask(case: Case, given: argparse.Namespace) -> dict[str, list[float]]:
         ports = ",".join(str(launching.free_port()) for _ in range(case.processes))
         return launching.ask(Layout("apart", case.processes), __file__, *arguments, f"--ports={ports}",
                              "--process={process}")  # fmt: skip
-    environment = {}
+    environment: dict[str, str] = {}
     if case.cycle_ms is not None:
         environment |= {"HOROVOD_CYCLE_TIME": str(case.cycle_ms), "HOROVOD_IDLE_TIME": "0"}
     if case.fusion_mib is not None:
@@ -124,7 +124,11 @@ def all_reduces(given: argparse.Namespace) -> dict[int, list[float]] | None:
     config = launching.config_of(shlex.split(given.flags[0]))
     replicas = connect(config)
     ends: list[tf.Tensor] = []
-    replicas.apply = lambda optimizer, gradients, variables: ends.extend(gradient[0] for gradient in gradients)
+
+    def keep_ends(optimizer: Any, gradients: list[tf.Tensor], variables: Any) -> None:
+        ends.extend(gradient[0] for gradient in gradients)
+
+    launching.wrap(replicas, "apply", lambda _: keep_ends)
 
     def sum_once(*gradients: tf.Tensor) -> tf.Tensor:
         ends.clear()

@@ -14,6 +14,7 @@ system of their own.
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import random
@@ -63,7 +64,7 @@ class Fault(NamedTuple):
 
 def main() -> None:
     given = _arguments()
-    rounds = []
+    rounds: list[dict[str, Any]] = []
     for row in rounds_of(given.rounds, given.seed):
         print(f"{len(rounds) + 1} of {given.rounds}: {row}", file=sys.stderr, flush=True)
         rounds.append(row)
@@ -111,7 +112,7 @@ def _round(fault: Fault, disk: Path, digest: str) -> dict[str, Any]:
     began, attempts, problem, newest = time.monotonic(), 0, "", 0
     if fault.moment == "restoring":
         attempts += 1
-        _attempt(fault.layout, run_dir, lambda job: _at_step(job, run_dir, STEPS // 2) and job.kill_all())
+        _attempt(fault.layout, run_dir, functools.partial(_kill_at_step, run_dir=run_dir, step=STEPS // 2))
         newest = _newest_sound(run_dir)
     while not problem and attempts < ATTEMPTS:
         is_first = attempts == (fault.moment == "restoring")
@@ -257,6 +258,11 @@ def _at_step(job: Job, run_dir: Path, step: int) -> bool:
         return bool(lines) and int(json.loads(lines[-1])["step"]) >= step - 5
 
     return _until(job, is_there)
+
+
+def _kill_at_step(job: Job, run_dir: Path, step: int) -> None:
+    if _at_step(job, run_dir, step):
+        job.kill_all()
 
 
 def _until(job: Job, is_so: Callable[[], bool], pause_seconds: float = 0.0) -> bool:

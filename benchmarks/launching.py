@@ -12,8 +12,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,8 @@ ROOT = Path(__file__).parent.parent
 T_95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13)
 
 
-class Layout(NamedTuple):
+@dataclass(frozen=True)
+class Layout:
     """How many replicas there are, and who makes them one run.
 
     backend: one of --backend, or "apart": so many processes that do not talk to each other.
@@ -155,7 +157,7 @@ def _words(value: Any) -> str:
     """A case or what was measured of it, in short."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {_words(one)}" for name, one in value.items())
-    if isinstance(value, tuple | list) and not isinstance(value, Layout):
+    if isinstance(value, tuple | list):
         return " ".join(_words(one) for one in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
@@ -200,17 +202,28 @@ def config_of(flags: Sequence[str]) -> Any:
     return config.from_flags()
 
 
+def wrap(owner: Any, name: str, around: Callable[[Any], Any]) -> None:
+    """Have what `around` makes of a function take its place in the module, or the object, that calls it by this name.
+
+    Raises `AttributeError` where there is none.
+    """
+    setattr(owner, name, around(getattr(owner, name)))
+
+
 def watch_steps(watch: Callable[[int, Callable[..., Any], tuple[Any, ...]], Any]) -> None:
     """Have `watch` make each step of the training loop, of its number from 0, the compiled step and its arguments."""
     from distgan.training import loop
 
-    make_step, numbers = loop.make_step, itertools.count()
+    numbers = itertools.count()
 
-    def make_watched(*arguments: Any, **settings: Any) -> Callable[..., Any]:
-        step = make_step(*arguments, **settings)
-        return lambda *arguments: watch(next(numbers), step, arguments)
+    def watched(make_step: Callable[..., Any]) -> Callable[..., Any]:
+        def make_watched(*arguments: Any, **settings: Any) -> Callable[..., Any]:
+            step = make_step(*arguments, **settings)
+            return lambda *arguments: watch(next(numbers), step, arguments)
 
-    loop.make_step = make_watched
+        return make_watched
+
+    wrap(loop, "make_step", watched)
 
 
 def make_images(directory: Path, count: int, height: int, width: int) -> None:

@@ -60,8 +60,9 @@ def main() -> None:
         launching.print_table(["run", "steps", "first, MiB", "last, MiB", "KiB a step", "its 95 % interval"], (
             [name, given.growth_steps, *(f"{row['resident_bytes'][place][1] / 2**20:,.0f}" for place in (0, -1)),
              f"{row['slope_bytes'] / 1024:.2f}",
-             launching.between([limit / 1024 for limit in row["slope_interval_bytes"]], ".2f")]
+             launching.between((lower / 1024, upper / 1024), ".2f")]
             for name, row in growth.items()
+            for lower, upper in [row["slope_interval_bytes"]]
         ))  # fmt: skip
     print(record.write("memory", vars(given), {"peak": rows, "growth": growth}))
 

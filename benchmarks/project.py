@@ -194,7 +194,8 @@ def stylegan3_fixed_seconds() -> float:
         for count, seconds in published.items()
         for rounds in [-(-32 // count // most)]
     ]
-    return float(np.polyfit(*zip(*points, strict=True), 1)[1])
+    images, seconds_of_pass = zip(*points, strict=True)
+    return float(np.polyfit(images, seconds_of_pass, 1)[1])
 
 
 def predict_here(given: argparse.Namespace) -> list[dict[str, Any]]:
@@ -286,7 +287,7 @@ def workload(preset: str, given: argparse.Namespace) -> Workload:
     kernels += 10 * sum(len(gan.trainable(player)) for phase in gan.phases for player in phase)
     sizes = {player: sum(math.prod(v.shape) for v in gan.trainable(player)) for player in gan.players}
     return Workload(
-        preset, config.batch_size, flops, kernels,
+        preset, config.global_batch_size(1), flops, kernels,
         tuple(given.wire_bytes * sum(sizes[player] for player in phase) for phase in gan.phases),
         norms if given.normalization == "sync" else 0, 4 * statistics.mean(norm_numbers or [0]),
         2 * 4 * math.prod(shape) if config.history_size else 0,

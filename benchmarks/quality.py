@@ -12,6 +12,7 @@ epoch of all runs of these flags and that length.
 """
 
 import argparse
+import dataclasses
 import json
 import shlex
 import statistics
@@ -50,7 +51,7 @@ def main() -> None:
     if unknown:
         sys.exit(f"--recipes={given.recipes}: {', '.join(unknown)} is none of {', '.join(RECIPES)}.")
     cases = [(recipe, int(seed)) for seed in given.seeds.split(",") for recipe in given.recipes.split(",")]
-    launching.in_turn(cases, 1, lambda case: _measure(*case, given))
+    launching.in_turn(cases, 1, lambda case: _measure(case[0], case[1], given))
     alike: dict[str, Any] = {"flags": given.flags, "num_epochs": given.epochs}
     _print_table([row for row in record.every(given.name) if row["case"].items() >= alike.items()])
 
@@ -83,9 +84,9 @@ def _train(recipe: str, seed: int, given: argparse.Namespace) -> list[dict[str, 
         "seed": seed, "epochs": given.epochs, "evaluate_every_epochs": 1, "precision": "float32",
         "sample_every_epochs": given.epochs, "checkpoint_every_epochs": given.epochs,
     }  # fmt: skip
-    layout = launching.layouts(given.layout)[0]._replace(crowded=given.crowded)
+    layout = dataclasses.replace(launching.layouts(given.layout)[0], crowded=given.crowded)
     if layout == Layout("single"):
-        layout = layout._replace(crowded=True)
+        layout = dataclasses.replace(layout, crowded=True)
     with tempfile.TemporaryDirectory() as directory:
         command = [*launching.backend_flags(layout), f"--run_dir={directory}", *launching.as_flags(flags)]
         command += shlex.split(given.flags)

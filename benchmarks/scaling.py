@@ -22,6 +22,7 @@ import os
 import shlex
 import statistics
 import tempfile
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import launching
@@ -131,8 +132,12 @@ def count_summed_bytes(flags: list[str]) -> int:
             sent = self.sum_in_step([tf.cast(tensor, tf.bfloat16) for tensor in tensors])
             return [tf.cast(new, tensor.dtype) for new, tensor in zip(sent, tensors, strict=True)]
 
+    def forget_what_was_before(_: int, step: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        sizes.clear()
+        return step(*arguments)
+
     with tempfile.TemporaryDirectory() as run_dir, open(os.devnull, "w") as console:
-        launching.watch_steps(lambda _, step, arguments: (sizes.clear(), step(*arguments))[1])
+        launching.watch_steps(forget_what_was_before)
         loop.train(
             launching.config_of([*flags, "--batch_size=2", "--steps=1", f"--run_dir={run_dir}"]), Counting(), console
         )

@@ -16,6 +16,7 @@ not counted reads them first. Prints two tables and writes results/startup_*.jso
 """
 
 import argparse
+import functools
 import json
 import os
 import shlex
@@ -122,8 +123,8 @@ def stopwatch(flags: list[str], started: float) -> dict[str, float] | None:
 
     done("Keras, distgan")()
     replicas = done("connect", connect)(config)
-    loop.open_source = done("data", loop.open_source)
-    loop.TrainState = done("networks", loop.TrainState)
+    launching.wrap(loop, "open_source", functools.partial(done, "data"))
+    launching.wrap(loop, "TrainState", functools.partial(done, "networks"))
 
     def step_of_number(number: int, step: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         done("input" if number == 0 else "logs")()

@@ -20,6 +20,7 @@ Prints a table and writes results/throughput_*.json.
 
 import argparse
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -111,6 +112,7 @@ class Parts:
 
     def measure(self, flags: list[str]) -> dict[str, list[float]] | None:
         """Train; returns seconds a step, on the chief."""
+        from distgan.data import pipeline
         from distgan.replicas.connect import connect
         from distgan.training import loop
 
@@ -118,16 +120,18 @@ class Parts:
         config = launching.config_of([*flags, f"--steps={last + 1}", "--sample_every_steps=1000000"])
         replicas = connect(config)
         self._make_switchable(replicas)
-        make_step, kinds = loop.make_step, ["no update", "no reduction"] if replicas.num_replicas > 1 else ["no update"]
+        kinds = ["no update", "no reduction"] if replicas.num_replicas > 1 else ["no update"]
 
-        def make_all(*arguments: Any, **settings: Any) -> Callable[..., Any]:
-            self._lesser = {kind: make_step(*arguments, **settings) for kind in kinds}
-            return make_step(*arguments, **settings)
+        def with_lesser(make_step: Callable[..., Any]) -> Callable[..., Any]:
+            def make_all(*arguments: Any, **settings: Any) -> Callable[..., Any]:
+                self._lesser = {kind: make_step(*arguments, **settings) for kind in kinds}
+                return make_step(*arguments, **settings)
 
-        loop.make_step = make_all
+            return make_all
+
+        launching.wrap(loop, "make_step", with_lesser)
         launching.watch_steps(self._watch)
-        make_shares = loop.pipeline.make_shares
-        loop.pipeline.make_shares = lambda *a, **s: self._time_input(make_shares(*a, **s))
+        launching.wrap(pipeline, "make_shares", lambda make: lambda *a, **s: self._time_input(make(*a, **s)))
         with open(os.devnull, "w") as console, contextlib.suppress(Measured):
             loop.train(config, replicas, console)
         return self.seconds if replicas.is_chief else None
@@ -165,9 +169,9 @@ class Parts:
             for kind, lesser in self._lesser.items():
                 self._without = {"update"} if kind == "no update" else {"update", "reduction"}
                 lesser(*arguments)  # traces, the first time
-                self._time(kind, lambda lesser=lesser: lesser(*arguments)["requests"])
+                self._time(kind, functools.partial(_requests, lesser, arguments))
             self._without = set()
-            self._time("step", lambda: step(*arguments)["requests"])
+            self._time("step", functools.partial(_requests, step, arguments))
             self._started = time.perf_counter()
         return step(*arguments)
 
@@ -177,6 +181,11 @@ class Parts:
             result = make()
         result.numpy()  # waits for the device
         self.seconds.setdefault(kind, []).append((time.perf_counter() - started) / self._steps)
+
+
+def _requests(step: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """What is there when a step is over."""
+    return step(*arguments)["requests"]
 
 
 def _row(case: Case, found: dict[Case, list[dict[str, list[float]]]]) -> dict[str, Any]:

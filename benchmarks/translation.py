@@ -98,7 +98,9 @@ JUDGES: dict[str, Any] = {"edges": judge_edges, "domains": judge_domains}
 
 
 def _labels() -> np.ndarray:
-    return open_mnist("test").labels
+    labels = open_mnist("test").labels
+    assert labels is not None
+    return labels
 
 
 def _images(pixels: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Train a GAN on one device or on many, and get the same training run."""
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from distgan.config import Config
@@ -19,7 +20,7 @@ def train(config: Config) -> "Run":
     return run.train(config)
 
 
-def load(run_dir: str) -> "Run":
+def load(run_dir: str | os.PathLike[str]) -> "Run":
     """The run in a directory, at its newest sound checkpoint; see `distgan.run.load`."""
     from distgan import run
 

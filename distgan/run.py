@@ -1,8 +1,8 @@
 """A trained run, from Python."""
 
+import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple, TextIO
 
 import keras
@@ -107,7 +107,7 @@ def train(config: Config, console: TextIO = sys.stdout) -> Run:
     return Run(config, outcome.gan, outcome.step, outcome.image_shape)
 
 
-def load(run_dir: str | Path, checkpoint: str = "newest") -> Run:
+def load(run_dir: str | os.PathLike[str], checkpoint: str = "newest") -> Run:
     """The run in a directory, at its newest sound checkpoint or, if "best", the one with the best samples.
 
     Needs no data.
@@ -127,13 +127,16 @@ class Trained(NamedTuple):
 
 
 def load_gan(
-    run_dir: str | Path, checkpoint: str = "newest", number_format: str | None = None, way: str | None = None
+    run_dir: str | os.PathLike[str],
+    checkpoint: str = "newest",
+    number_format: str | None = None,
+    way: str | None = None,
 ) -> Trained:
     """What is in a run's directory, as `load` reads it.
 
     In a number format, and with one of `convolutions.WAYS`; those of the run, if not given.
     """
-    with fetched(run_dir) as directory:
+    with fetched(os.fspath(run_dir)) as directory:
         arrays, manifest, _ = read_checkpoint(directory, checkpoint)
         config = load_config(directory / "config.json")
     image_shape = tuple(manifest["image_shape"])

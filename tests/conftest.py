@@ -1,6 +1,36 @@
-"""What all tests share."""
+"""What all tests share: no process of theirs stays, and nothing of theirs depends on whose machine it is."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))  # for the helpers beside the tests
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+
+import supervisor
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Have the tests run in a process of their own, whose descendants end with it even if it is killed."""
+    is_worker = hasattr(config, "workerinput")  # of pytest-xdist
+    if is_worker or supervisor.is_supervised():
+        supervisor.adopt_orphans()
+        return None
+    return supervisor.run_supervised()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _ends_what_the_module_started() -> Iterator[None]:
+    before = supervisor.descendants()
+    yield
+    supervisor.end_all_but(before)
+
+
+@pytest.fixture(autouse=True)
+def _ends_what_the_test_started() -> Iterator[None]:
+    before = supervisor.descendants()
+    yield
+    supervisor.end_all_but(before)

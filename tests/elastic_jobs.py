@@ -1,28 +1,29 @@
 """Runs under a real `horovodrun --min-np`, and what a test does with them."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import layouts
+import limits
 import numpy as np
+import psutil
 import small_runs
 
 SETTINGS = {"precision": "float64", "commit_every_steps": 3, "checkpoint_every_steps": 100_000,
             "sample_every_steps": 100_000, "keep_checkpoints": 1}  # fmt: skip
-LIMIT_SECONDS = 240
 DISCOVER = Path(__file__).parent.parent / "launch" / "hosts.sh"
 
 
 class Rank(NamedTuple):
     """A process that trains."""
 
-    pid: int
+    process: psutil.Process
     rank: int  # when it was started
     host: str
 
@@ -45,11 +46,12 @@ class Job:
         environment = {"DISTGAN_HOSTS": str(self._hosts)}
         if hash_seed is not None:
             environment["PYTHONHASHSEED"] = str(hash_seed)
-        self._output = (path / "output").open("w+")
-        self._process = subprocess.Popen(
-            command, stdout=self._output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
-            env=os.environ | environment,
-        )  # fmt: skip
+        self._output = path / "output"
+        with self._output.open("w") as output:
+            self._process = subprocess.Popen(
+                command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
+                env=os.environ | environment,
+            )  # fmt: skip
 
     def set_hosts(self, *hosts: str) -> None:
         """What the launcher finds from now on."""
@@ -75,44 +77,35 @@ class Job:
         self._wait(lambda: words in self.output(), words)
 
     def output(self) -> str:
-        return Path(self._output.name).read_text()
+        return self._output.read_text(errors="replace")
 
     def ranks(self) -> list[Rank]:
         """The processes that train, by rank; each is the child of one that watches it."""
         found = []
-        for pid in small_runs.workers(self.run_dir):
-            environment = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
-            values = dict(entry.split("=", 1) for entry in environment if "=" in entry)
-            found.append(Rank(pid, int(values["HOROVOD_RANK"]), values["HOROVOD_HOSTNAME"]))
+        for process in small_runs.workers(self.run_dir):
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                values = process.environ()
+                found.append(Rank(process, int(values["HOROVOD_RANK"]), values["HOROVOD_HOSTNAME"]))
         return sorted(found, key=lambda rank: rank.rank)
 
     def stop(self) -> str:
         """Have it saved; what it said, once it has ended well."""
-        os.kill(self.ranks()[0].pid, signal.SIGTERM)
-        status = self._ended(LIMIT_SECONDS)
-        assert status == 0, self.output()[-5000:]
+        self.ranks()[0].process.send_signal(signal.SIGTERM)
+        self._wait_for_end()
+        assert self._process.returncode == 0, self.output()[-5000:]
         return self.output()
 
-    def terminate(self, limit_seconds: float) -> str:
-        """Have the launcher end all; what it said, once it has ended within the limit, well or not."""
+    def terminate(self) -> str:
+        """Have the launcher end all; what it said, once it has ended, well or not."""
         self._process.terminate()
-        self._ended(limit_seconds)
+        self._wait_for_end()
         return self.output()
 
-    def _ended(self, limit_seconds: float) -> int:
-        """The launcher's exit status."""
-        try:
-            return self._process.wait(limit_seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            raise AssertionError(f"no end after {limit_seconds} s: {self.output()[-5000:]}") from None
+    def _wait_for_end(self) -> None:
+        limits.wait_until(lambda: self._process.poll() is not None, "end", said=self.output)
 
     def _wait(self, is_so: Callable[[], bool], what: str) -> None:
-        end = time.monotonic() + LIMIT_SECONDS
-        while not is_so():
-            assert time.monotonic() < end, f"{what} after {LIMIT_SECONDS} s: {self.output()[-5000:]}"
-            assert self._process.poll() is None, f"it ended before {what}: {self.output()[-5000:]}"
-            time.sleep(0.1)
+        limits.wait_until(is_so, what, goes_on=lambda: self._process.poll() is None, said=self.output)
 
 
 def assert_undisturbed(job: Job) -> None:

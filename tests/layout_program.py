@@ -15,11 +15,12 @@ import numpy as np
 import tensorflow as tf
 
 from distgan.config import Config
-from distgan.data import pipeline
+from distgan.data import order, pipeline
 from distgan.data.arrays import LabelledImages
 from distgan.data.base import Wanted
 from distgan.errors import TrainingError, UserError
-from distgan.gans import GANS, MnistDCGAN
+from distgan.gans import GANS
+from distgan.gans.noise_to_image import MnistDCGAN
 from distgan.replicas.base import Replicas
 from distgan.replicas.connect import connect
 from distgan.training import loop, precision
@@ -27,14 +28,14 @@ from distgan.training.commit import Commit
 from distgan.training.run_directory import RunDirectory
 from distgan.training.state import TrainState
 
-RECIPE = {
+RECIPE: dict[str, Any] = {
     "batch_size": 64,
     "steps": 20,
     "checkpoint_every_steps": 20,
     "sample_every_epochs": 1000,
     "log_every_steps": 1,
 }
-PROFILED = {"profile_steps": "2:3"}
+PROFILED: dict[str, Any] = {"profile_steps": "2:3"}
 SMALL = RECIPE | {"filters": 4, "noise_size": 10, "batch_size": 16, "precision": "float32"}
 
 
@@ -72,7 +73,7 @@ def float32_run(replicas: Replicas, output: Path) -> dict[str, Any]:
 
 def rounded_run(replicas: Replicas, output: Path) -> dict[str, Any]:
     """A small net in float64, whose gradients travel as bfloat16; replicas must stay equal to be saved."""
-    rounded = {"precision": "float64", "wire_dtype": "bfloat16", "run_dir": str(output / "rounded")}
+    rounded: dict[str, Any] = {"precision": "float64", "wire_dtype": "bfloat16", "run_dir": str(output / "rounded")}
     config = Config(**SMALL | rounded)
     loop.train(config, replicas, io.StringIO())
     return {}
@@ -113,8 +114,7 @@ def noise_rows(replicas: Replicas, output: Path) -> dict[str, Any]:
     def make(shard: Any) -> tf.data.Dataset:
         return pipeline.make_shares(shard, source, batch_size=10, seed=5, first_position=90, image_phases=1).map(
             lambda share: (
-                share
-                | {"noise": pipeline.order.Draws("noise", 3, share["rows"][0], tf.size(share["rows"])).normal((7,))}
+                share | {"noise": order.Draws("noise", 3, share["rows"][0], tf.size(share["rows"])).normal((7,))}
             )
         )
 

@@ -7,7 +7,9 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import limits
 
 HOROVODRUN = shutil.which("horovodrun", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 NO_HOROVOD = "Horovod is not installed here"
@@ -45,7 +47,7 @@ LAYOUTS = [
 ]
 
 
-def start(layout: Layout, *arguments: str, **popen: object) -> list[subprocess.Popen[str]]:
+def start(layout: Layout, *arguments: str, **popen: Any) -> list[subprocess.Popen[str]]:
     """Start `python <arguments>` in a layout: one process, or as many as `multiworker` needs; output is collected."""
     command = [sys.executable, *arguments, f"--backend={layout.backend}", *layout.flags]
     environment = {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}
@@ -61,10 +63,10 @@ def start(layout: Layout, *arguments: str, **popen: object) -> list[subprocess.P
     ]
 
 
-def run(layout: Layout, *arguments: str, timeout_seconds: float = 600) -> tuple[int, str]:
+def run(layout: Layout, *arguments: str) -> tuple[int, str]:
     """Run `python <arguments>` in a layout to its end; returns the worst exit status and all output."""
     processes = start(layout, *arguments)
-    outputs = [process.communicate(timeout=timeout_seconds)[0] for process in processes]
+    outputs = [limits.output_of(process) for process in processes]
     return max(abs(process.returncode) for process in processes), "\n".join(outputs)
 
 

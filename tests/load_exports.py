@@ -27,9 +27,9 @@ def outputs(path: str, signature: str | None, inputs: dict[str, np.ndarray]) -> 
 
 def main() -> None:
     directory = Path(sys.argv[1])
-    for number, asked in enumerate(json.loads((directory / "asked.json").read_text())):
+    for number, (path, signature) in enumerate(json.loads((directory / "asked.json").read_text())):
         with np.load(directory / f"{number}.npz") as inputs:
-            np.save(directory / f"{number}.npy", outputs(*asked, dict(inputs)))
+            np.save(directory / f"{number}.npy", outputs(path, signature, dict(inputs)))
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def make_run(directory: Path, *, logs: int = 300, ranks: int = 2, **config: Any)
             file.write(json.dumps(moment(step) | values) + "\n")
             if step % 60 == 0:
                 better = 100 / (100 + step)
-                quality = {}
+                quality: dict[str, float] = {}
                 for group in ("quality", "quality_raw"):
                     quality |= {f"{group}/{name}": value for name, value in WHOLE.items()}
                     quality |= {f"{group}/{name}": value * better for name, value in QUALITY.items()}

@@ -1,11 +1,17 @@
 """A run small enough to be made many times, and what a test wants to know of one."""
 
+import contextlib
 import io
 import json
+import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import limits
 import numpy as np
+import psutil
+import supervisor
 
 from distgan.config import Config
 from distgan.replicas.base import Replicas
@@ -42,18 +48,15 @@ def state(run_dir: Path, step: int) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-def workers(run_dir: Path) -> list[int]:
-    """The processes that train into a directory, oldest first, without the parents that watch them."""
+def workers(run_dir: Path) -> list[psutil.Process]:
+    """The processes of this test that train into a directory, oldest first, without the parents that watch them."""
     found = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (path / "cmdline").read_bytes().decode().split("\0")
-            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue  # it has just ended
-        if words[1:3] == ["-m", "distgan.train"] and f"--run_dir={run_dir}" in words:
-            found[int(path.name)] = parent
-    return sorted(pid for pid in found if pid not in found.values())
+    for process in supervisor.descendants():
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            words = process.cmdline()
+            if words[1:3] == ["-m", "distgan.train"] and f"--run_dir={run_dir}" in words:
+                found[process] = process.ppid()
+    return sorted((process for process in found if process.pid not in found.values()), key=lambda one: one.pid)
 
 
 def logged_steps(run_dir: Path) -> list[int]:
@@ -61,3 +64,11 @@ def logged_steps(run_dir: Path) -> list[int]:
     path = run_dir / "metrics.jsonl"
     records = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     return [record["step"] for record in records if "warning" not in record]
+
+
+def wait_for_step(run_dir: Path, step: int, processes: Iterable[subprocess.Popen[str]] = ()) -> None:
+    """Wait until a step is logged, while all of these processes run."""
+    limits.wait_until(
+        lambda: max(logged_steps(run_dir), default=0) >= step, f"step {step}",
+        goes_on=lambda: all(process.poll() is None for process in processes),
+    )  # fmt: skip

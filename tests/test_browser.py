@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import limits
 import pages
 import pytest
 
@@ -39,7 +40,7 @@ def _browse(page: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     assert CHROMIUM
     quietly = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--enable-logging=stderr"]
     command = [CHROMIUM, *quietly, f"--user-data-dir={page.parent / 'browser'}", *arguments, page.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=limits.LIMIT_SECONDS)
 
 
 def _complaints(page: Path) -> list[str]:

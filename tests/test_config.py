@@ -67,7 +67,8 @@ def test_fields_that_are_left_out_take_the_preset_s_values() -> None:
      ("checkpoint_every_steps", "checkpoint_every_epochs"), ("checkpoint_every_seconds", "checkpoint_every_epochs")],
 )  # fmt: skip
 def test_one_of_a_group_takes_the_place_of_the_other(given: str, hidden: str, tmp_path: Path) -> None:
-    config = Config(**{given: 7})
+    settings: dict[str, Any] = {given: 7}
+    config = Config(**settings)
     assert (getattr(config, given), getattr(config, hidden)) == (7, None)
     stored = tmp_path / "config.json"
     stored.write_text(config.to_json())
@@ -99,7 +100,8 @@ def test_every_preset_has_a_config_that_comes_back_from_its_file(preset: str, tm
 
 def test_what_says_nothing_to_an_architecture_is_none() -> None:
     config = Config(preset="cyclegan", data="unpaired:x")
-    assert (config.noise_size, config.normalization, config.alternating, config.l1_weight) == (None,) * 4
+    settings = vars(config)
+    assert [settings[name] for name in ("noise_size", "normalization", "alternating", "l1_weight")] == [None] * 4
     assert (config.cycle_weight, config.history_size) == (10.0, 50)
 
 

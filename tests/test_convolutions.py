@@ -3,6 +3,7 @@
 import functools
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -75,7 +76,7 @@ def test_in_float32_the_fourier_transform_is_as_exact_as_the_sum(
     assert max(errors["auto"]) < 2e-6 > max(errors["direct"])
 
 
-def _kinds_of_products(way: str, **settings: object) -> set[str]:
+def _kinds_of_products(way: str, **settings: Any) -> set[str]:
     """The operations that a `mnist` generator is made of, for a batch of 64."""
     with precision.policy(str(settings.get("precision", "float32"))), convolutions.way(way):
         generator = GANS["mnist"](Config(**settings), (28, 28, 1), list).networks["generator"]

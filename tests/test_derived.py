@@ -15,7 +15,9 @@ def test_an_edge_pair_is_an_outline_and_the_digit_in_the_colour_of_its_class() -
     assert source.streams == {"pairs": 10_000}
     assert (source.image_shape, source.example_shape) == ((32, 32, 3), (32, 32, 6))
     outlines, digits = np.split(source.read("pairs", np.arange(200)), 2, axis=3)
-    labels, pixels = open_mnist("test").labels[:200], open_mnist("test").pixels[:200]
+    mnist = open_mnist("test")
+    assert mnist.labels is not None
+    labels, pixels = mnist.labels[:200], mnist.pixels[:200]
     assert set(np.unique(outlines)) == {0, 255}
     assert 0 < (outlines > 0).sum() < (digits.max(3) > 127).sum() * 3  # white in three channels, and part of the digit
     assert np.array_equal(digits.max(3)[:, 2:30, 2:30], pixels[..., 0])  # the brightest channel is the digit

@@ -46,6 +46,7 @@ def test_it_reads_the_test_digits(images: np.ndarray, mnist: LabelledImages) -> 
 def test_it_reads_coloured_and_padded_digits_of_several_sizes(
     times: int, images: np.ndarray, mnist: LabelledImages
 ) -> None:
+    assert mnist.labels is not None
     coloured = _coloured(_padded(images[:COLOURED]), least=0.3).repeat(times, 1).repeat(times, 2)
     assert (digits.read_digits(coloured) == mnist.labels[:COLOURED]).mean() >= 0.99
 

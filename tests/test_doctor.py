@@ -2,23 +2,23 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import layouts
+import limits
 import pytest
 import tensorflow as tf
 
 from distgan import doctor
+from distgan.errors import UserError
 
 
 def _ask(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, timeout=300, check=False,
-        env=os.environ | environment,
-    )  # fmt: skip
+    return limits.run([sys.executable, *arguments], env=os.environ | environment)
 
 
 def test_it_tells_what_this_machine_has() -> None:
@@ -45,7 +45,7 @@ def test_processes_that_do_not_meet_are_reported(tmp_path: Path, monkeypatch: py
     broken = tmp_path / "horovodrun"
     broken.write_text("#!/bin/sh\necho starting\necho no route to host >&2\nexit 1\n")
     broken.chmod(0o755)
-    monkeypatch.setattr(doctor.shutil, "which", lambda *_, **__: str(broken))
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: str(broken))
     finding = doctor._two_processes()
     assert finding.found == "did not meet: no route to host"
     assert finding.mend.startswith(f"see what `{broken} --gloo -np 2 ")
@@ -67,7 +67,7 @@ class OneWrongSum:
 
 
 def test_a_sum_that_comes_out_wrong_is_an_error() -> None:
-    with pytest.raises(doctor.UserError, match=r"A sum of ones over 3 replicas gave 4\.0"):
+    with pytest.raises(UserError, match=r"A sum of ones over 3 replicas gave 4\.0"):
         doctor._seconds_to_sum(OneWrongSum(), 4)
 
 

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVO
 
 def _kill(ranks: list[Rank], number: signal.Signals = signal.SIGKILL) -> None:
     for rank in ranks:
-        os.kill(rank.pid, number)
+        rank.process.send_signal(number)
 
 
 @pytest.mark.parametrize("who", ["one of four", "three of four", "the chief"])
@@ -60,7 +60,8 @@ def test_processes_that_come_are_taken_in(tmp_path: Path) -> None:
     first = job.wait_for_ranks(2)
     job.set_hosts("localhost:2", "127.0.0.1:2")
     job.wait_for_start(1, processes=4)
-    assert {rank.pid for rank in first} < {rank.pid for rank in job.ranks()}  # with no restart of those that were there
+    now = {rank.process for rank in job.ranks()}
+    assert {rank.process for rank in first} < now  # with no restart of those that were there
     job.stop()
     assert_undisturbed(job)
 
@@ -72,7 +73,7 @@ def test_all_can_be_replaced_one_by_one(tmp_path: Path) -> None:
     for number, victim in enumerate(first, start=2):
         _kill([victim])
         job.wait_for_start(number, processes=2)
-    assert not {rank.pid for rank in first} & {rank.pid for rank in job.wait_for_ranks(2)}
+    assert not {rank.process for rank in first} & {rank.process for rank in job.wait_for_ranks(2)}
     job.stop()
     assert_undisturbed(job)
 
@@ -114,6 +115,6 @@ def test_the_launcher_can_be_ended_while_those_that_are_left_wait_for_each_other
     _kill(ranks[2:3], signal.SIGSTOP)  # so that the others wait
     _kill(ranks[3:])
     job.wait_for_words("processes were lost")
-    said = job.terminate(limit_seconds=30)
+    said = job.terminate()
     assert "Traceback" not in said, said
     assert not job.ranks()

@@ -7,12 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import layouts
+import limits
 import numpy as np
 import picture_files
 import preset_program
@@ -88,9 +88,8 @@ def ran(request: pytest.FixtureRequest, pictures: Path, tmp_path_factory: pytest
     layout, presets = request.param
     directory = tmp_path_factory.mktemp(str(layout))
     status, output = layouts.run(
-        layout, PROGRAM, f"--output={directory}", f"--pictures={pictures}", f"--presets={','.join(presets)}",
-        timeout_seconds=1800,
-    )  # fmt: skip
+        layout, PROGRAM, f"--output={directory}", f"--pictures={pictures}", f"--presets={','.join(presets)}"
+    )
     assert status == 0, output[-5000:]
     return Ran(directory, presets)
 
@@ -144,7 +143,7 @@ def _kill_after_a_checkpoint(config: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(config)
     command = [sys.executable, "-m", "distgan.train", f"--config={tmp_path / 'config.json'}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        while process.poll() is None and not (tmp_path / "broken" / "checkpoints" / "step_000000002").exists():
-            time.sleep(0.005)
+        first = tmp_path / "broken" / "checkpoints" / "step_000000002"
+        limits.wait_until(first.exists, "checkpoint", goes_on=lambda: process.poll() is None)
         os.kill(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL

@@ -23,6 +23,7 @@ from distgan.data.order import Draws
 from distgan.errors import UserError
 from distgan.gans import GANS
 from distgan.gans.base import GAN
+from distgan.gans.noise_to_image import NoiseToImage
 from distgan.gans.pix2pix import Pix2Pix
 from distgan.nets.stock import stock
 from distgan.replicas.base import Replicas
@@ -169,10 +170,12 @@ def test_generators_give_the_images_of_a_seed_without_distgan(
     )
     for preset in presets:
         saved_model, (keras_file,) = _export(trained(preset), tmp_path / preset)
+        to_export = trained(preset).gan
+        assert isinstance(to_export, NoiseToImage)
         requests += [
             (saved_model, "serving_default", asked), (saved_model, "generate", asked),
             (saved_model, "generate", asked | {"seed": np.int64(4)}),
-            (keras_file, None, {"inputs": trained(preset).gan._latents(Draws("samples", 3, 0, 5))}),
+            (keras_file, None, {"inputs": to_export._latents(Draws("samples", 3, 0, 5))}),
         ]  # fmt: skip
     answers = load_elsewhere(*requests)
     for number, preset in enumerate(presets):

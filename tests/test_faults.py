@@ -1,14 +1,8 @@
 """Runs that are broken at random finish to the same bits; benchmarks/faults.py breaks as many as you like."""
 
-import sys
-from pathlib import Path
-
+import faults
 import layouts
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
-
-import faults
 
 ROUNDS = 5
 

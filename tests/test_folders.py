@@ -6,40 +6,45 @@ import subprocess
 import sys
 import warnings
 import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from distgan.data import folders
-from distgan.data.base import Wanted
+from distgan.data.base import Source, Wanted
 from distgan.data.folders import open_folder, open_pairs, open_unpaired
 from distgan.data.images import BadImageError, fitted, open_picture
 from distgan.errors import UserError
 
+Opener = Callable[[str, str, Wanted], Source]
+
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
 
-def write(path, value=0, size=(6, 8), **options):
+def write(path: Path, value: int | tuple[int, int, int] = 0, size: tuple[int, int] = (6, 8), **options: Any) -> None:
     """Write a picture of one value, grey or RGB, of (height, width)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     height, width = size
     Image.new("L" if isinstance(value, int) else "RGB", (width, height), value).save(path, **options)
 
 
-def write_many(directory, number, **options):
+def write_many(directory: Path, number: int, **options: Any) -> None:
     for value in range(number):
         write(directory / f"{value:03}.png", value, **options)
 
 
-def png(width, height, compressed=b""):
+def png(width: int, height: int, compressed: bytes = b"") -> bytes:
     """A PNG file's bytes, with any header and any pixels."""
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", compressed), (b"IEND", b"")]
     packed = [struct.pack(">I", len(c)) + kind + c + struct.pack(">I", zlib.crc32(kind + c)) for kind, c in chunks]
     return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 
-def write_bad(directory):
+def write_bad(directory: Path) -> dict[str, str]:
     """Write four files that are no images; give what is to be said of each."""
     (directory / "empty.png").touch()
     (directory / "text.png").write_text("This is no image.")
@@ -55,11 +60,11 @@ def write_bad(directory):
     }
 
 
-def pixels_of(path):
+def pixels_of(path: Path) -> np.ndarray:
     return np.asarray(open_picture(path))
 
 
-def refusal(open_kind, directory, split="train", **wanted):
+def refusal(open_kind: Opener, directory: Path, split: str = "train", **wanted: Any) -> str:
     with pytest.raises(UserError) as caught:
         open_kind(str(directory), split, Wanted(**wanted))
     sentence = str(caught.value)
@@ -67,30 +72,32 @@ def refusal(open_kind, directory, split="train", **wanted):
     return sentence
 
 
-def first_values(source, stream="images"):
+def first_values(source: Source, stream: str = "images") -> Any:
     """All examples' upper left values, in the order of their numbers."""
     return source.read(stream, np.arange(source.streams[stream]))[:, 0, 0].squeeze().tolist()
 
 
 class TestAPicture:
-    def test_of_16_bits_is_scaled_and_not_clipped(self, tmp_path):
+    def test_of_16_bits_is_scaled_and_not_clipped(self, tmp_path: Path) -> None:
         values = np.array([[0, 257, 300, 32768, 65278, 65535]], np.uint16)
         Image.fromarray(values).save(tmp_path / "a.png")
         assert pixels_of(tmp_path / "a.png").tolist() == [[0, 1, 1, 128, 254, 255]]
 
     @pytest.mark.parametrize(("mode", "expected"), [("RGBA", [[*WHITE], [10, 10, 10]]), ("LA", [255, 10])])
-    def test_that_is_transparent_is_laid_on_white(self, tmp_path, mode, expected):
+    def test_that_is_transparent_is_laid_on_white(self, tmp_path: Path, mode: str, expected: list[Any]) -> None:
         image = Image.new(mode, (2, 1))  # transparent black
         image.putpixel((1, 0), (*[10] * (len(mode) - 1), 255))
         image.save(tmp_path / "a.png")
         assert pixels_of(tmp_path / "a.png")[0].tolist() == expected
 
-    def test_that_is_half_transparent_is_mixed_with_white(self, tmp_path):
+    def test_that_is_half_transparent_is_mixed_with_white(self, tmp_path: Path) -> None:
         Image.new("RGBA", (1, 1), (0, 100, 255, 51)).save(tmp_path / "a.webp", lossless=True, exact=True)
         assert pixels_of(tmp_path / "a.webp").tolist() == [[[204, 224, 255]]]
 
     @pytest.mark.parametrize("extension", ["png", "gif"])
-    def test_with_a_palette_has_its_colours_and_white_for_its_transparent_one(self, tmp_path, extension):
+    def test_with_a_palette_has_its_colours_and_white_for_its_transparent_one(
+        self, tmp_path: Path, extension: str
+    ) -> None:
         image = Image.new("P", (3, 1))
         image.putpalette([*RED, *BLUE, 0, 255, 0])
         image.putdata([0, 1, 2])
@@ -99,27 +106,27 @@ class TestAPicture:
         image.save(tmp_path / f"b.{extension}", transparency=1)
         assert pixels_of(tmp_path / f"b.{extension}")[0].tolist() == [[*RED], [*WHITE], [0, 255, 0]]
 
-    def test_of_one_bit_is_black_and_white(self, tmp_path):
+    def test_of_one_bit_is_black_and_white(self, tmp_path: Path) -> None:
         Image.fromarray(np.array([[True, False, True]])).save(tmp_path / "a.png")
         assert pixels_of(tmp_path / "a.png").tolist() == [[255, 0, 255]]
 
-    def test_in_cmyk_becomes_rgb(self, tmp_path):
+    def test_in_cmyk_becomes_rgb(self, tmp_path: Path) -> None:
         Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "a.jpg", quality=100)
         np.testing.assert_allclose(pixels_of(tmp_path / "a.jpg")[4, 4].astype(int), RED, atol=3)
 
-    def test_of_several_is_the_first(self, tmp_path):
+    def test_of_several_is_the_first(self, tmp_path: Path) -> None:
         frames = [Image.new("RGB", (4, 4), colour) for colour in (RED, BLUE)]
         frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
         assert pixels_of(tmp_path / "a.gif")[0, 0].tolist() == [*RED]
 
     @pytest.mark.parametrize("name", ["a.png", "a.BMP", "a.webp", "a.gif", "a.JPEG", "a.jpg"])
-    def test_may_be_in_any_of_the_formats_and_in_another_than_its_name_says(self, tmp_path, name):
+    def test_may_be_in_any_of_the_formats_and_in_another_than_its_name_says(self, tmp_path: Path, name: str) -> None:
         write(tmp_path / name, RED)
         os.rename(tmp_path / name, tmp_path / "b.png")
         np.testing.assert_allclose(pixels_of(tmp_path / "b.png")[3, 3].astype(int), RED, atol=3)
 
     @pytest.mark.parametrize(("orientation", "corner"), [(1, (0, 0)), (3, (1, 1)), (6, (0, 1)), (8, (1, 0))])
-    def test_is_upright_as_its_camera_says(self, tmp_path, orientation, corner):
+    def test_is_upright_as_its_camera_says(self, tmp_path: Path, orientation: int, corner: tuple[int, int]) -> None:
         image = Image.new("L", (48, 32))
         image.paste(255, (0, 0, 24, 16))
         exif = Image.Exif()
@@ -128,19 +135,19 @@ class TestAPicture:
         upright = open_picture(tmp_path / "a.jpg").convert("L")
         assert upright.size == ((48, 32) if orientation in (1, 3) else (32, 48))
         quarters = np.asarray(upright.resize((2, 2), Image.Resampling.BOX))
-        assert np.unravel_index(quarters.argmax(), (2, 2)) == corner
+        assert divmod(int(quarters.argmax()), 2) == corner
 
     @pytest.mark.filterwarnings("ignore:Corrupt EXIF")  # pytest undoes the filter of images.py
-    def test_with_broken_exif_is_as_it_lies(self, tmp_path):
+    def test_with_broken_exif_is_as_it_lies(self, tmp_path: Path) -> None:
         write(tmp_path / "a.jpg", 100, exif=b"Exif\0\0II*\0\xff\xff\xff\xff\x01\x02\x03")
         assert pixels_of(tmp_path / "a.jpg").shape == (6, 8)
 
-    def test_that_is_large_is_decoded_to_a_smaller_one(self, tmp_path):
+    def test_that_is_large_is_decoded_to_a_smaller_one(self, tmp_path: Path) -> None:
         write(tmp_path / "a.jpg", 100, (400, 800))
         assert open_picture(tmp_path / "a.jpg", (50, 50)).size == (200, 100)
         assert open_picture(tmp_path / "a.jpg", (400, 800)).size == (800, 400)
 
-    def test_that_is_bad_is_refused_with_the_reason_and_no_warning(self, tmp_path):
+    def test_that_is_bad_is_refused_with_the_reason_and_no_warning(self, tmp_path: Path) -> None:
         for name, reason in write_bad(tmp_path).items():
             with warnings.catch_warnings(), pytest.raises(BadImageError) as caught:
                 warnings.simplefilter("error")
@@ -148,14 +155,16 @@ class TestAPicture:
             assert str(caught.value) == reason
 
     @pytest.mark.parametrize("side", [8193, 9000, 12000, 20000])
-    def test_that_is_vast_is_refused_by_its_header_alone(self, tmp_path, side):
+    def test_that_is_vast_is_refused_by_its_header_alone(self, tmp_path: Path, side: int) -> None:
         (tmp_path / "a.png").write_bytes(png(side, side))
         with warnings.catch_warnings(), pytest.raises(BadImageError, match=f"{side}x{side}"):
             warnings.simplefilter("error")
             open_picture(tmp_path / "a.png")
 
     @pytest.mark.parametrize("extension", ["png", "jpg", "bmp", "gif", "webp"])
-    def test_that_is_cut_or_overwritten_anywhere_is_decoded_or_bad_and_nothing_else(self, tmp_path, extension):
+    def test_that_is_cut_or_overwritten_anywhere_is_decoded_or_bad_and_nothing_else(
+        self, tmp_path: Path, extension: str
+    ) -> None:
         rng, path = np.random.default_rng(0), tmp_path / f"a.{extension}"
         Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(path)
         whole = path.read_bytes()
@@ -169,16 +178,16 @@ class TestAPicture:
             except BadImageError as error:
                 assert str(error)
 
-    def test_that_cannot_be_read_is_bad(self, tmp_path):
+    def test_that_cannot_be_read_is_bad(self, tmp_path: Path) -> None:
         with pytest.raises(BadImageError, match="No such file"):
             open_picture(tmp_path / "a.png")
 
-    def test_of_the_size_wanted_stays_as_it_is(self):
+    def test_of_the_size_wanted_stays_as_it_is(self) -> None:
         pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
         for fit in ("resize", "crop"):
             np.testing.assert_array_equal(fitted(Image.fromarray(pixels), pixels.shape, fit), pixels, strict=True)
 
-    def test_is_resized_whole_or_cropped_to_its_middle(self):
+    def test_is_resized_whole_or_cropped_to_its_middle(self) -> None:
         pixels = np.zeros((20, 60), np.uint8)
         pixels[:, 20:40] = 255
         image = Image.fromarray(pixels)
@@ -187,13 +196,13 @@ class TestAPicture:
         assert resized.shape == (10, 12, 1) and resized[5, [1, 6, 10], 0].tolist() == [0, 255, 0]
         assert fitted(image, (30, 9, 1), "crop").shape == (30, 9, 1)
 
-    def test_is_made_grey_or_coloured(self):
+    def test_is_made_grey_or_coloured(self) -> None:
         assert fitted(Image.new("RGB", (4, 4), RED), (4, 4, 1), "crop").shape == (4, 4, 1)
         assert fitted(Image.new("L", (4, 4), 9), (2, 3, 3), "resize").tolist() == [[[9, 9, 9]] * 3] * 2
 
 
 class TestAFolder:
-    def test_is_a_tree_of_images_sorted_by_path(self, tmp_path):
+    def test_is_a_tree_of_images_sorted_by_path(self, tmp_path: Path) -> None:
         for value, name in enumerate(["a.PNG", "b/a.png", "b/c/d.bmp", "b.png"]):
             write(tmp_path / name, value)
         source = open_folder(str(tmp_path), "train", Wanted())
@@ -204,7 +213,7 @@ class TestAFolder:
         pixels = source.read("images", np.array([3, 0]))
         assert pixels.dtype == np.uint8 and pixels.shape == (2, 6, 8, 1) and source.faults == {}
 
-    def test_leaves_hidden_and_other_files_out(self, tmp_path):
+    def test_leaves_hidden_and_other_files_out(self, tmp_path: Path) -> None:
         write(tmp_path / "a.png", 1)
         for name in ("._a.png", ".b/c.png", "__MACOSX/a.png", "labels.csv", "a.txt"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -212,7 +221,7 @@ class TestAFolder:
         os.mkfifo(tmp_path / "b.png")
         assert open_folder(str(tmp_path), "train", Wanted()).streams == {"images": 1}
 
-    def test_follows_links_but_never_in_a_circle(self, tmp_path):
+    def test_follows_links_but_never_in_a_circle(self, tmp_path: Path) -> None:
         write(tmp_path / "away/a.png", 1)
         write(tmp_path / "data/b/b.png", 2)
         (tmp_path / "data/a").symlink_to(tmp_path / "away")
@@ -220,24 +229,24 @@ class TestAFolder:
         (tmp_path / "data/c.png").symlink_to(tmp_path / "away/a.png")
         assert first_values(open_folder(str(tmp_path / "data"), "train", Wanted())) == [1, 2, 1]
 
-    def test_counts_a_link_to_nothing_as_a_bad_file(self, tmp_path):
+    def test_counts_a_link_to_nothing_as_a_bad_file(self, tmp_path: Path) -> None:
         (tmp_path / "a.png").symlink_to(tmp_path / "nothing")
         assert "a.png (No such file or directory)" in refusal(open_folder, tmp_path)
 
-    def test_may_be_in_the_home_directory(self, tmp_path, monkeypatch):
+    def test_may_be_in_the_home_directory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write(tmp_path / "cats/a.png")
         monkeypatch.setenv("HOME", str(tmp_path))
         source = open_folder("~/cats", "test", Wanted())
         assert source.name == "folder:~/cats" and source.streams == {"images": 1}
 
     @pytest.mark.parametrize("name", ["missing", "empty"])
-    def test_without_images_is_refused_with_what_is_looked_for(self, tmp_path, name):
+    def test_without_images_is_refused_with_what_is_looked_for(self, tmp_path: Path, name: str) -> None:
         (tmp_path / "empty").mkdir()
         for open_kind in (open_folder, open_pairs):
             sentence = refusal(open_kind, tmp_path / name)
             assert str(tmp_path / name) in sentence and ".jpeg, .jpg, .png" in sentence
 
-    def test_of_grey_images_alone_is_grey(self, tmp_path):
+    def test_of_grey_images_alone_is_grey(self, tmp_path: Path) -> None:
         write_many(tmp_path, 3)
         assert open_folder(str(tmp_path), "train", Wanted()).image_shape == (6, 8, 1)
         assert open_folder(str(tmp_path), "train", Wanted(channels=3)).image_shape == (6, 8, 3)
@@ -246,7 +255,7 @@ class TestAFolder:
         assert source.image_shape == (6, 8, 3) and first_values(source)[3] == [9, 9, 9]
         assert open_folder(str(tmp_path), "train", Wanted(channels=1)).read("images", np.arange(4)).shape[3] == 1
 
-    def test_of_several_sizes_needs_one_to_be_given(self, tmp_path):
+    def test_of_several_sizes_needs_one_to_be_given(self, tmp_path: Path) -> None:
         write(tmp_path / "a.png", 1, (6, 8))
         write(tmp_path / "b.png", 2, (8, 6))
         sentence = refusal(open_folder, tmp_path)
@@ -254,13 +263,13 @@ class TestAFolder:
         source = open_folder(str(tmp_path), "train", Wanted(image_size=(4, 10)))
         assert source.image_shape == (4, 10, 1) and first_values(source) == [1, 2]
 
-    def test_adds_the_margin_to_examples_alone(self, tmp_path):
+    def test_adds_the_margin_to_examples_alone(self, tmp_path: Path) -> None:
         write_many(tmp_path, 2)
         source = open_folder(str(tmp_path), "train", Wanted(margin_pixels=3))
         assert source.image_shape == (6, 8, 1) and source.example_shape == (9, 11, 1)
         assert source.read("images", np.arange(2)).shape == (2, 9, 11, 1)
 
-    def test_crops_where_that_is_wanted(self, tmp_path):
+    def test_crops_where_that_is_wanted(self, tmp_path: Path) -> None:
         pixels = np.zeros((20, 60), np.uint8)
         pixels[:, 20:40] = 255
         Image.fromarray(pixels).save(tmp_path / "a.png")
@@ -273,7 +282,7 @@ class TestAFolder:
 
 class TestClasses:
     @pytest.fixture
-    def tree(self, tmp_path):
+    def tree(self, tmp_path: Path) -> str:
         for value, name in enumerate(["a/2", "a/1", "b/x/1", "b/x/2", "b/3", "c/1", "0"]):
             write(tmp_path / f"{name}.png", value)
         return str(tmp_path)
@@ -288,12 +297,14 @@ class TestClasses:
             (None, 1, [6, 1, 4, 5]),
         ],
     )
-    def test_are_the_top_folders_of_which_the_first_may_be_taken(self, tree, classes, images, values):
+    def test_are_the_top_folders_of_which_the_first_may_be_taken(
+        self, tree: str, classes: int | None, images: int | None, values: list[int]
+    ) -> None:
         wanted = Wanted(max_classes=classes, max_images_per_class=images)
         source = open_folder(tree, "train", wanted)
         assert first_values(source) == values and source.num_files == len(values)
 
-    def test_are_one_where_there_are_no_folders(self, tmp_path):
+    def test_are_one_where_there_are_no_folders(self, tmp_path: Path) -> None:
         write_many(tmp_path, 5)
         assert first_values(open_folder(str(tmp_path), "train", Wanted(max_classes=1, max_images_per_class=2))) == [
             0,
@@ -302,14 +313,14 @@ class TestClasses:
 
 
 class TestBadFiles:
-    def test_are_refused_with_the_list_if_more_than_one_in_a_hundred(self, tmp_path):
+    def test_are_refused_with_the_list_if_more_than_one_in_a_hundred(self, tmp_path: Path) -> None:
         write_many(tmp_path, 200)
         bad = write_bad(tmp_path)
         sentence = refusal(open_folder, tmp_path)
         assert "4 of 204 files" in sentence and str(tmp_path) in sentence
         assert all(f"{name} ({reason})" in sentence for name, reason in bad.items())
 
-    def test_are_else_known_from_the_start_and_replaced_by_the_next_good_one(self, tmp_path):
+    def test_are_else_known_from_the_start_and_replaced_by_the_next_good_one(self, tmp_path: Path) -> None:
         write_many(tmp_path, 199)
         (tmp_path / "100.png").write_text("")
         (tmp_path / "zzz.png").write_text("no image")
@@ -319,14 +330,14 @@ class TestBadFiles:
         assert first_values(source)[99:102] == [99, 101, 101] and first_values(source)[199] == 0
 
     @pytest.fixture
-    def sparse(self, tmp_path, monkeypatch):
+    def sparse(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """Twelve files, three of which, in a row around the end, go bad once the folder is open."""
         monkeypatch.setattr(folders, "MOST_SAMPLED", 2)
         write_many(tmp_path, 12)
         (tmp_path / "005.png").write_text("no image")
         return tmp_path
 
-    def test_are_found_when_read_where_the_sample_missed_them(self, sparse):
+    def test_are_found_when_read_where_the_sample_missed_them(self, sparse: Path) -> None:
         sources = [open_folder(str(sparse), "train", Wanted()) for _ in range(2)]
         assert all(source.faults == {} for source in sources)
         for name in ("011.png", "000.png"):
@@ -338,13 +349,13 @@ class TestBadFiles:
         assert sources[0].faults == sources[1].faults
         assert sources[0].faults == {"000.png": "empty", "005.png": "not an image", "011.png": "empty"}
 
-    def test_are_decoded_once(self, sparse, monkeypatch):
+    def test_are_decoded_once(self, sparse: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         source = open_folder(str(sparse), "train", Wanted())
         source.read("images", np.array([5]))
         write(sparse / "005.png", 77)
         assert source.read("images", np.array([5])).max() == 6
 
-    def test_cannot_be_all_there_is(self, sparse):
+    def test_cannot_be_all_there_is(self, sparse: Path) -> None:
         source = open_folder(str(sparse), "train", Wanted())
         for path in sparse.iterdir():
             path.write_text("")
@@ -353,7 +364,7 @@ class TestBadFiles:
 
 
 class TestPairs:
-    def test_are_the_left_and_right_halves_of_files(self, tmp_path):
+    def test_are_the_left_and_right_halves_of_files(self, tmp_path: Path) -> None:
         image = Image.new("RGB", (16, 6), RED)
         image.paste(BLUE, (8, 0, 16, 6))
         image.save(tmp_path / "a.png")
@@ -363,12 +374,12 @@ class TestPairs:
         example = source.read("pairs", np.array([0]))[0]
         assert example.shape == (8, 10, 6) and (example == [*RED, *BLUE]).all()
 
-    def test_have_no_halves_where_the_width_is_odd(self, tmp_path):
+    def test_have_no_halves_where_the_width_is_odd(self, tmp_path: Path) -> None:
         write(tmp_path / "a.png", 1, (6, 9))
         assert "a.png (no two halves: 6x9, whose width is odd)" in refusal(open_pairs, tmp_path)
 
     @pytest.mark.parametrize("layout", ["{}A", "{}/A", "A/{}"])
-    def test_are_files_of_one_stem_in_two_folders_in_any_layout(self, tmp_path, layout):
+    def test_are_files_of_one_stem_in_two_folders_in_any_layout(self, tmp_path: Path, layout: str) -> None:
         for value, split in enumerate(["train", "val"]):
             a = tmp_path / layout.format(split)
             b = a.parent / f"{a.name[:-1]}B" if a.name.endswith("A") else tmp_path / "B" / split
@@ -381,7 +392,7 @@ class TestPairs:
         assert first_values(train, "pairs") == [[30, 40], [10, 20]]
         assert first_values(test, "pairs") == [[31, 41], [11, 21]]
 
-    def test_without_splits_are_the_same_for_all(self, tmp_path):
+    def test_without_splits_are_the_same_for_all(self, tmp_path: Path) -> None:
         write(tmp_path / "A/1.png", 1)
         write(tmp_path / "B/1.png", 2)
         for split in ("train", "test"):
@@ -391,13 +402,13 @@ class TestPairs:
         ("there", "train", "test"),
         [(["train", "val", "test"], 0, 2), (["train", "val"], 0, 1), (["train"], 0, 0), (["."], 0, 0)],
     )
-    def test_of_halves_have_splits_too(self, tmp_path, there, train, test):
+    def test_of_halves_have_splits_too(self, tmp_path: Path, there: list[str], train: int, test: int) -> None:
         for value, folder in enumerate(there):
             write(tmp_path / folder / "1.png", value)
         for split, value in (("train", train), ("test", test)):
             assert first_values(open_pairs(str(tmp_path), split, Wanted()), "pairs") == [value, value]
 
-    def test_that_lack_a_file_are_named(self, tmp_path):
+    def test_that_lack_a_file_are_named(self, tmp_path: Path) -> None:
         write_many(tmp_path / "A", 3)
         write(tmp_path / "B/001.png")
         sentence = refusal(open_pairs, tmp_path)
@@ -408,23 +419,25 @@ class TestPairs:
         sentence = refusal(open_pairs, tmp_path)
         assert "B/009.png lacks" in sentence and "more" not in sentence and "add it to A" in sentence
 
-    def test_that_lack_a_folder_are_refused(self, tmp_path):
+    def test_that_lack_a_folder_are_refused(self, tmp_path: Path) -> None:
         write(tmp_path / "trainA/1.png")
         assert f"{tmp_path}/trainB is missing" in refusal(open_pairs, tmp_path)
 
-    def test_of_three_files_are_refused(self, tmp_path):
+    def test_of_three_files_are_refused(self, tmp_path: Path) -> None:
         for name in ("A/1.png", "A/1.bmp", "B/1.png"):
             write(tmp_path / name)
         assert "A/1.bmp and A/1.png" in refusal(open_pairs, tmp_path)
 
-    def test_of_two_sizes_are_refused_with_both_names(self, tmp_path):
+    def test_of_two_sizes_are_refused_with_both_names(self, tmp_path: Path) -> None:
         write(tmp_path / "A/1.jpg", 1, (600, 800))
         write(tmp_path / "B/1.png", 1, (600, 802))
         for image_size in (None, (6, 8)):
             sentence = refusal(open_pairs, tmp_path, image_size=image_size)
             assert "A/1.jpg is 600x800, and B/1.png is 600x802" in sentence
 
-    def test_of_two_sizes_are_replaced_where_the_sample_missed_them(self, tmp_path, monkeypatch):
+    def test_of_two_sizes_are_replaced_where_the_sample_missed_them(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(folders, "MOST_SAMPLED", 4)
         for folder in "AB":
             write_many(tmp_path / folder, 4)
@@ -434,7 +447,7 @@ class TestPairs:
         assert first_values(source, "pairs") == [[0, 0], [2, 2], [2, 2], [0, 0]]
         assert source.faults == {"A/001.png": "6x8, and B/001.png is 6x10", "B/003.png": "not an image"}
 
-    def test_are_grey_only_if_both_sides_are(self, tmp_path):
+    def test_are_grey_only_if_both_sides_are(self, tmp_path: Path) -> None:
         write(tmp_path / "A/1.png", 1)
         write(tmp_path / "B/1.png", RED)
         source = open_pairs(str(tmp_path), "train", Wanted())
@@ -444,18 +457,18 @@ class TestPairs:
 
 class TestTwoDomains:
     @pytest.fixture
-    def horses(self, tmp_path):
+    def horses(self, tmp_path: Path) -> Path:
         write_many(tmp_path / "trainA/x", 3)
         write_many(tmp_path / "trainB", 2)
         return tmp_path
 
-    def test_are_two_streams_of_unequal_length(self, horses):
+    def test_are_two_streams_of_unequal_length(self, horses: Path) -> None:
         source = open_unpaired(str(horses), "train", Wanted())
         assert source.name == f"unpaired:{horses}" and source.streams == {"A": 3, "B": 2} and source.num_files == 5
         assert first_values(source, "A") == [0, 1, 2] and first_values(source, "B") == [0, 1]
         assert source.image_shape == source.example_shape == (6, 8, 1)
 
-    def test_have_a_test_split_if_both_folders_are_there(self, horses):
+    def test_have_a_test_split_if_both_folders_are_there(self, horses: Path) -> None:
         write(horses / "testA/1.png", 7)
         assert open_unpaired(str(horses), "test", Wanted()).streams == {"A": 3, "B": 2}
         write(horses / "testB/1.png", 8)
@@ -463,38 +476,38 @@ class TestTwoDomains:
         assert first_values(source, "A") == 7 and first_values(source, "B") == 8
         assert open_unpaired(str(horses), "train", Wanted()).streams == {"A": 3, "B": 2}
 
-    def test_must_both_hold_images(self, horses):
+    def test_must_both_hold_images(self, horses: Path) -> None:
         for path in (horses / "trainB").iterdir():
             path.unlink()
         assert f"{horses}/trainB" in refusal(open_unpaired, horses)
         (horses / "trainB").rmdir()
         assert f"{horses}/trainB" in refusal(open_unpaired, horses)
 
-    def test_name_a_bad_file_with_its_folder(self, horses):
+    def test_name_a_bad_file_with_its_folder(self, horses: Path) -> None:
         (horses / "trainB/000.png").write_text("")
         assert "trainB/000.png (empty)" in refusal(open_unpaired, horses)
 
 
 class TestTheFingerprint:
     @pytest.fixture
-    def tree(self, tmp_path):
+    def tree(self, tmp_path: Path) -> Path:
         write_many(tmp_path / "data", 3)
         return tmp_path / "data"
 
-    def of(self, tree, **wanted):
+    def of(self, tree: Path, **wanted: Any) -> str:
         return open_folder(str(tree), "train", Wanted(**wanted)).fingerprint
 
-    def test_is_that_of_the_data_wherever_it_lies(self, tree):
+    def test_is_that_of_the_data_wherever_it_lies(self, tree: Path) -> None:
         before = self.of(tree)
         moved = tree.rename(tree.parent / "moved")
         assert self.of(moved) == before == self.of(moved, image_size=(6, 8), channels=1)
 
-    def test_changes_with_each_setting(self, tree):
-        settings = [{}, {"image_size": (8, 6)}, {"margin_pixels": 1}, {"fit": "crop"}, {"channels": 3}]
-        settings += [{"max_images_per_class": 2}]
+    def test_changes_with_each_setting(self, tree: Path) -> None:
+        settings: list[dict[str, Any]] = [{}, {"image_size": (8, 6)}, {"margin_pixels": 1}, {"fit": "crop"}]
+        settings += [{"channels": 3}, {"max_images_per_class": 2}]
         assert len({self.of(tree, **wanted) for wanted in settings}) == len(settings)
 
-    def test_changes_with_a_files_name_and_length(self, tree):
+    def test_changes_with_a_files_name_and_length(self, tree: Path) -> None:
         found = {self.of(tree)}
         (tree / "000.png").rename(tree / "0.png")
         found.add(self.of(tree))
@@ -504,7 +517,7 @@ class TestTheFingerprint:
         assert len(found) == 3
 
 
-def test_no_tensorflow_is_imported():
+def test_no_tensorflow_is_imported() -> None:
     program = "import sys, distgan.data.folders; print('tensorflow' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ran.stdout == "False\n", ran.stderr

@@ -35,7 +35,7 @@ PARAMETERS = [
         "discriminator_A": 2_764_737, "discriminator_B": 2_764_737,
     }),
 ]  # fmt: skip
-SMALL_PIX2PIX = {"preset": "pix2pix", "data": "mnist-edges", "image_size": "32x32", "filters": 4}
+SMALL_PIX2PIX: dict[str, Any] = {"preset": "pix2pix", "data": "mnist-edges", "image_size": "32x32", "filters": 4}
 
 
 def _gan(preset: str, image_shape: tuple[int, int, int], **settings: Any) -> GAN:

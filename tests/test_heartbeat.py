@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import layouts
+import limits
 import pytest
 import small_runs
 
@@ -41,7 +42,7 @@ def _child(process: subprocess.Popen[str]) -> int:
 
 
 def _end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=limits.LIMIT_SECONDS)
     return process.returncode, output, errors
 
 
@@ -100,10 +101,8 @@ def test_the_child_dies_with_its_parent() -> None:
     child = _child(process)
     process.kill()
     process.communicate()
-    end = time.monotonic() + 10
-    while Path(f"/proc/{child}/cmdline").exists() and Path(f"/proc/{child}/cmdline").read_bytes():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    command = Path(f"/proc/{child}/cmdline")
+    limits.wait_until(lambda: not command.exists() or not command.read_bytes(), "end of the child")
 
 
 def test_a_killed_child_is_seen_as_killed() -> None:
@@ -126,11 +125,8 @@ def test_a_rank_that_hangs_under_a_launcher_is_named_and_the_run_ends(tmp_path: 
         layouts.Layout("horovod", 2), "-m", "distgan.train",
         *small_runs.flags(tmp_path, steps=100_000, stall_timeout_seconds=30),
     )  # fmt: skip
-    end = time.monotonic() + 120
-    while max(small_runs.logged_steps(tmp_path), default=0) < 5:
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    os.kill(small_runs.workers(tmp_path)[-1], signal.SIGSTOP)
-    output = job.communicate(timeout=120)[0]
+    small_runs.wait_for_step(tmp_path, 5, [job])
+    small_runs.workers(tmp_path)[-1].suspend()
+    output = limits.output_of(job)
     assert job.returncode != 0
     assert "has been frozen for 15 seconds" in output or "is frozen and can't save" in output

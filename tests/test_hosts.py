@@ -3,16 +3,17 @@
 The hosts are launch/virtual_hosts.py's.
 """
 
+import functools
 import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import layouts
+import limits
 import numpy as np
 import pytest
 import small_runs
@@ -24,8 +25,7 @@ pytestmark = [
     pytest.mark.slow,
 ]
 needs_horovod = pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
-SETTINGS = {"precision": "float64", "batch_size": 18, "steps": 6, "checkpoint_every_steps": 3}
-GIVES_UP_SECONDS = 90  # by when a process that has lost the others must have ended
+SETTINGS: dict[str, Any] = {"precision": "float64", "batch_size": 18, "steps": 6, "checkpoint_every_steps": 3}
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +75,7 @@ def _assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) 
 def test_four_processes_on_two_hosts_make_the_run_of_one(
     hosts: Any, alone: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
-    job = subprocess.run(
-        _horovodrun(hosts, 4, *_train(tmp_path)), capture_output=True, text=True, timeout=300, check=False
-    )
+    job = limits.run(_horovodrun(hosts, 4, *_train(tmp_path)))
     assert job.returncode == 0, job.stderr
     assert "4 replicas in 4 processes" in job.stdout
     _assert_same(small_runs.state(tmp_path, SETTINGS["steps"]), alone)
@@ -85,7 +83,7 @@ def test_four_processes_on_two_hosts_make_the_run_of_one(
 
 def test_workers_on_two_hosts_make_the_run_of_one(hosts: Any, alone: dict[str, np.ndarray], tmp_path: Path) -> None:
     workers = _start_workers(hosts, *_train(tmp_path))
-    outputs = [worker.communicate(timeout=300)[0] for worker in workers]
+    outputs = [limits.output_of(worker) for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], outputs
     assert "backend multiworker: 2 replicas in 2 processes" in outputs[0]
     _assert_same(small_runs.state(tmp_path, SETTINGS["steps"]), alone)
@@ -93,10 +91,7 @@ def test_workers_on_two_hosts_make_the_run_of_one(hosts: Any, alone: dict[str, n
 
 @needs_horovod
 def test_the_doctor_sees_every_rank_and_its_host(hosts: Any) -> None:
-    job = subprocess.run(
-        _horovodrun(hosts, 4, sys.executable, "-m", "distgan.doctor"),
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    job = limits.run(_horovodrun(hosts, 4, sys.executable, "-m", "distgan.doctor"))
     assert re.findall(r"Rank (\d) +(host\d),", job.stdout) == [
         ("0", "host1"),
         ("1", "host1"),
@@ -110,17 +105,9 @@ def test_the_doctor_sees_every_rank_and_its_host(hosts: Any) -> None:
 def test_a_host_that_does_not_know_its_own_name_can_train(hosts: Any, tmp_path: Path) -> None:
     command = [str(layouts.HOROVODRUN), "-np", "2", *_train(tmp_path)]
     renamed = hosts.on("host1", "unshare", "--uts", "sh", "-c", 'hostname nobody-knows && exec "$@"', "sh", *command)
-    job = subprocess.run(renamed, capture_output=True, text=True, timeout=300, check=False)
+    job = limits.run(renamed)
     assert job.returncode == 0, job.stderr
     assert small_runs.checkpoints(tmp_path)[-1] == SETTINGS["steps"]
-
-
-def _wait_for_steps(run_dir: Path, steps: int, jobs: list[subprocess.Popen[str]]) -> None:
-    deadline = time.monotonic() + 120
-    while max(small_runs.logged_steps(run_dir), default=0) < steps:
-        assert all(job.poll() is None for job in jobs), [job.communicate()[0] for job in jobs]
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 @needs_horovod
@@ -133,10 +120,10 @@ def test_horovod_s_ranks_end_when_a_cable_is_pulled(hosts: Any, tmp_path: Path) 
         _horovodrun(hosts, 2, "sh", "-c", own_log, "rank", *train),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    _wait_for_steps(run_dir, 6, [job])
+    small_runs.wait_for_step(run_dir, 6, [job])
     hosts.cut("host2")
     try:
-        job.communicate(timeout=GIVES_UP_SECONDS)
+        limits.output_of(job)
         assert job.returncode
         _wait_until_nobody_trains(hosts)
     finally:
@@ -153,16 +140,16 @@ def test_what_runs_on_virtual_hosts_is_told_to_end_as_they_are() -> None:
     )
     assert made.stdout and made.stdout.readline() == "ready\n"
     made.terminate()
-    assert made.communicate(timeout=30)[0] == "saved\n"
+    assert limits.output_of(made) == "saved\n"
     assert made.returncode == 0
 
 
 def test_workers_end_when_a_cable_is_pulled(hosts: Any, tmp_path: Path) -> None:
     workers = _start_workers(hosts, *_train(tmp_path, steps=100_000, checkpoint_every_steps=5))
-    _wait_for_steps(tmp_path, 6, workers)
+    small_runs.wait_for_step(tmp_path, 6, workers)
     hosts.cut("host2")
     try:
-        outputs = [worker.communicate(timeout=GIVES_UP_SECONDS)[0] for worker in workers]
+        outputs = [limits.output_of(worker) for worker in workers]
     finally:
         hosts.mend("host2")
     for rank, (worker, output) in enumerate(zip(workers, outputs, strict=True)):
@@ -171,12 +158,13 @@ def test_workers_end_when_a_cable_is_pulled(hosts: Any, tmp_path: Path) -> None:
 
 
 def _wait_until_nobody_trains(hosts: Any) -> None:
-    deadline = time.monotonic() + GIVES_UP_SECONDS
     for name in hosts.names:
-        command = hosts.on(name, "pgrep", "-f", "distgan.train")
-        while subprocess.run(command, capture_output=True, check=False).returncode == 0:
-            assert time.monotonic() < deadline, f"a process goes on on {name}"
-            time.sleep(0.5)
+        limits.wait_until(functools.partial(_is_without_trainers, hosts, name), f"end of those on {name}")
+
+
+def _is_without_trainers(hosts: Any, name: str) -> bool:
+    command = hosts.on(name, "pgrep", "-f", "distgan.train")
+    return subprocess.run(command, capture_output=True, check=False).returncode != 0
 
 
 @needs_horovod

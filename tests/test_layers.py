@@ -53,7 +53,7 @@ def _storey(module: str) -> int:
 
 
 def _imports(path: Path) -> set[str]:
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("distgan"):
             base = (node.module or "").removeprefix("distgan").removeprefix(".")

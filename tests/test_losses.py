@@ -205,10 +205,14 @@ def test_a_lazy_penalty_is_logged_where_it_was_computed(tmp_path: Path) -> None:
 def test_what_is_not_due_costs_nothing_and_what_is_due_counts_for_all() -> None:
     computed = []
 
+    def penalty() -> np.float32:
+        computed.append(1)
+        return np.float32(3)
+
     @tf.function
     def pay(step: tf.Tensor) -> tf.Tensor:
         def compute() -> tf.Tensor:
-            return tf.numpy_function(lambda: computed.append(1) or np.float32(3), [], tf.float32)
+            return tf.numpy_function(penalty, [], tf.float32)
 
         return penalties.once_in(4, step, compute, tf.float32)
 

@@ -1,17 +1,18 @@
 """Started by MPI: the run is the same one. Needs a Horovod with MPI, such as the distribution's Open MPI gives."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import layouts
+import limits
 import numpy as np
 import pytest
 import small_runs
 
 pytestmark = pytest.mark.skipif(not layouts.has_mpi(), reason="needs a Horovod with MPI")
-SETTINGS = {"precision": "float64", "batch_size": 18, "steps": 6, "checkpoint_every_steps": 6}
+SETTINGS: dict[str, Any] = {"precision": "float64", "batch_size": 18, "steps": 6, "checkpoint_every_steps": 6}
 AS_ROOT_ON_FEW_CORES = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
     "OMPI_MCA_hwloc_base_binding_policy": "none",
@@ -24,9 +25,7 @@ AS_ROOT_ON_FEW_CORES = {
 def test_ranks_that_mpi_started_make_the_run_of_one(launcher: list[str], tmp_path: Path) -> None:
     together, alone = tmp_path / "together", tmp_path / "alone"
     command = [*launcher, sys.executable, "-m", "distgan.train", *small_runs.flags(together, **SETTINGS)]
-    job = subprocess.run(
-        command, capture_output=True, text=True, timeout=300, check=False, env=os.environ | AS_ROOT_ON_FEW_CORES
-    )
+    job = limits.run(command, env=os.environ | AS_ROOT_ON_FEW_CORES)
     assert job.returncode == 0, job.stdout + job.stderr
     assert f"backend horovod: {launcher[-1]} replicas" in job.stdout
     small_runs.train(alone, **SETTINGS)

@@ -1,6 +1,7 @@
 """The networks and their layers."""
 
 import functools
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,7 +18,7 @@ from distgan.nets.resnet import resnet
 from distgan.training import precision
 
 
-def _networks(image_shape: tuple[int, int, int], **settings: object) -> dict[str, keras.Model]:
+def _networks(image_shape: tuple[int, int, int], **settings: Any) -> dict[str, keras.Model]:
     return GANS["mnist"](Config(**settings), image_shape, list).networks
 
 

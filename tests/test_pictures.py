@@ -4,47 +4,51 @@ import json
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from numpy.typing import DTypeLike
+from PIL import Image, ImageSequence
 
 from distgan import pictures
+
+Record = dict[str, Any]  # a line of metrics.jsonl
 
 CHANNELS = pytest.mark.parametrize("channels", [1, 3])
 BLUE, RED = (0x2A, 0x6F, 0x97), (0xC8, 0x55, 0x3D)  # the generator's line, the discriminator's
 
 
-def samples(number, channels, height=28, width=28):
+def samples(number: int, channels: int, height: int = 28, width: int = 28) -> np.ndarray:
     rng = np.random.default_rng(number)
     return rng.integers(0, 256, (number, height, width, channels), dtype=np.uint8)
 
 
-def read(path):
+def read(path: Path) -> np.ndarray:
     with Image.open(path) as image:
         return np.asarray(image)
 
 
-def frames_of(path):
+def frames_of(path: Path) -> Iterator[tuple[np.ndarray, int]]:
     """All frames of a GIF as RGB, with their durations in milliseconds."""
     with Image.open(path) as film:
-        for index in range(film.n_frames):
-            film.seek(index)
-            yield np.asarray(film.convert("RGB")), film.info["duration"]
+        for frame in ImageSequence.Iterator(film):
+            yield np.asarray(frame.convert("RGB")), frame.info["duration"]
 
 
-def squeeze(picture):
+def squeeze(picture: np.ndarray) -> np.ndarray:
     return picture[:, :, 0] if picture.shape[-1] == 1 else picture
 
 
 @pytest.mark.parametrize("value, pixel", [(-1, 0), (0, 128), (1, 255), (-3, 0), (1.7, 255), (np.nan, 0), (np.inf, 255)])
-def test_an_image_value_becomes_the_nearest_pixel_value(value, pixel):
+def test_an_image_value_becomes_the_nearest_pixel_value(value: float, pixel: int) -> None:
     assert pictures.to_pixels(np.full((1, 2, 2, 1), value, np.float32)).tolist() == [[[[pixel]] * 2] * 2]
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_all_256_pixel_values_survive_the_way_to_images_and_back(dtype):
+def test_all_256_pixel_values_survive_the_way_to_images_and_back(dtype: DTypeLike) -> None:
     levels = np.arange(256, dtype=np.uint8)
     pixels = pictures.to_pixels((levels / 127.5 - 1).astype(dtype))
     assert pixels.dtype == np.uint8
@@ -52,7 +56,7 @@ def test_all_256_pixel_values_survive_the_way_to_images_and_back(dtype):
 
 
 @CHANNELS
-def test_a_grid_of_sixteen_is_four_by_four_filled_row_after_row(channels):
+def test_a_grid_of_sixteen_is_four_by_four_filled_row_after_row(channels: int) -> None:
     pixels = samples(16, channels)
     picture = pictures.grid(pixels)
     assert picture.shape == (118, 118, channels)
@@ -62,12 +66,12 @@ def test_a_grid_of_sixteen_is_four_by_four_filled_row_after_row(channels):
 
 
 @pytest.mark.parametrize("number, rows, columns", [(1, 1, 1), (2, 1, 2), (3, 2, 2), (5, 2, 3), (8, 3, 3), (12, 3, 4)])
-def test_a_grid_is_near_square(number, rows, columns):
+def test_a_grid_is_near_square(number: int, rows: int, columns: int) -> None:
     picture = pictures.grid(samples(number, 3, height=10, width=20))
     assert picture.shape == (12 * rows - 2, 22 * columns - 2, 3)
 
 
-def test_the_gaps_and_the_empty_cells_of_a_grid_are_white():
+def test_the_gaps_and_the_empty_cells_of_a_grid_are_white() -> None:
     picture = pictures.grid(np.zeros((3, 10, 10, 1), np.uint8))
     assert np.all(picture[10:12] == 255)
     assert np.all(picture[:, 10:12] == 255)
@@ -76,7 +80,7 @@ def test_the_gaps_and_the_empty_cells_of_a_grid_are_white():
 
 
 @CHANNELS
-def test_a_small_picture_is_saved_enlarged_by_whole_pixels(tmp_path, channels):
+def test_a_small_picture_is_saved_enlarged_by_whole_pixels(tmp_path: Path, channels: int) -> None:
     picture = pictures.grid(samples(16, channels))
     pictures.save_png(tmp_path / "grid.png", picture)
     saved = read(tmp_path / "grid.png")
@@ -84,13 +88,13 @@ def test_a_small_picture_is_saved_enlarged_by_whole_pixels(tmp_path, channels):
     np.testing.assert_array_equal(saved, squeeze(picture.repeat(4, 0).repeat(4, 1)))
 
 
-def test_a_large_picture_is_saved_in_its_own_size(tmp_path):
+def test_a_large_picture_is_saved_in_its_own_size(tmp_path: Path) -> None:
     picture = samples(1, 3, height=600, width=900)[0]
     pictures.save_png(tmp_path / "large.png", picture)
     np.testing.assert_array_equal(read(tmp_path / "large.png"), picture)
 
 
-def test_a_file_that_cannot_be_written_keeps_its_old_content_and_leaves_no_rest(tmp_path):
+def test_a_file_that_cannot_be_written_keeps_its_old_content_and_leaves_no_rest(tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     path.write_bytes(b"old")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -105,7 +109,7 @@ def test_a_file_that_cannot_be_written_keeps_its_old_content_and_leaves_no_rest(
 
 
 @pytest.mark.parametrize("channels, error", [(1, 0), (3, 12)])
-def test_a_gif_shows_every_frame_and_holds_the_last_one(tmp_path, channels, error):
+def test_a_gif_shows_every_frame_and_holds_the_last_one(tmp_path: Path, channels: int, error: float) -> None:
     ramps = np.linspace(0, 1, 5)[:, None, None, None] * np.linspace(0, 255, 40)[:, None]
     frames = np.broadcast_to(ramps, (5, 30, 40, 1)).repeat(channels, -1).astype(np.uint8)
     pictures.save_gif(tmp_path / "film.gif", frames, 200)
@@ -118,21 +122,21 @@ def test_a_gif_shows_every_frame_and_holds_the_last_one(tmp_path, channels, erro
         assert film.info["loop"] == 0
 
 
-def test_a_film_of_one_picture_is_a_gif_too(tmp_path):
+def test_a_film_of_one_picture_is_a_gif_too(tmp_path: Path) -> None:
     pictures.save_gif(tmp_path / "film.gif", samples(1, 3), 100)
     assert len(list(frames_of(tmp_path / "film.gif"))) == 1
 
 
-def save_epoch(directory, epoch, level, size=500):
+def save_epoch(directory: Path, epoch: int, level: int, size: int = 500) -> None:
     name = f"image_at_epoch_{epoch:04d}.png"
     pictures.save_png(directory / name, np.full((size, size, 1), level, np.uint8))
 
 
-def levels_of(path):
+def levels_of(path: Path) -> list[int]:
     return [int(frame[0, 0, 0]) for frame, _ in frames_of(path)]
 
 
-def test_the_film_of_a_run_goes_by_epoch_and_not_by_name(tmp_path):
+def test_the_film_of_a_run_goes_by_epoch_and_not_by_name(tmp_path: Path) -> None:
     for epoch, level in [(10000, 40), (2, 10), (9999, 30), (10, 20)]:
         save_epoch(tmp_path, epoch, level)
     (tmp_path / "image_at_epoch_best.png").write_bytes(b"somebody's own")
@@ -140,7 +144,7 @@ def test_the_film_of_a_run_goes_by_epoch_and_not_by_name(tmp_path):
     assert levels_of(tmp_path / "progress.gif") == [10, 20, 30, 40]
 
 
-def test_the_film_of_a_run_leaves_out_pictures_of_another_size(tmp_path):
+def test_the_film_of_a_run_leaves_out_pictures_of_another_size(tmp_path: Path) -> None:
     save_epoch(tmp_path, 1, 10, size=600)
     save_epoch(tmp_path, 2, 20)
     save_epoch(tmp_path, 3, 30)
@@ -148,7 +152,7 @@ def test_the_film_of_a_run_leaves_out_pictures_of_another_size(tmp_path):
     assert levels_of(tmp_path / "progress.gif") == [20, 30]
 
 
-def test_the_film_of_a_long_run_is_thinned_but_keeps_both_ends(tmp_path):
+def test_the_film_of_a_long_run_is_thinned_but_keeps_both_ends(tmp_path: Path) -> None:
     for epoch in range(250):
         save_epoch(tmp_path, epoch, epoch, size=260)
     pictures.progress_gif(tmp_path, tmp_path / "progress.gif")
@@ -158,13 +162,13 @@ def test_the_film_of_a_long_run_is_thinned_but_keeps_both_ends(tmp_path):
     assert levels == sorted(levels)
 
 
-def test_a_run_without_pictures_has_no_film(tmp_path):
+def test_a_run_without_pictures_has_no_film(tmp_path: Path) -> None:
     pictures.progress_gif(tmp_path / "samples", tmp_path / "progress.gif")
     assert list(tmp_path.iterdir()) == []
 
 
 @CHANNELS
-def test_samples_are_written_as_a_grid(tmp_path, channels):
+def test_samples_are_written_as_a_grid(tmp_path: Path, channels: int) -> None:
     pixels = samples(4, channels)
     pictures.write_samples(str(tmp_path / "new" / "grid.png"), pixels)
     expected = squeeze(pictures.enlarge(pictures.grid(pixels)))
@@ -172,7 +176,7 @@ def test_samples_are_written_as_a_grid(tmp_path, channels):
 
 
 @CHANNELS
-def test_samples_are_written_as_an_array(tmp_path, channels):
+def test_samples_are_written_as_an_array(tmp_path: Path, channels: int) -> None:
     pixels = samples(4, channels)
     pictures.write_samples(tmp_path / "new" / "samples.npz", pixels)
     with np.load(tmp_path / "new" / "samples.npz") as file:
@@ -182,7 +186,7 @@ def test_samples_are_written_as_an_array(tmp_path, channels):
 
 
 @CHANNELS
-def test_samples_are_written_as_a_directory_of_pictures_in_their_own_size(tmp_path, channels):
+def test_samples_are_written_as_a_directory_of_pictures_in_their_own_size(tmp_path: Path, channels: int) -> None:
     pixels = samples(11, channels)
     pictures.write_samples(tmp_path / "new" / "samples", pixels)
     files = sorted((tmp_path / "new" / "samples").iterdir())
@@ -191,11 +195,11 @@ def test_samples_are_written_as_a_directory_of_pictures_in_their_own_size(tmp_pa
         np.testing.assert_array_equal(read(file), squeeze(picture))
 
 
-def write_metrics(path, records):
+def write_metrics(path: Path, records: list[Record]) -> None:
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
-def metrics(names, number=100, steps_per_epoch=10):
+def metrics(names: list[str], number: int = 100, steps_per_epoch: int = 10) -> list[Record]:
     rng = np.random.default_rng(0)
     return [
         {"step": step, "epoch": step / steps_per_epoch, **{name: rng.random() for name in names}}
@@ -203,22 +207,27 @@ def metrics(names, number=100, steps_per_epoch=10):
     ]
 
 
-def rows_of(picture, colour):
+def rows_of(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
     """The rows in which a colour is seen."""
-    return np.flatnonzero((np.abs(picture[:, :, :3].astype(int) - colour) < 12).all(-1).any(1))
+    return np.flatnonzero(seen(picture, colour).any(1))
+
+
+def seen(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    """Where a colour is seen, bool `[height, width]`."""
+    return np.all(np.abs(picture[:, :, :3].astype(int) - colour) < 12, axis=-1)
 
 
 LOSSES, ACCURACIES = ["loss/generator", "loss/discriminator"], ["accuracy/real", "accuracy/mean"]
 
 
-def plot(tmp_path, records):
+def plot(tmp_path: Path, records: list[Record]) -> np.ndarray:
     write_metrics(tmp_path / "metrics.jsonl", records)
     pictures.plot_losses(tmp_path / "metrics.jsonl", tmp_path / "losses.png")
     return read(tmp_path / "losses.png")
 
 
 @pytest.mark.parametrize("number", [1, 2, 100])
-def test_losses_and_accuracies_have_a_panel_each(tmp_path, number):
+def test_losses_and_accuracies_have_a_panel_each(tmp_path: Path, number: int) -> None:
     only_losses = plot(tmp_path, metrics(LOSSES, number))
     both = plot(tmp_path, metrics(LOSSES + ACCURACIES, number))
     assert both.shape[0] == 2 * only_losses.shape[0]
@@ -227,7 +236,7 @@ def test_losses_and_accuracies_have_a_panel_each(tmp_path, number):
         assert rows_of(both, colour).max() < only_losses.shape[0]
 
 
-def test_one_spike_does_not_flatten_the_curve(tmp_path):
+def test_one_spike_does_not_flatten_the_curve(tmp_path: Path) -> None:
     records = metrics(LOSSES)
     for record in records:
         record["loss/generator"] = record["step"] / 100
@@ -238,7 +247,7 @@ def test_one_spike_does_not_flatten_the_curve(tmp_path):
     assert np.ptp(rows[rows > legend_rows]) > picture.shape[0] / 2
 
 
-def test_one_spike_does_not_lift_the_smoothed_curve(tmp_path):
+def test_one_spike_does_not_lift_the_smoothed_curve(tmp_path: Path) -> None:
     records = metrics(["loss/generator"])
     for record in records:
         record["loss/generator"] = 0.4 + 0.2 * (record["step"] % 2)
@@ -249,18 +258,18 @@ def test_one_spike_does_not_lift_the_smoothed_curve(tmp_path):
     assert np.ptp(rows[rows > legend_rows]) < picture.shape[0] / 4
 
 
-def test_missing_values_leave_a_hole_in_the_curve(tmp_path):
+def test_missing_values_leave_a_hole_in_the_curve(tmp_path: Path) -> None:
     records = metrics(["loss/generator"])
     for record in records:
         record["loss/generator"] = None if 40 <= record["step"] < 60 else 0.5
     picture = plot(tmp_path, records)[100:]
-    blue = (np.abs(picture[:, :, :3].astype(int) - BLUE) < 12).all(-1).any(0)
+    blue = np.any(seen(picture, BLUE), axis=0)
     left, right = np.flatnonzero(blue)[[0, -1]]
     columns = blue[left : right + 1]
     assert 0.15 < 1 - columns.mean() < 0.25
 
 
-def test_half_a_line_of_metrics_is_passed_over(tmp_path):
+def test_half_a_line_of_metrics_is_passed_over(tmp_path: Path) -> None:
     records = metrics(LOSSES)
     write_metrics(tmp_path / "metrics.jsonl", records)
     with open(tmp_path / "metrics.jsonl", "a") as file:
@@ -269,14 +278,14 @@ def test_half_a_line_of_metrics_is_passed_over(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, "", '{"step": 1, "epoch": 0.1, "loss/generator": null}\n'])
-def test_without_numbers_there_is_no_plot(tmp_path, content):
+def test_without_numbers_there_is_no_plot(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "metrics.jsonl").write_text(content)
     pictures.plot_losses(tmp_path / "metrics.jsonl", tmp_path / "losses.png")
     assert not (tmp_path / "losses.png").exists()
 
 
-def test_drawing_leaves_pyplot_and_the_display_alone(tmp_path):
+def test_drawing_leaves_pyplot_and_the_display_alone(tmp_path: Path) -> None:
     write_metrics(tmp_path / "metrics.jsonl", metrics(LOSSES))
     script = (
         "import sys; from pathlib import Path; from distgan import pictures;"

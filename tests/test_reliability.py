@@ -4,10 +4,10 @@ import os
 import shutil
 import signal
 import threading
-import time
 from pathlib import Path
 
 import layouts
+import limits
 import numpy as np
 import pytest
 import small_runs
@@ -56,13 +56,14 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
 
 def test_a_signal_asks_for_a_checkpoint_and_the_run_goes_on(tmp_path: Path) -> None:
     (process,) = layouts.start(layouts.SINGLE, "-m", "distgan.train", *small_runs.flags(tmp_path, steps=1_000_000))
-    _wait(lambda: max(small_runs.logged_steps(tmp_path), default=0) > 5)
+    small_runs.wait_for_step(tmp_path, 6, [process])
     process.send_signal(signal.SIGUSR1)
-    _wait(lambda: bool(small_runs.checkpoints(tmp_path)))
+    limits.wait_until(lambda: small_runs.checkpoints(tmp_path), "checkpoint", goes_on=lambda: process.poll() is None)
     (saved,) = small_runs.checkpoints(tmp_path)
-    _wait(lambda: max(small_runs.logged_steps(tmp_path)) > saved + 5)
+    small_runs.wait_for_step(tmp_path, saved + 6, [process])
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert limits.output_of(process)
+    assert process.returncode == 0
 
 
 def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +73,7 @@ def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path, monkeypa
         if not writing.is_set():
             writing.set()
             before = max(small_runs.logged_steps(tmp_path))
-            _wait(lambda: max(small_runs.logged_steps(tmp_path)) >= before + 5)
+            small_runs.wait_for_step(tmp_path, before + 5)
             steps_meanwhile.append(max(small_runs.logged_steps(tmp_path)) - before)
         return save(*arguments, **settings)  # type: ignore[arg-type]
 
@@ -155,10 +156,3 @@ def test_of_a_lost_process_the_reason_is_short_and_without_lines_of_source() -> 
     said = "Gloo failed: [/build/gloo/pair.cc:597] Read error [127.0.0.1]:42409: Connection reset by peer"
     assert reason(RuntimeError(said)) == "Gloo failed: Read error [127.0.0.1]:42409: Connection reset by peer"
     assert reason(RuntimeError("a long story " * 100)).endswith("story a ...")
-
-
-def _wait(is_so: object, timeout_seconds: float = 120) -> None:
-    end = time.monotonic() + timeout_seconds
-    while not is_so():  # type: ignore[operator]
-        assert time.monotonic() < end
-        time.sleep(0.02)

@@ -10,37 +10,40 @@ import struct
 import subprocess
 import termios
 import time
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import Any, TextIO
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
-from distgan import report
+from distgan.pages.numbers import duration
 from distgan.report import Reporter
 
 VALUES = {"loss/generator": 0.9124, "loss/discriminator": 1.203, "accuracy/mean": 0.61}
 
 
-def reporter(run_dir, first_step=0, console=None):
+def reporter(run_dir: Path, first_step: int = 0, console: TextIO | None = None) -> Reporter:
     console = console or io.StringIO()
     return Reporter(run_dir, enabled=True, first_step=first_step, console=console)
 
 
-def log(run, steps, name="loss/generator", value=0.5):
+def log(run: Reporter, steps: Iterable[Any], name: str = "loss/generator", value: Any = 0.5) -> None:
     for step in steps:
         run.scalars(step, images_shown=64 * step, epoch=step / 10, values={name: value})
 
 
-def pixels(number=16, channels=1):
+def pixels(number: int = 16, channels: int = 1) -> np.ndarray:
     rng = np.random.default_rng(0)
     return rng.integers(0, 256, (number, 28, 28, channels), dtype=np.uint8)
 
 
-def use_everything(run):
+def use_everything(run: Reporter) -> None:
     run.scalars(1, 64, 0.1, VALUES)
     run.progress(**moment())
     run.say("Saved a checkpoint.")
@@ -49,7 +52,7 @@ def use_everything(run):
     run.finish()
 
 
-def moment(**changes):
+def moment(**changes: Any) -> dict[str, Any]:
     """What is known at step 412 of 704."""
     known = {
         "step": 412,
@@ -63,19 +66,19 @@ def moment(**changes):
     return known | changes
 
 
-def lines_of_metrics(run_dir):
-    def refuse(constant):
+def lines_of_metrics(run_dir: Path) -> list[dict[str, Any]]:
+    def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")
 
     lines = (run_dir / "metrics.jsonl").read_text().splitlines()
     return [json.loads(line, parse_constant=refuse) for line in lines]
 
 
-def steps_of_metrics(run_dir):
+def steps_of_metrics(run_dir: Path) -> list[int]:
     return [line["step"] for line in lines_of_metrics(run_dir)]
 
 
-def tensorboard(run_dir):
+def tensorboard(run_dir: Path) -> EventAccumulator:
     """What TensorBoard shows of a run."""
     accumulator = EventAccumulator(
         str(run_dir / "tensorboard"),
@@ -85,11 +88,11 @@ def tensorboard(run_dir):
     return accumulator
 
 
-def steps_of_tensorboard(run_dir, name="loss/generator"):
+def steps_of_tensorboard(run_dir: Path, name: str = "loss/generator") -> list[int]:
     return [event.step for event in tensorboard(run_dir).Tensors(name)]
 
 
-def steps_on_disk(run_dir):
+def steps_on_disk(run_dir: Path) -> list[int]:
     """The steps of all summaries in TensorBoard's files, whatever a loader makes of them."""
     files = sorted((run_dir / "tensorboard").iterdir())
     events = (event for file in files for event in EventFileLoader(str(file)).Load())
@@ -99,7 +102,7 @@ def steps_on_disk(run_dir):
 # metrics.jsonl and TensorBoard
 
 
-def test_scalars_are_on_disk_as_soon_as_they_are_reported(tmp_path):
+def test_scalars_are_on_disk_as_soon_as_they_are_reported(tmp_path: Path) -> None:
     run = reporter(tmp_path)
     before = time.time()
     run.scalars(412, images_shown=105472, epoch=1.76, values=VALUES)
@@ -113,21 +116,21 @@ def test_scalars_are_on_disk_as_soon_as_they_are_reported(tmp_path):
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf"), np.float32("nan")])
-def test_a_number_that_is_none_is_null_in_json(tmp_path, number):
+def test_a_number_that_is_none_is_null_in_json(tmp_path: Path, number: float) -> None:
     reporter(tmp_path).scalars(1, 64, 0.1, {"loss/generator": number, "loss/discriminator": 1.5})
     (line,) = lines_of_metrics(tmp_path)
     assert line["loss/generator"] is None
     assert line["loss/discriminator"] == 1.5
 
 
-def test_numbers_of_numpy_are_numbers(tmp_path):
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
     log(reporter(tmp_path), [np.int64(3)], value=np.float32(0.25))
     (line,) = lines_of_metrics(tmp_path)
     assert (line["step"], line["loss/generator"]) == (3, 0.25)
 
 
 @pytest.mark.parametrize("channels, mode", [(1, "L"), (3, "RGB")])
-def test_samples_are_a_picture_on_disk_and_the_same_in_tensorboard(tmp_path, channels, mode):
+def test_samples_are_a_picture_on_disk_and_the_same_in_tensorboard(tmp_path: Path, channels: int, mode: str) -> None:
     reporter(tmp_path).samples(230, 1, pixels(channels=channels))
     with Image.open(tmp_path / "samples" / "image_at_epoch_0001.png") as image:
         assert (image.mode, image.size) == (mode, (472, 472))
@@ -151,7 +154,7 @@ def test_samples_are_a_picture_on_disk_and_the_same_in_tensorboard(tmp_path, cha
         (np.arange(5, dtype=np.float16), 5),
     ],
 )
-def test_a_histogram_counts_every_number(tmp_path, values, known):
+def test_a_histogram_counts_every_number(tmp_path: Path, values: np.ndarray, known: int) -> None:
     reporter(tmp_path).histograms(230, {"generator/kernel": values})
     (event,) = tensorboard(tmp_path).Tensors("generator/kernel")
     buckets = make_ndarray(event.tensor_proto)
@@ -161,19 +164,19 @@ def test_a_histogram_counts_every_number(tmp_path, values, known):
     assert buckets[0, 0] <= finite.min() <= finite.max() <= buckets[-1, 1]
 
 
-def test_an_array_without_a_number_has_no_histogram(tmp_path):
+def test_an_array_without_a_number_has_no_histogram(tmp_path: Path) -> None:
     reporter(tmp_path).histograms(1, {"empty": np.zeros(0), "nan": np.full(3, np.nan)})
     assert tensorboard(tmp_path).Tags()["tensors"] == []
 
 
-def test_a_finished_run_has_its_film_and_its_curves(tmp_path):
+def test_a_finished_run_has_its_film_and_its_curves(tmp_path: Path) -> None:
     run = reporter(tmp_path)
     log(run, range(1, 20))
     run.samples(10, 1, pixels())
     run.samples(20, 2, pixels()[::-1])
     run.finish()
     with Image.open(tmp_path / "progress.gif") as film:
-        assert film.n_frames == 2
+        assert len(list(ImageSequence.Iterator(film))) == 2
     with Image.open(tmp_path / "losses.png") as curves:
         assert curves.format == "PNG"
 
@@ -181,14 +184,14 @@ def test_a_finished_run_has_its_film_and_its_curves(tmp_path):
 # Off the chief
 
 
-def test_a_disabled_reporter_writes_nothing_and_says_nothing(tmp_path):
+def test_a_disabled_reporter_writes_nothing_and_says_nothing(tmp_path: Path) -> None:
     console = io.StringIO()
     use_everything(Reporter(tmp_path / "run", enabled=False, first_step=0, console=console))
     assert list(tmp_path.iterdir()) == []
     assert console.getvalue() == ""
 
 
-def test_a_disabled_reporter_leaves_the_chiefs_log_alone(tmp_path):
+def test_a_disabled_reporter_leaves_the_chiefs_log_alone(tmp_path: Path) -> None:
     log(reporter(tmp_path), range(5))
     Reporter(tmp_path, enabled=False, first_step=2)
     assert steps_of_metrics(tmp_path) == [0, 1, 2, 3, 4]
@@ -198,7 +201,9 @@ def test_a_disabled_reporter_leaves_the_chiefs_log_alone(tmp_path):
 
 
 @pytest.mark.parametrize("first_step, kept", [(0, []), (10, [0, 10]), (25, [0, 10, 20]), (30, [0, 10, 20, 30])])
-def test_what_a_killed_run_logged_past_the_checkpoint_is_cut_off(tmp_path, first_step, kept):
+def test_what_a_killed_run_logged_past_the_checkpoint_is_cut_off(
+    tmp_path: Path, first_step: int, kept: list[int]
+) -> None:
     log(reporter(tmp_path), range(0, 31, 10))
     log(reporter(tmp_path, first_step), [60])
     assert steps_of_metrics(tmp_path) == [*kept, 60]
@@ -206,7 +211,7 @@ def test_what_a_killed_run_logged_past_the_checkpoint_is_cut_off(tmp_path, first
     assert steps_on_disk(tmp_path) == [*kept, 60]
 
 
-def test_a_name_that_does_not_come_again_is_cut_off_too(tmp_path):
+def test_a_name_that_does_not_come_again_is_cut_off_too(tmp_path: Path) -> None:
     run = reporter(tmp_path)
     log(run, [10, 20, 30], name="loss/old")
     run.samples(30, 3, pixels())
@@ -215,7 +220,7 @@ def test_a_name_that_does_not_come_again_is_cut_off_too(tmp_path):
     assert "samples" not in tensorboard(tmp_path).Tags()["tensors"]
 
 
-def test_a_run_killed_again_and_again_shows_every_step_once(tmp_path):
+def test_a_run_killed_again_and_again_shows_every_step_once(tmp_path: Path) -> None:
     for first_step, last_step in [(0, 35), (30, 70), (50, 90), (50, 55), (50, 100)]:
         log(reporter(tmp_path, first_step), range(first_step + 1, last_step + 1))
     assert steps_of_metrics(tmp_path) == list(range(1, 101))
@@ -223,7 +228,7 @@ def test_a_run_killed_again_and_again_shows_every_step_once(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "tensorboard/events.*"])
-def test_a_record_written_in_part_is_cut_off_wherever_it_ends(tmp_path, name):
+def test_a_record_written_in_part_is_cut_off_wherever_it_ends(tmp_path: Path, name: str) -> None:
     run = reporter(tmp_path)
     log(run, [10, 20])
     (path,) = tmp_path.glob(name)
@@ -247,7 +252,7 @@ def test_a_record_written_in_part_is_cut_off_wherever_it_ends(tmp_path, name):
         pytest.param(b"\xff" * 7, id="less than a header"),
     ],
 )
-def test_rubbish_at_the_end_of_an_event_file_is_cut_off(tmp_path, rubbish):
+def test_rubbish_at_the_end_of_an_event_file_is_cut_off(tmp_path: Path, rubbish: bytes) -> None:
     log(reporter(tmp_path), [10, 20])
     (events,) = (tmp_path / "tensorboard").iterdir()
     sound = events.read_bytes()
@@ -257,7 +262,7 @@ def test_rubbish_at_the_end_of_an_event_file_is_cut_off(tmp_path, rubbish):
     assert steps_of_tensorboard(tmp_path) == [10, 20, 110]
 
 
-def test_a_foreign_line_among_the_metrics_is_kept(tmp_path):
+def test_a_foreign_line_among_the_metrics_is_kept(tmp_path: Path) -> None:
     log(reporter(tmp_path), [10])
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write("my note\n")
@@ -266,7 +271,7 @@ def test_a_foreign_line_among_the_metrics_is_kept(tmp_path):
     assert (json.loads(first)["step"], note, json.loads(last)["step"]) == (10, "my note", 20)
 
 
-def test_a_tensorboard_open_all_the_while_forgets_what_was_cut_off(tmp_path):
+def test_a_tensorboard_open_all_the_while_forgets_what_was_cut_off(tmp_path: Path) -> None:
     log(reporter(tmp_path), range(10, 51, 10))
     viewer = tensorboard(tmp_path)
     log(reporter(tmp_path, 20), [25])
@@ -274,7 +279,7 @@ def test_a_tensorboard_open_all_the_while_forgets_what_was_cut_off(tmp_path):
     assert [event.step for event in viewer.Tensors("loss/generator")] == [10, 20, 25]
 
 
-def test_sample_pictures_stay(tmp_path):
+def test_sample_pictures_stay(tmp_path: Path) -> None:
     reporter(tmp_path).samples(30, 3, pixels())
     reporter(tmp_path, 20)
     assert (tmp_path / "samples" / "image_at_epoch_0003.png").exists()
@@ -286,31 +291,31 @@ def test_sample_pictures_stay(tmp_path):
 class Clock:
     """Time that passes only when told."""
 
-    def __init__(self, monkeypatch):
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr(report.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
 
 
 @pytest.fixture
-def clock(monkeypatch):
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
 class Terminal:
     """A pseudo-terminal, and what a person sees on it."""
 
-    def __init__(self, columns):
+    def __init__(self, columns: int) -> None:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         os.set_blocking(self._master, False)
         self.console = open(slave, "w")  # noqa: SIM115
         self._columns = columns
 
-    def close(self):
+    def close(self) -> None:
         self.console.close()
         os.close(self._master)
 
-    def lines(self):
+    def lines(self) -> list[str]:
         """The lines on the screen; a line that is longer than the screen goes on in the next."""
         lines, column = [""], 0
         for letter in self._written():
@@ -325,7 +330,7 @@ class Terminal:
                 column += 1
         return [line.rstrip() for line in lines]
 
-    def _written(self):
+    def _written(self) -> str:
         written = b""
         with suppress(BlockingIOError):
             while True:
@@ -334,7 +339,7 @@ class Terminal:
 
 
 @pytest.fixture(params=[120])
-def terminal(request):
+def terminal(request: pytest.FixtureRequest) -> Iterator[Terminal]:
     terminal = Terminal(request.param)
     yield terminal
     terminal.close()
@@ -343,34 +348,34 @@ def terminal(request):
 LINE = "epoch 2/3  step 412/704  58%  731 images/s  2m05s left  G 0.912  D 1.203  accuracy 0.610"
 
 
-def test_the_live_line_says_where_the_run_is(tmp_path):
+def test_the_live_line_says_where_the_run_is(tmp_path: Path) -> None:
     console = io.StringIO()
     reporter(tmp_path, console=console).progress(**moment())
     assert console.getvalue() == LINE + "\n"
 
 
-def test_values_that_a_gan_does_not_have_are_left_out(tmp_path):
+def test_values_that_a_gan_does_not_have_are_left_out(tmp_path: Path) -> None:
     console = io.StringIO()
     reporter(tmp_path, console=console).progress(**moment(values={"loss/generator": float("nan")}))
     assert console.getvalue().endswith("images/s  2m05s left  G nan\n")
 
 
 @pytest.mark.parametrize("finished, shown", [(0, "1/3"), (0.5, "1/3"), (1, "1/3"), (1.001, "2/3"), (3, "3/3")])
-def test_the_epoch_under_way_is_shown(tmp_path, finished, shown):
+def test_the_epoch_under_way_is_shown(tmp_path: Path, finished: float, shown: str) -> None:
     console = io.StringIO()
     reporter(tmp_path, console=console).progress(**moment(epoch=finished))
     assert console.getvalue().startswith(f"epoch {shown}  ")
 
 
 @pytest.mark.parametrize("step, percent", [(0, "0%"), (703, "99%"), (704, "100%")])
-def test_a_hundred_percent_is_only_the_end(tmp_path, step, percent):
+def test_a_hundred_percent_is_only_the_end(tmp_path: Path, step: int, percent: str) -> None:
     console = io.StringIO()
     reporter(tmp_path, console=console).progress(**moment(step=step))
     assert f"step {step}/704  {percent}  " in console.getvalue()
 
 
 @pytest.mark.parametrize("rate, shown", [(0.32, "0.3 images/s"), (9.94, "9.9 images/s"), (12345.6, "12,346 images/s")])
-def test_speed_is_shown_as_exactly_as_it_matters(tmp_path, rate, shown):
+def test_speed_is_shown_as_exactly_as_it_matters(tmp_path: Path, rate: float, shown: str) -> None:
     console = io.StringIO()
     reporter(tmp_path, console=console).progress(**moment(images_per_second=rate))
     assert f"  {shown}  " in console.getvalue()
@@ -390,11 +395,11 @@ def test_speed_is_shown_as_exactly_as_it_matters(tmp_path, rate, shown):
         (float("nan"), "?"),
     ],
 )
-def test_a_duration_is_said_in_words_for_people(seconds, words):
-    assert report.duration(seconds) == words
+def test_a_duration_is_said_in_words_for_people(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
 
 
-def test_a_file_gets_a_plain_line_every_five_seconds_and_the_last(tmp_path, clock):
+def test_a_file_gets_a_plain_line_every_five_seconds_and_the_last(tmp_path: Path, clock: Clock) -> None:
     console = io.StringIO()
     run = reporter(tmp_path, console=console)
     for step in range(0, 705, 8):
@@ -405,7 +410,7 @@ def test_a_file_gets_a_plain_line_every_five_seconds_and_the_last(tmp_path, cloc
     assert "\r" not in console.getvalue()
 
 
-def test_a_terminal_has_one_line_that_is_redrawn(tmp_path, clock, terminal):
+def test_a_terminal_has_one_line_that_is_redrawn(tmp_path: Path, clock: Clock, terminal: Terminal) -> None:
     run = reporter(tmp_path, console=terminal.console)
     for step in (404, 408, 412):
         run.progress(**moment(step=step))
@@ -413,7 +418,7 @@ def test_a_terminal_has_one_line_that_is_redrawn(tmp_path, clock, terminal):
     assert terminal.lines() == [LINE]
 
 
-def test_a_terminal_is_redrawn_ten_times_a_second_at_most(tmp_path, clock, terminal):
+def test_a_terminal_is_redrawn_ten_times_a_second_at_most(tmp_path: Path, clock: Clock, terminal: Terminal) -> None:
     run = reporter(tmp_path, console=terminal.console)
     for step in (408, 412):
         run.progress(**moment(step=step))
@@ -422,14 +427,14 @@ def test_a_terminal_is_redrawn_ten_times_a_second_at_most(tmp_path, clock, termi
 
 
 @pytest.mark.parametrize("terminal", [40], indirect=True)
-def test_a_narrow_terminal_gets_as_much_as_fits(tmp_path, terminal):
+def test_a_narrow_terminal_gets_as_much_as_fits(tmp_path: Path, terminal: Terminal) -> None:
     run = reporter(tmp_path, console=terminal.console)
     run.progress(**moment())
     run.progress(**moment(step=704))
     assert terminal.lines() == [LINE.replace("412", "704").replace("58%", "100%")[:39]]
 
 
-def test_a_shorter_line_leaves_nothing_of_the_longer_one(tmp_path, terminal):
+def test_a_shorter_line_leaves_nothing_of_the_longer_one(tmp_path: Path, terminal: Terminal) -> None:
     run = reporter(tmp_path, console=terminal.console)
     run.progress(**moment())
     run.progress(**moment(step=704, values={}, seconds_left=0))
@@ -437,14 +442,14 @@ def test_a_shorter_line_leaves_nothing_of_the_longer_one(tmp_path, terminal):
 
 
 @pytest.mark.parametrize("text", ["Saved.", "A sentence that is longer than the line: " + "x" * 70])
-def test_a_sentence_stands_above_the_live_line(tmp_path, terminal, text):
+def test_a_sentence_stands_above_the_live_line(tmp_path: Path, terminal: Terminal, text: str) -> None:
     run = reporter(tmp_path, console=terminal.console)
     run.progress(**moment())
     run.say(text)
     assert terminal.lines() == [text, LINE]
 
 
-def test_what_is_printed_after_the_end_stands_below_the_live_line(tmp_path, terminal):
+def test_what_is_printed_after_the_end_stands_below_the_live_line(tmp_path: Path, terminal: Terminal) -> None:
     run = reporter(tmp_path, console=terminal.console)
     run.progress(**moment())
     run.finish()
@@ -453,7 +458,7 @@ def test_what_is_printed_after_the_end_stands_below_the_live_line(tmp_path, term
     assert terminal.lines() == [LINE, "Pictures: samples", ""]
 
 
-def test_a_reader_who_has_gone_does_not_stop_the_run(tmp_path):
+def test_a_reader_who_has_gone_does_not_stop_the_run(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     console = open(tmp_path / "pipe", "w")  # noqa: SIM115
@@ -471,7 +476,7 @@ def test_a_reader_who_has_gone_does_not_stop_the_run(tmp_path):
 
 
 @contextmanager
-def tiny_disk(path):
+def tiny_disk(path: Path) -> Iterator[None]:
     """A disk of 256 kB, of which 16 kB are free."""
     path.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(path)]
@@ -485,7 +490,7 @@ def tiny_disk(path):
 
 
 @contextmanager
-def tiny_files(path):
+def tiny_files(path: Path) -> Iterator[None]:
     """A limit of 4 kB a file, which fails at the same place as a full disk does."""
     path.mkdir()
     (path / "ballast").touch()
@@ -498,7 +503,9 @@ def tiny_files(path):
 
 
 @pytest.mark.parametrize("shortage, reason", [(tiny_disk, "No space left on device"), (tiny_files, "File too large")])
-def test_a_full_disk_is_said_once_and_does_not_stop_the_run(tmp_path, shortage, reason):
+def test_a_full_disk_is_said_once_and_does_not_stop_the_run(
+    tmp_path: Path, shortage: Callable[[Path], AbstractContextManager[None]], reason: str
+) -> None:
     console = io.StringIO()
     disk = tmp_path / "disk"
     with shortage(disk):
@@ -518,7 +525,7 @@ def test_a_full_disk_is_said_once_and_does_not_stop_the_run(tmp_path, shortage, 
     assert len(said) == len(set(said))
 
 
-def test_a_disk_that_has_room_again_is_written_again(tmp_path):
+def test_a_disk_that_has_room_again_is_written_again(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     with tiny_disk(disk):
         run = reporter(disk / "run")
@@ -533,7 +540,7 @@ def test_a_disk_that_has_room_again_is_written_again(tmp_path):
     assert names == {"metrics.jsonl", "samples", "tensorboard", "losses.png", "progress.gif", "report.html"}
 
 
-def test_a_run_directory_that_cannot_be_made_is_said_and_does_not_stop_the_run(tmp_path):
+def test_a_run_directory_that_cannot_be_made_is_said_and_does_not_stop_the_run(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     console = io.StringIO()
     use_everything(reporter(tmp_path / "file", console=console))

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import layouts
+import limits
 import numpy as np
 import pytest
 import small_runs
@@ -35,13 +36,6 @@ def _run(layout: layouts.Layout, run_dir: Path, **settings: object) -> tuple[int
     return layouts.run(layout, "-m", "distgan.train", *small_runs.flags(run_dir, **settings))
 
 
-def _wait_for_step(run_dir: Path, step: int, timeout_seconds: float = 120) -> None:
-    end = time.monotonic() + timeout_seconds
-    while max(small_runs.logged_steps(run_dir), default=0) < step:
-        assert time.monotonic() < end, f"no step {step} after {timeout_seconds} s"
-        time.sleep(0.02)
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_dir = tmp_path_factory.mktemp("uninterrupted")
@@ -55,10 +49,10 @@ def test_a_run_killed_at_a_random_step_ends_in_the_same_bits(layout: layouts.Lay
     assert _run(layout, tmp_path / "whole", **settings)[0] == 0
     broken = tmp_path / "broken"
     first = _start(layout, broken, **settings)
-    _wait_for_step(broken, random.SystemRandom().randrange(8, KILLED_STEPS // 2))
-    os.kill(random.SystemRandom().choice(small_runs.workers(broken)), signal.SIGKILL)
+    small_runs.wait_for_step(broken, random.SystemRandom().randrange(8, KILLED_STEPS // 2), first)
+    random.SystemRandom().choice(small_runs.workers(broken)).kill()
     for process in first:
-        process.communicate(timeout=120)
+        limits.output_of(process)
         assert process.returncode != 0
     assert 0 < max(small_runs.checkpoints(broken)) < KILLED_STEPS
     status, output = _run(layout, broken, **settings)
@@ -73,9 +67,9 @@ def test_a_stopped_process_saves_first(
     number: signal.Signals, status: int, uninterrupted: Path, tmp_path: Path
 ) -> None:
     (process,) = _start(layouts.SINGLE, tmp_path, steps=STEPS)
-    _wait_for_step(tmp_path, 5)
+    small_runs.wait_for_step(tmp_path, 5, [process])
     process.send_signal(number)
-    output = process.communicate(timeout=60)[0]
+    output = limits.output_of(process)
     assert process.returncode == status, output
     (saved,) = small_runs.checkpoints(tmp_path)
     assert f"{number.name}: stopped at step {saved}, which is saved; the same command goes on." in output
@@ -87,9 +81,9 @@ def test_a_stopped_process_saves_first(
 @needs_horovod
 def test_a_signal_to_one_rank_stops_all_at_the_same_step(tmp_path: Path) -> None:
     (launcher,) = _start(HOROVOD_3, tmp_path, steps=10000)
-    _wait_for_step(tmp_path, 3)
-    os.kill(max(small_runs.workers(tmp_path)), signal.SIGTERM)
-    output = launcher.communicate(timeout=120)[0]
+    small_runs.wait_for_step(tmp_path, 3, [launcher])
+    small_runs.workers(tmp_path)[-1].terminate()
+    output = limits.output_of(launcher)
     (saved,) = small_runs.checkpoints(tmp_path)
     assert f"SIGTERM: stopped at step {saved}, which is saved; the same command goes on." in output
     assert launcher.returncode == 0, output
@@ -98,12 +92,10 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_step(tmp_path: Path) -> None
 @needs_horovod
 def test_a_signal_to_the_launcher_saves_on_every_rank(tmp_path: Path) -> None:
     (launcher,) = _start(HOROVOD_2, tmp_path, steps=10000)
-    _wait_for_step(tmp_path, 3)
+    small_runs.wait_for_step(tmp_path, 3, [launcher])
     launcher.send_signal(signal.SIGTERM)
-    launcher.communicate(timeout=120)
-    end = time.monotonic() + 30
-    while small_runs.workers(tmp_path) and time.monotonic() < end:
-        time.sleep(0.1)
+    limits.output_of(launcher)
+    limits.wait_until(lambda: not small_runs.workers(tmp_path), "end of all ranks")
     assert len(small_runs.checkpoints(tmp_path)) == 1
 
 
@@ -216,9 +208,9 @@ def test_checkpoints_are_made_by_the_clock_too_and_the_newest_are_kept(tmp_path:
 
 def test_a_directory_in_use_is_refused_until_its_run_is_dead(tmp_path: Path) -> None:
     (process,) = _start(layouts.SINGLE, tmp_path, steps=100000)
-    _wait_for_step(tmp_path, 1)
+    small_runs.wait_for_step(tmp_path, 1, [process])
     (worker,) = small_runs.workers(tmp_path)
-    with pytest.raises(UserError, match=f"is in use by process {worker} on "):
+    with pytest.raises(UserError, match=f"is in use by process {worker.pid} on "):
         small_runs.train(tmp_path, steps=3)
     process.kill()
     process.communicate()

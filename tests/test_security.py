@@ -3,14 +3,15 @@
 import ast
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import layouts
+import limits
 import numpy as np
 import psutil
 import pytest
 import small_runs
+import supervisor
 from picture_files import write_folder
 
 import distgan
@@ -87,12 +88,8 @@ def test_horovod_on_one_machine_listens_on_its_loopback_only(tmp_path: Path) -> 
         layouts.Layout("horovod", 2), "-m", "distgan.train", *small_runs.flags(tmp_path, steps=1_000_000)
     )
     try:
-        end = time.monotonic() + 180
-        while max(small_runs.logged_steps(tmp_path), default=0) < 3:
-            assert time.monotonic() < end
-            time.sleep(0.1)
-        family = [psutil.Process(process.pid) for process in processes]
-        family += [child for process in list(family) for child in process.children(recursive=True)]
+        small_runs.wait_for_step(tmp_path, 3, processes)
+        family = supervisor.descendants()
         listening = {
             (process.name(), connection.laddr.ip) for process in family
             for connection in process.net_connections("inet") if connection.status == psutil.CONN_LISTEN
@@ -103,7 +100,7 @@ def test_horovod_on_one_machine_listens_on_its_loopback_only(tmp_path: Path) -> 
         for process in processes:
             process.terminate()
         for process in processes:
-            process.communicate(timeout=120)
+            limits.output_of(process)
 
 
 @pytest.mark.parametrize("script", ["elastic.sh", "train.sh"])

@@ -8,7 +8,9 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
+import limits
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -30,17 +32,17 @@ exec(sys.argv[2])' "$@"
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_bash_can_read(script):
+def test_bash_can_read(script: str) -> None:
     run("bash", "-n", ROOT / script, check=True)
 
 
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
-def test_shellcheck_finds_nothing():
+def test_shellcheck_finds_nothing() -> None:
     found = run("shellcheck", *(ROOT / script for script in SCRIPTS))
     assert found.stdout == ""
 
 
-def test_hadolint_finds_nothing():
+def test_hadolint_finds_nothing() -> None:
     found = run(Path(sys.executable).with_name("hadolint"), ROOT / "Dockerfile")
     assert found.stdout == ""
 
@@ -49,7 +51,9 @@ def test_hadolint_finds_nothing():
     ("without", "package"),
     [({"c++", "g++", "clang++"}, "g++"), ({"cmake"}, "cmake"), ({"make"}, "make")],
 )
-def test_a_missing_build_tool_is_named_with_its_cure(clone, tmp_path, without, package):
+def test_a_missing_build_tool_is_named_with_its_cure(
+    clone: Path, tmp_path: Path, without: set[str], package: str
+) -> None:
     answer = set_up(clone, PATH=path_without(without, tmp_path), PYTHON=sys.executable)
     assert answer.stderr == (
         f"distgan: building Horovod needs {package}: apt-get install {package} "
@@ -59,13 +63,13 @@ def test_a_missing_build_tool_is_named_with_its_cure(clone, tmp_path, without, p
     assert not (clone / ".venv").exists()
 
 
-def test_all_missing_build_tools_are_named_at_once(clone, tmp_path):
+def test_all_missing_build_tools_are_named_at_once(clone: Path, tmp_path: Path) -> None:
     path = path_without({"c++", "g++", "clang++", "cmake", "make"}, tmp_path)
     answer = set_up(clone, PATH=path, PYTHON=sys.executable)
     assert "apt-get install g++ cmake make (" in answer.stderr
 
 
-def test_a_python_too_old_is_refused(clone, tmp_path):
+def test_a_python_too_old_is_refused(clone: Path, tmp_path: Path) -> None:
     old = tmp_path / "python3.10"
     old.write_text(OLD_PYTHON)
     old.chmod(0o755)
@@ -74,7 +78,7 @@ def test_a_python_too_old_is_refused(clone, tmp_path):
     assert answer.returncode == 2
 
 
-def test_a_machine_without_python_is_told_how_to_get_one(clone, tmp_path):
+def test_a_machine_without_python_is_told_how_to_get_one(clone: Path, tmp_path: Path) -> None:
     pythons = {"python", "python3", "python3.11", "python3.12", "python3.13", "pyenv"}
     answer = set_up(clone, PATH=path_without(pythons, tmp_path))
     assert answer.stderr.startswith("distgan: Python 3.11, 3.12 or 3.13 is needed, and there is none")
@@ -87,15 +91,15 @@ def test_a_machine_without_python_is_told_how_to_get_one(clone, tmp_path):
     Path(sys.prefix) != ROOT / ".venv" or not (ROOT / ".venv/inputs").exists(),
     reason="the tests do not run in the .venv of launch/setup.sh",
 )
-def test_a_second_set_up_takes_no_time():
+def test_a_second_set_up_takes_no_time() -> None:
     began = time.monotonic()
-    answer = run(ROOT / "launch/setup.sh", timeout=60)
+    answer = run(ROOT / "launch/setup.sh", timeout=limits.LIMIT_SECONDS)
     assert answer.stdout == "distgan: .venv is up to date\n"
     assert time.monotonic() - began < 5
 
 
 @pytest.mark.skipif(not SOURCE_RELEASE.exists(), reason=f"{SOURCE_RELEASE} is not there")
-def test_our_patches_fit_the_source_release(tmp_path):
+def test_our_patches_fit_the_source_release(tmp_path: Path) -> None:
     run("tar", "--extract", "--file", SOURCE_RELEASE, cwd=tmp_path)
     assert len(PATCHES) == 13
     for patch in PATCHES:
@@ -105,7 +109,7 @@ def test_our_patches_fit_the_source_release(tmp_path):
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("horovod"), reason="Horovod is not installed")
-def test_horovod_was_built_for_this_tensorflow_with_gloo():
+def test_horovod_was_built_for_this_tensorflow_with_gloo() -> None:
     import horovod.tensorflow as hvd
     from horovod.common import util  # what horovodrun asks
 
@@ -114,7 +118,7 @@ def test_horovod_was_built_for_this_tensorflow_with_gloo():
 
 
 @pytest.mark.slow
-def test_a_wheel_holds_the_data_and_its_licence(tmp_path):
+def test_a_wheel_holds_the_data_and_its_licence(tmp_path: Path) -> None:
     source = tmp_path / "source"
     shutil.copytree(ROOT / "distgan", source / "distgan")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
@@ -130,7 +134,7 @@ def test_a_wheel_holds_the_data_and_its_licence(tmp_path):
 
 
 @pytest.fixture
-def clone(tmp_path):
+def clone(tmp_path: Path) -> Path:
     """As much of a fresh clone as set-up reads before it makes anything."""
     clone = tmp_path / "clone"
     shutil.copytree(ROOT / "launch", clone / "launch")
@@ -138,14 +142,14 @@ def clone(tmp_path):
     return clone
 
 
-def set_up(clone, **variables):
+def set_up(clone: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     unset = {"PYTHON", "DISTGAN_HOROVOD", "DISTGAN_GPU", "CXX"}
     inherited = {name: value for name, value in os.environ.items() if name not in unset}
     environment = {**inherited, "DISTGAN_CACHE": str(clone / "cache"), **variables}
     return run(clone / "launch/setup.sh", env=environment)
 
 
-def path_without(names, tmp_path):
+def path_without(names: set[str], tmp_path: Path) -> str:
     """A directory with a link to every command on PATH, but for these."""
     directory = tmp_path / "bin"
     directory.mkdir()
@@ -157,5 +161,5 @@ def path_without(names, tmp_path):
     return str(directory)
 
 
-def run(*command, check=False, **arguments):
+def run(*command: str | Path, check: bool = False, **arguments: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=check, **arguments)

@@ -3,17 +3,17 @@
 Needs root, the distribution's slurmctld, slurmd and munge, and a Horovod with MPI.
 """
 
+import functools
 import os
 import re
 import shutil
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import layouts
+import limits
 import numpy as np
 import pytest
 import small_runs
@@ -54,16 +54,16 @@ class Slurm:
         return self._on("host1", *command)
 
     def _on(self, host: str, *command: str) -> str:
-        done = subprocess.run(
-            self._hosts.on(host, "env", f"SLURM_CONF={self._configuration}", *command),
-            capture_output=True, text=True, timeout=120, check=False, cwd=ROOT,
-        )  # fmt: skip
+        done = limits.run(self._hosts.on(host, "env", f"SLURM_CONF={self._configuration}", *command), cwd=ROOT)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
 
     def facts(self, job: str) -> dict[str, str]:
         """What `scontrol` knows of a job."""
         return dict(re.findall(r"(\w+)=(\S*)", self.run("scontrol", "show", "job", job)))
+
+    def has_ended(self, job: str) -> bool:
+        return self.facts(job)["JobState"] not in ("PENDING", "RUNNING", "COMPLETING")
 
 
 def _configuration(names: list[str], directory: Path) -> str:
@@ -101,15 +101,9 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
         yield Slurm(hosts, tmp_path_factory.mktemp("slurm"))
 
 
-def _until(is_so: Any, seconds: float, say: Any) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, say()
-        time.sleep(0.5)
-
-
 def test_ranks_that_srun_started_make_the_run_of_one(slurm: Slurm, tmp_path: Path) -> None:
-    together, alone, settings = tmp_path / "together", tmp_path / "alone", {"precision": "float64", "steps": 4}
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    settings: dict[str, Any] = {"precision": "float64", "steps": 4}
     said = slurm.run("srun", "--mpi=pmix", "--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=1",
                      sys.executable, "-m", "distgan.train", *small_runs.flags(together, **settings))  # fmt: skip
     assert "backend horovod: 2 replicas in 2 processes" in said
@@ -124,9 +118,10 @@ def test_a_job_whose_time_is_up_saves_and_goes_back(slurm: Slurm, tmp_path: Path
     flags = small_runs.flags(run_dir, steps=100_000, checkpoint_every_seconds=1)
     job = slurm.run("sbatch", "--parsable", "--ntasks-per-node=1", "--cpus-per-task=1", f"--output={log}",
                     "launch/slurm.sbatch", *flags).strip()  # fmt: skip
-    _until(lambda: small_runs.checkpoints(run_dir), 180, lambda: log.read_text() if log.exists() else "")
+    limits.wait_until(lambda: small_runs.checkpoints(run_dir), "checkpoint",
+                      said=lambda: log.read_text() if log.exists() else "")  # fmt: skip
     slurm.run("scancel", "--batch", "--signal=USR1", job)
-    _until(lambda: slurm.facts(job)["Restarts"] == "1", 60, log.read_text)
+    limits.wait_until(lambda: slurm.facts(job)["Restarts"] == "1", "restart", said=log.read_text)
     assert "SIGTERM: stopped at step" in log.read_text()
     slurm.run("scancel", job)
 
@@ -143,10 +138,10 @@ def test_a_preempted_job_goes_back_and_ends_with_the_bits_of_an_undisturbed_one(
             return log.read_text() if log.exists() else "nothing was written"
 
         if name == "preempted":
-            _until(lambda run_dir=run_dir: small_runs.checkpoints(run_dir), 180, log_text)
+            limits.wait_until(functools.partial(small_runs.checkpoints, run_dir), "checkpoint", said=log_text)
             slurm.run("srun", "--partition=high", "--nodes=2", "--exclusive", "--time=1", "sleep", "1")
             assert max(small_runs.checkpoints(run_dir)) < STEPS
-        _until(lambda job=job: slurm.facts(job)["JobState"] not in ("PENDING", "RUNNING", "COMPLETING"), 400, log_text)
+        limits.wait_until(functools.partial(slurm.has_ended, job), "end of the job", said=log_text)
         assert slurm.facts(job)["JobState"] == "COMPLETED", log_text()
         assert slurm.facts(job)["Restarts"] == ("1" if name == "preempted" else "0")
         assert f"finished at step {STEPS}" in log_text()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import limits
 import pytest
 
 HOROVODRUN = Path(sys.executable).with_name("horovodrun")
@@ -23,13 +24,13 @@ def reduce():
 
 hvd.init()
 if hvd.rank() == 1:
-    time.sleep(300)
+    time.sleep(1_000_000)  # the inspector ends the job, not the program
 reduce()
 """
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("horovod"), reason="Horovod is not installed")
-def test_a_late_rank_and_what_it_owes_are_named_and_the_job_ends(tmp_path):
+def test_a_late_rank_and_what_it_owes_are_named_and_the_job_ends(tmp_path: Path) -> None:
     program = tmp_path / "late.py"
     program.write_text(LATE_RANK)
     seconds = ["--stall-check-warning-time-seconds", "2", "--stall-check-shutdown-time-seconds", "5"]
@@ -39,7 +40,7 @@ def test_a_late_rank_and_what_it_owes_are_named_and_the_job_ends(tmp_path):
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
         text=True,
-        timeout=180,  # less than rank 1 sleeps: the inspector ends the job, not the program
+        timeout=limits.LIMIT_SECONDS,
         check=False,
     )
     assert "1: [gradients_of_generator]" in job.stdout

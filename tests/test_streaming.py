@@ -4,10 +4,10 @@ import io
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
+import limits
 import picture_files
 import pytest
 import small_runs
@@ -45,10 +45,9 @@ def test_a_folder_that_goes_away_ends_the_run_with_one_sentence(tmp_path: Path) 
     command = [sys.executable, "-m", "distgan.train", *flags, f"--data=folder:{pictures}", "--steps=1000000",
                f"--run_dir={tmp_path / 'run'}"]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        while process.poll() is None and not small_runs.logged_steps(tmp_path / "run"):
-            time.sleep(0.05)
+        small_runs.wait_for_step(tmp_path / "run", 1, [process])
         shutil.rmtree(pictures)
-        errors = process.communicate(timeout=120)[1]
+        errors = process.communicate(timeout=limits.LIMIT_SECONDS)[1]
     assert process.returncode == 2
     assert errors.startswith(f"distgan: --data=folder:{pictures}: ")
     assert "No such file or directory" in errors

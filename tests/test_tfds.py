@@ -1,6 +1,9 @@
 """--data=tfds:NAME reads data sets of tensorflow-datasets; CI installs it, a set-up of one's own need not."""
 
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +12,10 @@ from distgan.data.base import Wanted
 from distgan.data.sources import open_source
 from distgan.errors import UserError
 
+Features = Callable[[Any], dict[str, Any]]  # of the module tfds.features
 
-def refusal(data, wanted):
+
+def refusal(data: str, wanted: Wanted) -> str:
     with pytest.raises(UserError) as caught:
         open_source(data, "train", wanted)
     sentence = str(caught.value)
@@ -19,7 +24,7 @@ def refusal(data, wanted):
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory):
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where tensorflow-datasets looks for data sets; it reads the variable when it is imported."""
     with pytest.MonkeyPatch.context() as patch:
         path = tmp_path_factory.mktemp("tensorflow_datasets")
@@ -27,9 +32,12 @@ def directory(tmp_path_factory):
         yield path
 
 
-def prepare(directory, called, features, examples, file_format="array_record"):
+def prepare(
+    directory: Path, called: str, features: Features, examples: list[dict[str, Any]], file_format: str = "array_record"
+) -> None:
     """Write a data set of a split "train"."""
-    tfds = pytest.importorskip("tensorflow_datasets", reason="pip install 'distgan[tfds]'")
+    pytest.importorskip("tensorflow_datasets", reason="pip install 'distgan[tfds]'")
+    import tensorflow_datasets as tfds
 
     with tfds.core.registered.skip_registration():  # it is found by its files, as others are
 
@@ -37,32 +45,32 @@ def prepare(directory, called, features, examples, file_format="array_record"):
             name = called
             VERSION = tfds.core.Version("1.0.0")
 
-            def _info(self):
+            def _info(self) -> Any:
                 return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features(tfds.features)))
 
-            def _split_generators(self, _):
+            def _split_generators(self, _: object) -> dict[str, Any]:
                 return {"train": self._generate_examples()}
 
-            def _generate_examples(self):
+            def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield from enumerate(examples)
 
     Made(data_dir=directory, file_format=file_format).download_and_prepare()
 
 
-def images(features):
+def images(features: Any) -> dict[str, Any]:
     return {"image": features.Image(shape=(None, None, 3))}
 
 
 EXAMPLES = [{"image": np.full((8, 6 + number, 3), 10 * number, np.uint8)} for number in range(4)]
 
 
-def test_without_the_package_a_sentence_says_how_to_get_it(monkeypatch):
+def test_without_the_package_a_sentence_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     sentence = refusal("tfds:cifar10", Wanted())
     assert "--data=tfds:cifar10 needs tensorflow-datasets" in sentence and "pip install" in sentence
 
 
-def test_images_come_as_wanted(directory):
+def test_images_come_as_wanted(directory: Path) -> None:
     prepare(directory, "wanted", images, EXAMPLES)
     source = open_source("tfds:wanted", "train", Wanted(image_size=(5, 4), margin_pixels=1, channels=1))
     assert (source.streams, source.image_shape, source.example_shape) == ({"images": 4}, (5, 4, 1), (6, 5, 1))
@@ -72,17 +80,17 @@ def test_images_come_as_wanted(directory):
     assert np.array_equal(source.read("images", np.array([2, 0])), read[[2, 0]])
 
 
-def test_what_gives_no_images_of_a_size_is_refused(directory):
+def test_what_gives_no_images_of_a_size_is_refused(directory: Path) -> None:
     prepare(directory, "sizes", images, EXAMPLES)
     assert "several sizes: give --image_size" in refusal("tfds:sizes", Wanted())
     assert "leave them out" in refusal("tfds:sizes", Wanted(image_size=(5, 4), max_classes=2))
 
 
-def test_a_data_set_without_images_is_refused(directory):
+def test_a_data_set_without_images_is_refused(directory: Path) -> None:
     prepare(directory, "texts", lambda features: {"text": features.Text()}, [{"text": "a"}])
     assert "has no feature `image`" in refusal("tfds:texts", Wanted())
 
 
-def test_a_data_set_without_random_access_is_refused(directory):
+def test_a_data_set_without_random_access_is_refused(directory: Path) -> None:
     prepare(directory, "records", images, EXAMPLES, file_format="tfrecord")
     assert "needs the format array_record" in refusal("tfds:records", Wanted(image_size=(5, 4)))

@@ -36,10 +36,8 @@ def test_losses_are_the_paper_s() -> None:
 
 
 def _clock(**settings: int | None) -> Clock:
-    return Clock(
-        **{"step": 0, "images_shown": 0, "images_per_step": 30, "num_examples": 100, "steps": None, "epochs": None}
-        | settings
-    )
+    known: dict[str, Any] = {"step": 0, "images_shown": 0, "images_per_step": 30, "num_examples": 100}
+    return Clock(**known | {"steps": None, "epochs": None} | settings)
 
 
 def test_epochs_end_in_the_step_that_shows_their_last_image() -> None:
@@ -233,7 +231,7 @@ class _Looking(Replicas):
 
 @pytest.mark.parametrize("accumulate_steps", [1, 2])
 def test_the_recipe_s_step_takes_the_fast_ways_of_a_cpu(tmp_path: Path, accumulate_steps: int) -> None:
-    norm = {"normalization": "none"} if accumulate_steps > 1 else {}
+    norm: dict[str, Any] = {"normalization": "none"} if accumulate_steps > 1 else {}
     replicas = _Looking()
     config = Config(batch_size=64, steps=1, precision="float32", accumulate_steps=accumulate_steps, **norm,
                     run_dir=str(tmp_path))  # fmt: skip
@@ -251,4 +249,5 @@ def test_adam_is_keras_s() -> None:
         for _ in range(5):
             kind.apply([tf.sin(3 * variable.value)], [variable])
         moved.append(variable.numpy())
-    assert np.allclose(*moved, rtol=0, atol=1e-6)
+    ours, theirs = moved
+    assert np.allclose(ours, theirs, rtol=0, atol=1e-6)

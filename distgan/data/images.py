@@ -25,7 +25,7 @@ class BadImageError(Exception):
     """A file is no image that can be used; says why in a few words."""
 
 
-def open_picture(path: str, size: tuple[int, int] | None = None) -> Image.Image:
+def open_picture(path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> Image.Image:
     """Decode an image file, upright and on white, in mode "L" or "RGB".
 
     size: the (height, width) it is to be fitted to: a JPEG file much larger is decoded to a smaller picture.
@@ -33,6 +33,7 @@ def open_picture(path: str, size: tuple[int, int] | None = None) -> Image.Image:
     Raises `BadImageError` where it is not there, is no whole image, or would have more than `MAX_PIXELS`, and `OSError`
     where the system can't read it, which says nothing of the image.
     """
+    path = os.fspath(path)
     try:
         if not files.is_remote(path):
             files.check_regular(path)
