@@ -14,6 +14,7 @@ system of their own.
 
 import argparse
 import contextlib
+import ctypes
 import functools
 import json
 import os
@@ -30,6 +31,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import launching
+import psutil
 import record
 from launching import Layout
 
@@ -46,6 +48,7 @@ DISKS = ("full", "small files", "read-only")
 MOMENTS = ("starting", "restoring", "saving", *6 * ("at a step",))
 DISK_BYTES = 3 * 2**20
 SMALL_FILE_BLOCKS = 50  # of 1 KiB
+PR_SET_CHILD_SUBREAPER = 36
 
 
 class Fault(NamedTuple):
@@ -75,6 +78,7 @@ def main() -> None:
 
 def rounds_of(number: int, seed: int) -> Iterator[dict[str, Any]]:
     """So many rounds of the faults of a seed: of each the fault, the attempts, the seconds, and the problem if any."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # what a killed launcher leaves behind comes to this process
     chance = random.Random(seed)
     digests: dict[Layout, str] = {}
     with tempfile.TemporaryDirectory() as directory, _disk(Path(directory)) as disk:
@@ -171,11 +175,11 @@ class Job:
     def trainers(self) -> dict[int, int]:
         """The processes that train, and the parents that watch them, by number; of each its own parent's."""
         found = {}
-        for path in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):  # it has just ended
-                words = (path / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                words = process.cmdline()
                 if words[1:3] == ["-m", "distgan.train"] and f"--run_dir={self.run_dir}" in words:
-                    found[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+                    found[process.pid] = process.ppid()
         return found
 
     def find(self, victim: str) -> int | None:

@@ -8,7 +8,6 @@ benchmark without results is left out.
 
 import itertools
 import statistics
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -18,7 +17,6 @@ mpl.use("Agg")
 
 from matplotlib import pyplot
 
-DOCS = Path(__file__).parent.parent / "docs"
 WHOLE = {"flags": "", "num_epochs": 12, "layout": "single:1"}  # runs of quality.py
 FLOOR = 0.92  # the Frechet distance of 10,000 training digits
 OURS, OTHERS, BOUND = "#2a6fbb", "#b8bec7", "#e0a458"
@@ -29,15 +27,15 @@ def main() -> None:
         result = record.newest(what)
         if result:
             draw(what, *bars(result["measured"]), hardware=result["hardware"])
-            print(DOCS / f"{what}.png")
+            print(record.picture(what))
     rows = [row for row in record.every("quality") if row["case"].items() >= WHOLE.items()]
     if rows:
         draw_quality(rows)
-        print(DOCS / "quality.png")
+        print(record.picture("quality"))
     rows = record.every("losses")
     if rows:
         draw_losses(rows)
-        print(DOCS / "quality_losses.png")
+        print(record.picture("quality_losses"))
 
 
 def peers(measured: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
@@ -78,7 +76,7 @@ def draw(what: str, title: str, bars: list[dict[str, Any]], hardware: str) -> No
     axes.set_xlabel(f"images a second; {hardware}")
     axes.margins(y=0.01)
     figure.suptitle(title, x=0.01, horizontalalignment="left", fontsize=11)
-    figure.savefig(DOCS / f"{what}.png", dpi=120)
+    figure.savefig(record.picture(what), dpi=120)
     pyplot.close(figure)
 
 
@@ -112,7 +110,7 @@ def draw_quality(rows: list[dict[str, Any]]) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("Frechet distance, lower is better")
     panels[0].legend(frameon=False)
-    figure.savefig(DOCS / "quality.png", dpi=120)
+    figure.savefig(record.picture("quality"), dpi=120)
     pyplot.close(figure)
 
 
@@ -142,7 +140,7 @@ def draw_losses(rows: list[dict[str, Any]]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel("Frechet distance after one epoch, rates falling within it; a point a seed, with the median; "
                     "the band is mnist_best's range")  # fmt: skip
-    figure.savefig(DOCS / "quality_losses.png", dpi=120)
+    figure.savefig(record.picture("quality_losses"), dpi=120)
     pyplot.close(figure)
 
 

@@ -47,7 +47,6 @@ FABRICS = (
 COUNTS = [2**power for power in range(13)]  # of GPUs
 LEAST_EFFICIENCY = 0.9
 JITTER = 0.3 / 139.4  # of a GPU's step: tf_cnn_benchmarks prints 139.4 images/s, jitter 0.3 (tensorflow/benchmarks #63)
-DOCS = Path(__file__).parent.parent / "docs"
 LEVERS = {
     "launches": "fewer kernels (XLA, one fused Adam)", "batch norms": "--normalization=local",
     "gradients": "a faster network, --wire_dtype=bfloat16",
@@ -389,7 +388,7 @@ def draw(kind: str, workloads: list[Workload], device: Device) -> Path:
         "weak": "Weak scaling, projected: the recipe's batch on each GPU",
         "strong": "Strong scaling, projected: the recipe's batch shared by all, to one image a GPU",
     }[kind])  # fmt: skip
-    path = DOCS / f"scaling_{kind}.png"
+    path = record.picture(f"scaling_{kind}")
     figure.savefig(path, dpi=150)
     return path
 

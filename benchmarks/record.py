@@ -1,4 +1,4 @@
-"""What every benchmark writes down of where and with what it ran."""
+"""What every benchmark writes down of where and with what it ran, in results/ or the directory DISTGAN_RESULTS."""
 
 import datetime
 import importlib.metadata
@@ -10,7 +10,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parent.parent
+KEPT = ROOT / "benchmarks" / "results"
+RESULTS = Path(os.environ.get("DISTGAN_RESULTS", KEPT))
 PACKAGES = ("tensorflow", "keras", "horovod", "numpy")
 
 
@@ -35,12 +37,12 @@ def versions() -> dict[str, str]:
 def commit() -> str:
     """The commit of the working tree, marked where it has changes other than of results."""
     name = _git("rev-parse", "--short", "HEAD")
-    others = _git("status", "--porcelain", "--", ":/", f":(exclude,top){RESULTS.relative_to(RESULTS.parent.parent)}")
+    others = _git("status", "--porcelain", "--", ":/", f":(exclude,top){KEPT.relative_to(ROOT)}")
     return (name or "unknown") + ("-dirty" if others else "")
 
 
 def _git(*words: str) -> str:
-    found = subprocess.run(["git", *words], capture_output=True, text=True, check=False, cwd=RESULTS.parent)
+    found = subprocess.run(["git", *words], capture_output=True, text=True, check=False, cwd=ROOT)
     return found.stdout.strip()
 
 
@@ -51,7 +53,7 @@ def write(what: str, config: dict[str, Any], measured: Any) -> Path:
         "what": what, "hardware": hardware(), "date": str(datetime.date.today()), "commit": commit(),
         "versions": versions(), "config": config, "measured": measured,
     }  # fmt: skip
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n")
     return path
 
@@ -67,6 +69,13 @@ def add(what: str, case: dict[str, Any], **found: Any) -> Path:
 def _path(what: str) -> Path:
     name = re.sub(r"[^a-z0-9]+", "-", hardware().lower()).strip("-")
     return RESULTS / f"{what}_{name}_{datetime.date.today()}.json"
+
+
+def picture(name: str) -> Path:
+    """Where a picture is drawn: in docs/, or beside results that are not kept here."""
+    directory = ROOT / "docs" if RESULTS == KEPT else RESULTS
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory / f"{name}.png"
 
 
 def newest(what: str) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from distgan.data.arrays import LabelledImages, open_mnist
+from distgan.data.base import Wanted
 from distgan.metrics import digits
 from distgan.nets.classifier import classifier
 
@@ -31,7 +32,7 @@ def main() -> None:
     keras.utils.set_random_seed(given.seed)
     model = classifier(digits.IMAGE_SHAPE, digits.NUM_CLASSES, given.seed)
     start = time.monotonic()
-    _train(model, open_mnist("train"), given)
+    _train(model, open_mnist("train").within_caps(Wanted(max_images_per_class=given.max_images_per_class)), given)
     minutes = (time.monotonic() - start) / 60
     sha256 = _write(model, given.output)
     print(f"{model.count_params()} parameters, trained in {minutes:.1f} minutes")
@@ -42,6 +43,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=9)
+    parser.add_argument("--max_images_per_class", type=int, help="to learn from; all, if not given")
     parser.add_argument("--batch_size", type=int, default=128)
     parser.add_argument("--learning_rate", type=float, default=2e-3, help="at the start; it falls to 0 as a cosine")
     parser.add_argument("--seed", type=int, default=0)

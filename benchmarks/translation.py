@@ -1,6 +1,7 @@
 """How well do the small Pix2Pix and CycleGAN learn the tasks made of MNIST?
 
-    python benchmarks/translation.py [--task=edges] [--task=domains]
+    python benchmarks/translation.py [--task=edges] [--task=domains]        # about 16 minutes on 2 cores
+    python benchmarks/translation.py --judged=20 --flags="--steps=2"        # a minute, which tells nothing of quality
 
 Trains launch/mnist-edges.json and launch/mnist-domains.json as they stand, one process, and judges them on the digits
 of MNIST's test set, which they have not seen:
@@ -10,11 +11,12 @@ edges     the L1 distance of translations to their targets, over that of the unt
 domains   how often a classifier, trained here to tell the two domains apart, takes a translation for one of the other
           domain; and how often the digit classifier still reads the same digit
 
-Prints a table and writes results/translation-*_*.json, a file a task. About 16 minutes on 2 cores.
+Prints a table and writes results/translation-*_*.json, a file a task.
 """
 
 import argparse
 import dataclasses
+import shlex
 import subprocess
 import sys
 import time
@@ -34,36 +36,40 @@ from distgan.metrics.digits import read_digits
 from distgan.nets.classifier import classifier
 
 LAUNCH = Path(__file__).parent.parent / "launch"
-NUM_JUDGED = 2000  # translations of each kind
-NUM_OF_DOMAIN = 6000  # images of each domain, that the domain classifier learns from
+LEARNT_A_JUDGED = 3  # images of each domain that the domain classifier learns from, a translation that it judges
 AT_ONCE = 100
 
 
 def main() -> None:
     given = _arguments()
     for task in given.task or ["edges", "domains"]:
-        config = load_config(LAUNCH / f"mnist-{task}.json")
-        if config.directory.exists():
-            sys.exit(f"{config.directory} is there already: remove it, as the training is timed.")
+        path = LAUNCH / f"mnist-{task}.json"
+        directory = load_config(path).directory
+        if directory.exists():
+            sys.exit(f"{directory} is there already: remove it, as the training is timed.")
+        command = [sys.executable, "-m", "distgan.train", f"--config={path}", *shlex.split(given.flags)]
         started = time.monotonic()
-        subprocess.run([sys.executable, "-m", "distgan.train", f"--config={LAUNCH}/mnist-{task}.json"], check=True)
+        subprocess.run(command, check=True)
         minutes = (time.monotonic() - started) / 60
-        measured = {"minutes": minutes} | JUDGES[task](distgan.load(config.directory))
+        run = distgan.load(directory)
+        measured = {"minutes": minutes} | JUDGES[task](run, given.judged)
         for name, value in measured.items():
             print(f"{task:8} {name:45} {value:.3f}")
-        print(record.write(f"translation-{task}", dataclasses.asdict(config), measured))
+        print(record.write(f"translation-{task}", dataclasses.asdict(run.config) | {"judged": given.judged}, measured))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", action="append", choices=["edges", "domains"], help="both, if not given")
+    parser.add_argument("--judged", type=int, default=2000, help="translations of each kind")
+    parser.add_argument("--flags", default="", help="of distgan.train, besides what the file says")
     return parser.parse_args()
 
 
-def judge_edges(run: "distgan.Run") -> dict[str, float]:
+def judge_edges(run: "distgan.Run", judged: int) -> dict[str, float]:
     """L1 and colours of the translations of held-out outlines."""
     source = derived.open_edges("test", Wanted(image_size=run.image_shape[:2]))
-    examples = np.arange(NUM_JUDGED)
+    examples = np.arange(judged)
     inputs, targets = np.split(source.read("pairs", examples), 2, axis=3)
     outputs = run.translate(inputs, "AtoB")
     labels = _labels()[examples]
@@ -75,12 +81,12 @@ def judge_edges(run: "distgan.Run") -> dict[str, float]:
     }
 
 
-def judge_domains(run: "distgan.Run") -> dict[str, float]:
+def judge_domains(run: "distgan.Run", judged: int) -> dict[str, float]:
     """Whether translations are of the other domain, and of the same digit."""
     wanted = Wanted(image_size=run.image_shape[:2])
-    judge = _domain_classifier(derived.open_domains("train", wanted))
+    judge = _domain_classifier(derived.open_domains("train", wanted), LEARNT_A_JUDGED * judged)
     source = derived.open_domains("test", wanted)
-    examples = np.arange(NUM_JUDGED)
+    examples = np.arange(judged)
     a, b = (source.read(stream, examples) for stream in "AB")
     labels_a, labels_b = _labels()[2 * examples], _labels()[2 * examples + 1]
     as_b, as_a = run.translate(a, "AtoB"), run.translate(b, "BtoA")
@@ -128,12 +134,12 @@ def _colours(pixels: np.ndarray) -> np.ndarray:
     return np.abs(means[:, None] - derived.CLASS_COLOURS[None]).sum(2).argmin(1)
 
 
-def _domain_classifier(source: Source) -> keras.Model:
-    """A network that tells A (0) from B (1)."""
+def _domain_classifier(source: Source, learnt: int) -> keras.Model:
+    """A network that tells A (0) from B (1), by so many images of each."""
     keras.utils.set_random_seed(0)
     model = classifier(source.image_shape, 2, seed=0)
-    pixels = np.concatenate([source.read(stream, np.arange(NUM_OF_DOMAIN)) for stream in "AB"])
-    labels = np.repeat([0, 1], NUM_OF_DOMAIN)
+    pixels = np.concatenate([source.read(stream, np.arange(learnt)) for stream in "AB"])
+    labels = np.repeat([0, 1], learnt)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(1e-3), loss)
     model.fit(_images(pixels), labels, batch_size=100, epochs=1, verbose=0)

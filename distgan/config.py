@@ -202,6 +202,9 @@ class Config:
         20, "Under an elastic launcher, steps between copies of the state in memory, from which those that are left go "
         "on when others are lost.", at_least=1, may_change=True,
     )  # fmt: skip
+    start_timeout_seconds: float = option(
+        600.0, "Abort where the processes have not met within N seconds of their start.", at_least=1, may_change=True,
+    )  # fmt: skip
     stall_timeout_seconds: float = option(
         600.0, "Seconds without progress, by any process, after which the run ends and says whose fault it was.",
         at_least=4, may_change=True,

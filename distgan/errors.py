@@ -2,7 +2,9 @@
 
 import re
 import textwrap
+from collections.abc import Sequence
 
+STALLED, LEFT = 4, 1  # exit statuses: of a process that waited, or hung, for too long, and of one that nobody needs
 MOST_CHARACTERS = 200  # of what another program says
 
 
@@ -20,6 +22,20 @@ class TrainingError(RuntimeError):
         """The same on all processes, which end together."""
         super().__init__(sentence)
         self.exit_status = exit_status
+
+
+class AloneError(TrainingError):
+    """What ends this process and no other, so it says so itself."""
+
+    @classmethod
+    def of_start(cls, rank: int, timeout_seconds: float, missing: Sequence[int] = ()) -> "AloneError":
+        """Of a process that did not meet the others in time; some of those that did not come may be known."""
+        known = f" ({', '.join(map(str, missing))} did not come)" if missing else ""
+        return cls(
+            f"rank {rank} could not meet the others within {timeout_seconds:g} seconds{known}: see that all are "
+            "started and can reach each other, or give a larger --start_timeout_seconds.",
+            STALLED,
+        )
 
 
 def sentence_of(error: OSError) -> str:

@@ -16,17 +16,23 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from distgan.errors import STALLED, AloneError
 from distgan.replicas import launcher
 
-STALLED, LEFT = 4, 1  # exit statuses
 TICK_SECONDS = 0.5
 OWN_SHARE = 1 / 2  # of the time that may pass in silence: in work that waits for nobody, so that the culprit is found
-_WORKS, _WAITS, _JOINS = b"w", b"c", b"j"
+SPEAKS_FIRST_SECONDS = 5.0  # a backend that can tell who is missing, when processes do not meet
+_STARTS, _WORKS, _WAITS = b"s", b"w", b"c"
 _HANDED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 _SENT_BY_TERMINAL = 0x80  # SI_KERNEL: to the whole process group, so to the child too
 _PR_SET_PDEATHSIG = 1
 
 _pipe: list[int] = []  # the child's end, in the child
+
+
+def starts() -> None:
+    """This process is about to meet the others."""
+    _beat(_STARTS)
 
 
 def works() -> None:
@@ -37,14 +43,6 @@ def works() -> None:
 def waits() -> None:
     """This process begins what may wait for others, or for its device."""
     _beat(_WAITS)
-
-
-@contextlib.contextmanager
-def joining() -> Iterator[None]:
-    """Within, this process joins others anew, who may not want it; then Horovod aborts it."""
-    _beat(_JOINS)
-    yield
-    works()
 
 
 @contextlib.contextmanager
@@ -61,8 +59,11 @@ def _beat(kind: bytes) -> None:
             os.write(_pipe[0], kind)
 
 
-def guard(main: Callable[[], int], timeout_seconds: float) -> int:
-    """What `main` returns, run in a child that is ended after `timeout_seconds` without a sign of life."""
+def guard(main: Callable[[], int], timeout_seconds: float, start_timeout_seconds: float) -> int:
+    """What `main` returns, run in a child that is ended after `timeout_seconds` without a sign of life.
+
+    It may be silent for `start_timeout_seconds` while it meets the others.
+    """
     if not hasattr(signal, "sigtimedwait"):
         return main()
     sys.stdout.flush()
@@ -77,11 +78,10 @@ def guard(main: Callable[[], int], timeout_seconds: float) -> int:
         _die_with(parent)
         faulthandler.register(signal.SIGUSR2)  # where it hangs
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        waits()  # starting takes a while
         return main()
     os.close(childs)
     os.set_blocking(ours, False)
-    return _watch(child, ours, timeout_seconds)
+    return _watch(child, ours, timeout_seconds, start_timeout_seconds)
 
 
 def _die_with(parent: int) -> None:
@@ -90,7 +90,7 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
-def _watch(child: int, pipe: int, timeout_seconds: float) -> int:
+def _watch(child: int, pipe: int, timeout_seconds: float, start_timeout_seconds: float) -> int:
     """The child's exit status, once it has ended, or had to be."""
     kind, silent_seconds = _WAITS, 0.0  # counted in ticks, so that a parent that was frozen itself blames nobody
     while True:
@@ -101,10 +101,6 @@ def _watch(child: int, pipe: int, timeout_seconds: float) -> int:
         told = _told(pipe)
         if told:
             kind, silent_seconds = told[-1:], 0.0
-        if ended and kind == _JOINS and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGABRT:
-            print("distgan: this process left the elastic job: its launcher has no more use for it, as Horovod says "
-                  "above, or it could not join the others anew.", file=sys.stderr, flush=True)  # fmt: skip
-            return LEFT
         if ended:
             return _as_ours(status)
         if info and info.si_signo in _HANDED_ON and not (
@@ -118,7 +114,10 @@ def _watch(child: int, pipe: int, timeout_seconds: float) -> int:
             return _end(child, f"has been frozen for {own_limit:g} seconds")
         if kind == _WORKS and silent_seconds >= own_limit:
             return _end(child, f"has made no progress in its own work for {own_limit:g} seconds")
-        if silent_seconds >= timeout_seconds:
+        if kind == _STARTS:
+            if silent_seconds >= start_timeout_seconds + SPEAKS_FIRST_SECONDS:
+                return _give_up_start(child, start_timeout_seconds)
+        elif silent_seconds >= timeout_seconds:
             return _end(child, f"has waited for others, or its device, for {timeout_seconds:g} seconds")
 
 
@@ -139,11 +138,18 @@ def _is_frozen(child: int) -> bool:
 
 
 def _end(child: int, why: str) -> int:
-    print(f"distgan: rank {launcher.launched_rank()} {why}, so it was ended; the same command goes on from the last "
+    print(f"distgan: rank {launcher.own_rank()} {why}, so it was ended; the same command goes on from the last "
           "checkpoint.", file=sys.stderr, flush=True)  # fmt: skip
     if not _is_frozen(child):
         os.kill(child, signal.SIGUSR2)
         time.sleep(2 * TICK_SECONDS)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return STALLED
+
+
+def _give_up_start(child: int, timeout_seconds: float) -> int:
+    print(f"distgan: {AloneError.of_start(launcher.own_rank(), timeout_seconds)}", file=sys.stderr, flush=True)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return STALLED

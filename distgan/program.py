@@ -11,7 +11,7 @@ from typing import Never
 
 from absl import app, flags
 
-from distgan.errors import UserError
+from distgan.errors import TrainingError, UserError
 from distgan.replicas import launcher
 
 WRONG_INPUT = 2  # exit status
@@ -57,6 +57,9 @@ def _exit_with(main: Callable[[], int]) -> None:
         sys.exit(main())
     except UserError as error:
         _refuse(str(error), all_ranks_know=False)
+    except TrainingError as error:
+        print(f"distgan: {error}", file=sys.stderr, flush=True)
+        sys.exit(error.exit_status)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
 

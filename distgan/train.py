@@ -14,7 +14,7 @@ from absl import flags
 from distgan import config as configs
 from distgan import heartbeat, program
 from distgan.data import sources
-from distgan.errors import TrainingError, UserError, reason
+from distgan.errors import AloneError, TrainingError, UserError, reason
 
 configs.define_flags()
 flags.adopt_module_key_flags(configs)
@@ -24,12 +24,12 @@ def main() -> int:
     """Train as the flags say; returns the exit status."""
     config = configs.from_flags()
     sources.kind_of(str(config.data))
-    return heartbeat.guard(lambda: _train(config), config.stall_timeout_seconds)
+    return heartbeat.guard(lambda: _train(config), config.stall_timeout_seconds, config.start_timeout_seconds)
 
 
 def _train(config: configs.Config) -> int:
     program.import_tensorflow()
-    heartbeat.waits()
+    heartbeat.starts()
     import tensorflow as tf
 
     from distgan.replicas.connect import connect
@@ -40,8 +40,8 @@ def _train(config: configs.Config) -> int:
     try:
         outcome = elastic.train(config, replicas)
     except TrainingError as error:
-        if replicas.is_chief:
-            print(f"distgan: {error}", file=sys.stderr, flush=True)
+        if replicas.is_chief or isinstance(error, AloneError):
+            raise
         return error.exit_status
     except tf.errors.ResourceExhaustedError:
         raise UserError(

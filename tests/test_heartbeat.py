@@ -12,8 +12,6 @@ import limits
 import pytest
 import small_runs
 
-from distgan import heartbeat
-
 GUARDED = """
 import sys, time
 from distgan import heartbeat
@@ -23,13 +21,14 @@ def main():
     {body}
     return 7
 
-sys.exit(heartbeat.guard(main, {timeout}))
+sys.exit(heartbeat.guard(main, {timeout}, {start_timeout}))
 """
 
 
-def _start(body: str, timeout_seconds: float = 4) -> subprocess.Popen[str]:
+def _start(body: str, timeout_seconds: float = 4, start_timeout_seconds: float = 1000) -> subprocess.Popen[str]:
+    code = GUARDED.format(body=body, timeout=timeout_seconds, start_timeout=start_timeout_seconds)
     process = subprocess.Popen(
-        [sys.executable, "-c", GUARDED.format(body=body, timeout=timeout_seconds)],
+        [sys.executable, "-c", code],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout
@@ -111,12 +110,19 @@ def test_a_killed_child_is_seen_as_killed() -> None:
     assert _end(process)[0] == -signal.SIGKILL
 
 
-def test_a_child_that_is_aborted_while_it_joins_has_left() -> None:
-    status, _, errors = _end(_start("heartbeat.joining().__enter__(); import os; os.abort()"))
-    assert status == heartbeat.LEFT
-    assert "this process left the elastic job" in errors
-    status, _, errors = _end(_start("import os; os.abort()"))
-    assert (status, "left the elastic job" in errors) == (-signal.SIGABRT, False)
+def test_an_aborted_child_is_seen_as_aborted() -> None:
+    assert _end(_start("import os; os.abort()"))[0] == -signal.SIGABRT
+
+
+def test_one_that_does_not_meet_the_others_is_ended_with_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOROVOD_SIZE", "4")
+    monkeypatch.setenv("HOROVOD_RANK", "2")
+    status, _, errors = _end(_start("heartbeat.starts(); time.sleep(100)", start_timeout_seconds=1))
+    assert status == 4
+    assert errors == (
+        "distgan: rank 2 could not meet the others within 1 seconds: see that all are started and can reach each "
+        "other, or give a larger --start_timeout_seconds.\n"
+    )
 
 
 @pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)

@@ -55,6 +55,8 @@ def test_workers_of_one_machine_are_counted() -> None:
     assert places == [(0, 2), (0, 1), (1, 2)]
     with_chief = {"cluster": {"chief": ["a:1"], "worker": ["a:2"]}, "task": {"type": "worker", "index": 0}}
     assert launcher.worker_of_host({"TF_CONFIG": json.dumps(with_chief)}) == (1, 2)
+    assert launcher.own_rank({"TF_CONFIG": json.dumps(with_chief)}) == 1
+    assert launcher.own_rank({"TF_CONFIG": TWO_WORKERS, "HOROVOD_SIZE": "4", "HOROVOD_RANK": "3"}) == 3
     assert launcher.worker_of_host({}) is None
 
 

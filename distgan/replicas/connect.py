@@ -15,13 +15,16 @@ from distgan.replicas.hvd import HorovodReplicas
 def connect(config: Config) -> Replicas:
     """Take this process's share of its machine and join the others.
 
-    Must run before TensorFlow has used a device. Raises `UserError` where the backend can't be had.
+    Must run before TensorFlow has used a device. Raises `UserError` where the backend can't be had, `AloneError`
+    where they do not meet.
     """
     backend, virtual_devices = choose_backend(config.backend), config.virtual_devices
     if virtual_devices and backend != "mirrored":
         raise UserError(f"--virtual_devices={virtual_devices} is for --backend=mirrored; here it is {backend}.")
     if backend == "horovod":
-        replicas = HorovodReplicas(bool(config.profile_range()), config.stall_timeout_seconds)
+        replicas = HorovodReplicas(
+            bool(config.profile_range()), config.stall_timeout_seconds, config.start_timeout_seconds
+        )
         devices.set_up(replicas.local_rank, replicas.local_size, 0, config.deterministic)
         return replicas
     if backend == "multiworker":

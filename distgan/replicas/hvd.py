@@ -1,6 +1,5 @@
 """Replicas over Horovod: one process a replica."""
 
-import faulthandler
 import itertools
 import os
 from pathlib import Path
@@ -10,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from distgan import heartbeat
-from distgan.errors import UserError
-from distgan.replicas import launcher
+from distgan.errors import STALLED, AloneError, UserError, first_line
+from distgan.replicas import launcher, rendezvous
 from distgan.replicas.base import Replicas
 
 IDLE_MILLISECONDS = 50  # with nothing to sum, Horovod's thread sleeps until there is, or this long
@@ -23,11 +22,11 @@ class HorovodReplicas(Replicas):
 
     backend = "horovod"
 
-    def __init__(self, timeline: bool, stall_timeout_seconds: float) -> None:
+    def __init__(self, timeline: bool, stall_timeout_seconds: float, start_timeout_seconds: float) -> None:
         """Join the other processes; `timeline` is whether one will be asked for.
 
         A rank that does not come to what the others wait in is named, and all end, before the timeout is over. Raises
-        `UserError` where Horovod is missing or sees another number of them.
+        `UserError` where Horovod is missing or sees another number of them, `AloneError` where they do not meet.
         """
         # With three or more ranks, fusion by timing changes the order of sums, and so their last bits.
         os.environ.setdefault("HOROVOD_DISABLE_GROUP_FUSION", "1")
@@ -47,7 +46,15 @@ class HorovodReplicas(Replicas):
             ) from None
         self._hvd = hvd
         self.is_elastic = bool(launcher.elastic_job())
-        self._join()
+        server = launcher.rendezvous_server()
+        if server and not self.is_elastic:  # elastic processes come and go
+            rendezvous.meet(server, launcher.launched_rank(), launcher.launched_size(), start_timeout_seconds)
+        try:
+            self._join()
+        except ValueError as error:  # Horovod's log, on standard error, has said why
+            raise AloneError(
+                f"rank {launcher.launched_rank()} could not connect to the others ({first_line(error)}).", STALLED
+            ) from None
         if self.is_elastic:
             from horovod.common.elastic import notification_manager
 
@@ -79,13 +86,11 @@ class HorovodReplicas(Replicas):
     def regroup(self) -> None:
         """Leave those that were there, and join those that the driver names now.
 
-        Where it names this process no more, Horovod says so and aborts it.
+        Raises `ValueError` where it names this process no more; Horovod says so on standard error.
         """
-        with heartbeat.joining():
+        with heartbeat.waiting():
             self._hvd.shutdown()
-            faulthandler.disable()  # which absl enables: that abort is no fault, and where it happens is known
             self._join()
-            faulthandler.enable()
 
     def sum_in_step(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         """Sum tensors over all ranks by one grouped all-reduce a data type and bucket; differentiable."""

@@ -49,6 +49,12 @@ def elastic_job(environment: Mapping[str, str] = os.environ) -> str:
     return f"{environment.get('HOROVOD_GLOO_RENDEZVOUS_ADDR')}:{environment.get('HOROVOD_GLOO_RENDEZVOUS_PORT')}"
 
 
+def rendezvous_server(environment: Mapping[str, str] = os.environ) -> tuple[str, int] | None:
+    """The host and port of the key-value store of the `horovodrun` that started this process; None without one."""
+    address = environment.get("HOROVOD_GLOO_RENDEZVOUS_ADDR")
+    return (address, _number(environment, "HOROVOD_GLOO_RENDEZVOUS_PORT")) if address else None
+
+
 def _started_by(environment: Mapping[str, str]) -> list[tuple[str, str]]:
     found = [(size, rank) for size, rank in _LAUNCHERS if size in environment and rank in environment]
     return [(size, rank) for size, rank in found if not size.startswith("SLURM") or _number(environment, size) > 1]
@@ -67,6 +73,21 @@ def worker_of_host(environment: Mapping[str, str] = os.environ) -> tuple[int, in
 
     Raises `UserError` where it is not what TensorFlow reads.
     """
+    found = _worker(environment)
+    if found is None:
+        return None
+    position, hosts = found
+    return hosts[:position].count(hosts[position]), hosts.count(hosts[position])
+
+
+def own_rank(environment: Mapping[str, str] = os.environ) -> int:
+    """The number of this process among those of its run, whoever started them."""
+    found = None if launched_size(environment) else _worker(environment)
+    return found[0] if found else launched_rank(environment)
+
+
+def _worker(environment: Mapping[str, str]) -> tuple[int, list[str]] | None:
+    """Of the workers that `TF_CONFIG` has: the number of this one, and the hosts of all; None where it is not set."""
     text = environment.get("TF_CONFIG", "")
     if not text:
         return None
@@ -75,12 +96,13 @@ def worker_of_host(environment: Mapping[str, str] = os.environ) -> tuple[int, in
         workers = config["cluster"]["worker"]
         kind, index = config["task"]["type"], int(config["task"]["index"])
         chiefs = config["cluster"].get("chief", [])
-        own_host = config["cluster"][kind][index].rpartition(":")[0]
+        position = index if kind == "chief" else len(chiefs) + index
+        hosts = [address.rpartition(":")[0] for address in [*chiefs, *workers]]
+        if config["cluster"][kind][index].rpartition(":")[0] != hosts[position]:
+            raise KeyError(kind)
     except (ValueError, KeyError, TypeError, IndexError):
         raise UserError(
             'TF_CONFIG must be JSON like {"cluster": {"worker": ["host1:port", "host2:port"]}, '
             '"task": {"type": "worker", "index": 0}}, with an index that the cluster has.'
         ) from None
-    hosts = [address.rpartition(":")[0] for address in [*chiefs, *workers]]
-    position = index if kind == "chief" else len(chiefs) + index
-    return hosts[:position].count(own_host), hosts.count(own_host)
+    return position, hosts

@@ -11,7 +11,7 @@ from typing import TextIO
 import tensorflow as tf
 
 from distgan.config import Config
-from distgan.errors import UserError, first_line, reason
+from distgan.errors import LEFT, AloneError, reason
 from distgan.replicas.base import Replicas
 from distgan.training import loop
 from distgan.training.commit import Commit
@@ -45,5 +45,8 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> O
 def _regroup(replicas: Replicas) -> None:
     try:
         replicas.regroup()
-    except (RuntimeError, ValueError, OSError) as error:
-        raise UserError(f"This process was not let in again: {first_line(error)}") from None
+    except (RuntimeError, ValueError, OSError):
+        raise AloneError(
+            "this process left the elastic job: its launcher has no more use for it, as Horovod says above, or it "
+            "could not join the others anew.", LEFT,
+        ) from None  # fmt: skip
