@@ -10,4 +10,5 @@ if [[ ${1:-} == all ]]; then
 fi
 launch/setup.sh
 export PATH=$PWD/.venv/bin:$PATH
-exec python -m pytest "${which[@]}" "$@"
+# Two tests at once, where there are two cores; those of a file stay together, as they share what is costly to make.
+exec python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder "${which[@]}" "$@"

@@ -22,6 +22,24 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     return supervisor.run_supervised()
 
 
+# What takes longest begins first, so that no core waits for the other at the end.
+LONGEST = (
+    "test_every_preset",
+    "test_elastic",
+    "test_hosts",
+    "test_faults",
+    "test_resume",
+    "test_same_run",
+    "test_slurm",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first, in their order."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _ends_what_the_module_started() -> Iterator[None]:
     before = supervisor.descendants()

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,7 @@ import small_runs
 
 SETTINGS = {"precision": "float64", "commit_every_steps": 3, "checkpoint_every_steps": 100_000,
             "sample_every_steps": 100_000, "keep_checkpoints": 1}  # fmt: skip
+GLOO_SECONDS = round(max(30.0, 6 * limits.LOAD_SECONDS))  # by when a newcomer must have loaded TensorFlow
 DISCOVER = Path(__file__).parent.parent / "launch" / "hosts.sh"
 
 
@@ -37,10 +39,12 @@ class Job:
     ) -> None:  # fmt: skip
         """Start it, by the command that `on` makes of the launcher's; its order of hosts depends on the hash seed."""
         self.run_dir, self._hosts = path / "run", path / "hosts"
+        self._starts = Counter[str]()
         self.set_hosts(*hosts)
         slots = sum(int(host.split(":")[1]) for host in hosts)
         elastic = ["-np", slots, "--min-np", 1, "--max-np", 4, "--host-discovery-script", DISCOVER,
-                   "--network-interfaces", interface, "--blacklist-cooldown-range", 1, 2]  # fmt: skip
+                   "--network-interfaces", interface, "--blacklist-cooldown-range", 1, 2,
+                   "--gloo-timeout-seconds", GLOO_SECONDS]  # fmt: skip
         flags = small_runs.flags(self.run_dir, steps=1_000_000, **SETTINGS | settings)
         command = on(*map(str, [layouts.HOROVODRUN, *elastic, sys.executable, "-m", "distgan.train", *flags]))
         environment = {"DISTGAN_HOSTS": str(self._hosts)}
@@ -66,12 +70,13 @@ class Job:
         self._wait(lambda: len(self.ranks()) == count, f"{count} ranks")
         return self.ranks()
 
-    def wait_for_start(self, number: int, processes: int) -> None:
-        """Until so many have joined for the `number`th time, and have trained together."""
+    def wait_for_start(self, processes: int) -> None:
+        """Until so many have joined once more than when this was last asked, and have trained together."""
         plural = ("", "") if processes == 1 else ("s", "es")
         words = f"backend horovod: {processes} replica{plural[0]} in {processes} process{plural[1]}\n"
-        self._wait(lambda: self.output().count(words) >= number, words)
+        self._wait(lambda: self.output().count(words) > self._starts[words], words)
         self.wait_for_step(max(small_runs.logged_steps(self.run_dir), default=0) + 10)
+        self._starts[words] = self.output().count(words)
 
     def wait_for_words(self, words: str) -> None:
         self._wait(lambda: words in self.output(), words)

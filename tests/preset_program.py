@@ -7,6 +7,8 @@ wherever the preset has them.
 import argparse
 import io
 import json
+import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,12 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--presets", required=True)
+    parser.add_argument("--kill_of_steps", type=int, help="kill each run, of so many steps, after its first checkpoint")
     given = parser.parse_args()
+    if given.kill_of_steps:
+        for preset in given.presets.split(","):
+            _kill(config(preset, given.pictures, given.output / preset, steps=given.kill_of_steps))
+        return
     replicas = connect(Config(backend=given.backend, virtual_devices=given.virtual_devices))
     said = {}
     for preset in given.presets.split(","):
@@ -57,6 +64,19 @@ def main() -> None:
         loop.train(config(preset, given.pictures, given.output / preset), replicas, console)
         said[preset] = f"{console.getvalue()}{time.monotonic() - started:.1f} s\n"
     (given.output / f"said-{replicas.rank}.json").write_text(json.dumps(said, indent=1))
+
+
+def _kill(config: Config) -> None:
+    """Run in a copy of this process, which has loaded TensorFlow but not used it, and kill that after a checkpoint."""
+    child = os.fork()
+    if child == 0:
+        loop.train(config, connect(config), io.StringIO())
+        os._exit(1)
+    first = config.directory / "checkpoints" / "step_000000002"
+    while not first.exists() and os.waitpid(child, os.WNOHANG) == (0, 0):
+        time.sleep(0.005)
+    os.kill(child, signal.SIGKILL)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ def test_two_runs_elsewhere_do_not_meet(address: str, monkeypatch: pytest.Monkey
 def test_an_owner_on_another_machine_is_watched_for_signs_of_life(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "DEAD_AFTER_SECONDS", 0.6)
+    monkeypatch.setattr(lock, "DEAD_AFTER_SECONDS", 3.0)
     monkeypatch.setattr(lock, "WATCH_SECONDS", 0.05)
     owner = {"host": "far", "pid": 7, "started": "1", "machine": "another"}
     stopped = threading.Event()

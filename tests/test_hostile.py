@@ -1,6 +1,7 @@
 """Whatever comes from outside is accepted, or refused in one sentence; `make fuzz` tries far more of it."""
 
 import hostile
+import limits
 import pytest
 from absl import flags
 from hypothesis import HealthCheck, given, settings
@@ -39,7 +40,7 @@ def test_anything_else_gets_a_sentence(name: str) -> None:
     target = hostile.TARGETS[name]
     valid = target.valid()
 
-    @settings(max_examples=100, deadline=5000, derandomize=True, database=None,
+    @settings(max_examples=100, deadline=1000 * limits.LIMIT_SECONDS, derandomize=True, database=None,
               suppress_health_check=[HealthCheck.too_slow])  # fmt: skip
     @given(st.one_of(st.binary(max_size=300), mutated(valid)))
     def meets(content: bytes) -> None:

@@ -176,14 +176,14 @@ def test_an_elastic_run_goes_on_without_a_machine_that_is_cut_off_and_takes_it_b
         return hosts.on("host1", *command)
 
     job = Job(tmp_path, "host1:1", "host2:1", interface="eth0", on=on, hash_seed=hash_seed, stall_timeout_seconds=40)
-    job.wait_for_start(1, processes=2)
+    job.wait_for_start(processes=2)
     (victim,) = (rank for rank in job.wait_for_ranks(2) if rank.host == "host2")
     assert victim.rank == (0 if cut_off == "the chief" else 1)
     hosts.cut("host2")
     try:
-        job.wait_for_start(1, processes=1)
+        job.wait_for_start(processes=1)
     finally:
         hosts.mend("host2")
-    job.wait_for_start(2, processes=2)
+    job.wait_for_start(processes=2)
     job.stop()
     assert_undisturbed(job)

@@ -9,7 +9,7 @@ import distgan
 
 # Lowest first; modules of one storey may import each other.
 STOREYS = (
-    ("errors", "files"),
+    ("errors", "files", "tracing"),
     ("options", "presets"),
     ("config", "pictures", "replicas.launcher"),
     ("heartbeat",),

@@ -11,7 +11,7 @@ import small_runs
 
 from distgan.training.clock import STARTING_STEPS, Ranks
 
-LATE_SECONDS = 0.05
+LATE_SECONDS = 0.2
 LATE = f"""
 import runpy, time
 from distgan.replicas import connect

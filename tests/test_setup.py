@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -91,11 +90,9 @@ def test_a_machine_without_python_is_told_how_to_get_one(clone: Path, tmp_path: 
     Path(sys.prefix) != ROOT / ".venv" or not (ROOT / ".venv/inputs").exists(),
     reason="the tests do not run in the .venv of launch/setup.sh",
 )
-def test_a_second_set_up_takes_no_time() -> None:
-    began = time.monotonic()
+def test_a_second_set_up_has_nothing_to_do() -> None:
     answer = run(ROOT / "launch/setup.sh", timeout=limits.LIMIT_SECONDS)
     assert answer.stdout == "distgan: .venv is up to date\n"
-    assert time.monotonic() - began < 5
 
 
 @pytest.mark.skipif(not SOURCE_RELEASE.exists(), reason=f"{SOURCE_RELEASE} is not there")

@@ -15,6 +15,7 @@ from distgan.data.pipeline import to_images
 from distgan.errors import UserError, first_line
 from distgan.metrics import digits
 from distgan.nets.classifier import FEATURES
+from distgan.tracing import traced
 
 INCEPTION_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
 INCEPTION_SIZE = 299  # pixels
@@ -103,8 +104,7 @@ def _inception() -> FeatureNetwork:
 def _compiled(model: keras.Model, shape: Shape) -> Callable[[np.ndarray], list[np.ndarray]]:
     """A function of pixels that brings them to a shape, in [-1, 1], and runs the model on them."""
 
-    @tf.function(reduce_retracing=True, autograph=False)
-    def run(pixels: tf.Tensor) -> list[tf.Tensor]:
+    def outputs(pixels: tf.Tensor) -> list[tf.Tensor]:
         images = to_images(pixels)
         if images.shape[1:3] != shape[:2]:
             images = tf.image.resize(images, shape[:2], antialias=True)
@@ -113,4 +113,5 @@ def _compiled(model: keras.Model, shape: Shape) -> Callable[[np.ndarray], list[n
             images = tf.repeat(images, 3, axis=3) if shape[2] == 3 else grey(images)
         return tf.nest.flatten(model(images, training=False))
 
+    run = traced(outputs, reduce_retracing=True)
     return lambda pixels: [np.asarray(output, np.float32) for output in run(tf.constant(pixels))]

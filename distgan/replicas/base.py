@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from distgan.errors import UserError, sentence_of
+from distgan.tracing import traced
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Replicas:
 
         Its results must be the same on all replicas; they come back once.
         """
-        return tf.function(step, autograph=False)
+        return traced(step)
 
     def local_values(self, value: Any) -> list[Any]:
         """What the replicas of this process hold of a value or a variable."""

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from distgan import heartbeat
 from distgan.replicas.base import Replicas, Shard
+from distgan.tracing import traced
 
 
 class StrategyReplicas(Replicas):
@@ -25,7 +26,7 @@ class StrategyReplicas(Replicas):
         is_first_kind = not resolver or resolver.task_type in (None, "chief") or "chief" not in spec
         self.rank = ((resolver.task_id or 0) + (not is_first_kind)) if resolver else 0
         self.num_replicas = strategy.num_replicas_in_sync
-        self._sum_on_devices = tf.function(self._sum_of_processes, autograph=False)
+        self._sum_on_devices = traced(self._sum_of_processes)
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
         """The strategy's scope."""
@@ -57,7 +58,7 @@ class StrategyReplicas(Replicas):
             results = self.strategy.run(step, arguments)
             return tf.nest.map_structure(lambda value: self.local_values(value)[0], results)
 
-        return tf.function(run, autograph=False)
+        return traced(run)
 
     def local_values(self, value: Any) -> list[Any]:
         """What each local replica holds of a value or a variable."""

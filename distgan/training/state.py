@@ -12,6 +12,7 @@ import tensorflow as tf
 from distgan.config import Config
 from distgan.errors import UserError
 from distgan.gans.base import GAN
+from distgan.tracing import traced
 from distgan.training import precision as precisions
 
 AVERAGE = "average/"  # begins the names of running averages
@@ -42,9 +43,8 @@ class TrainState:
         self.variables |= networks | gan.memory
         self.num_examples = num_examples
         self._config = config
-        self._are_finite = tf.function(
-            lambda variables: tf.stack([tf.reduce_all(tf.math.is_finite(variable)) for variable in variables]),
-            autograph=False,
+        self._are_finite = traced(
+            lambda variables: tf.stack([tf.reduce_all(tf.math.is_finite(variable)) for variable in variables])
         )
         for player, optimizer in self.optimizers.items():
             self.variables |= _optimizer_variables(player, optimizer)

@@ -10,6 +10,7 @@ from distgan.data.base import Shape
 from distgan.data.pipeline import Augmentation, Share, make_batch, part_of
 from distgan.gans.base import GAN
 from distgan.replicas.base import Move, Replicas
+from distgan.tracing import traced
 from distgan.training.state import TrainState
 
 
@@ -62,7 +63,5 @@ def make_step(
         gradients = {player: tape.gradient(wanted[player], gan.trainable(player)) for player in phase}
         return gradients, {name: value / batch_size for name, value in logged.items()}
 
-    compute = (
-        tf.function(gradients_of_batch, jit_compile=True, autograph=False) if config.jit_compile else gradients_of_batch
-    )
+    compute = traced(gradients_of_batch, jit_compile=True) if config.jit_compile else gradients_of_batch
     return replicas.compile(step)
