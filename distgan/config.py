@@ -48,15 +48,11 @@ class Config:
     channels: int | None = option(None, "1 (grey) or 3 (RGB); if not given, what the data has.", choices=(1, 3))
     max_classes: int | None = option(None, "Top folders of a tree, or labels, to take at most.", at_least=1)
     max_images_per_class: int | None = option(None, "Images of each of these to take, at most.", at_least=1)
-    jitter_pixels: int = option(
-        0, "Pixels by which images are first made larger, to be cropped at random places.", at_least=0
-    )
+    jitter_pixels: int = option(0, "Random-crop margin, in pixels.", at_least=0)
     mirror: bool = option(False, "Mirror each image with a probability of 1/2.")
-    direction: str = option(
-        "AtoB", "Of pairs, which half is learnt to be turned into which.", choices=("AtoB", "BtoA"), only=("pix2pix",)
-    )
+    direction: str = option("AtoB", "Translation direction.", choices=("AtoB", "BtoA"), only=("pix2pix",))
     architecture: str = option("mnist", "The networks, and the game that they play.", choices=(*NOISE, *TRANSLATION))
-    noise_size: int = option(100, "Numbers in a latent vector.", at_least=1, only=NOISE)
+    noise_size: int = option(100, "Latent dimension.", at_least=1, only=NOISE)
     noise: str = option(
         "normal", "Latents are standard normal, or uniform in [-1, 1).", choices=("normal", "uniform"), only=NOISE
     )
@@ -114,34 +110,16 @@ class Config:
         1.0, "What the discriminator is to answer to real images; below 1 is one-sided label smoothing.",
         above=0.5, at_most=1, only=NOISE,
     )  # fmt: skip
-    gradient_penalty: float = option(
-        0.0, "Weight of the penalty on slopes other than 1 of the discriminator, between reals and fakes (WGAN-GP).",
-        at_least=0, only=NOISE,
-    )  # fmt: skip
-    r1_weight: float = option(
-        0.0, "Weight of the penalty on slopes of the discriminator at real images (R1).", at_least=0, only=NOISE
-    )
-    r1_every_steps: int = option(
-        16, "Steps from one R1 penalty, which then counts as many times, to the next.", at_least=1, only=NOISE
-    )
-    augment: str = option(
-        "none", "Changes, differentiable and at random, to all that the discriminator sees (DiffAugment).",
-        choices=AUGMENTATIONS, only=NOISE,
-    )  # fmt: skip
-    l1_weight: float = option(
-        100.0, "Weight of the distance to the target beside the game.", at_least=0, only=("pix2pix",)
-    )
-    cycle_weight: float = option(
-        10.0, "Weight of the distance after there and back, beside the game.", at_least=0, only=("cyclegan",)
-    )
+    gradient_penalty: float = option(0.0, "WGAN-GP gradient-penalty coefficient.", at_least=0, only=NOISE)
+    r1_weight: float = option(0.0, "R1 gradient-penalty coefficient.", at_least=0, only=NOISE)
+    r1_every_steps: int = option(16, "Apply R1 every N steps (lazy regularisation).", at_least=1, only=NOISE)
+    augment: str = option("none", "DiffAugment policy.", choices=AUGMENTATIONS, only=NOISE)
+    l1_weight: float = option(100.0, "L1 reconstruction weight.", at_least=0, only=("pix2pix",))
+    cycle_weight: float = option(10.0, "Cycle-consistency weight.", at_least=0, only=("cyclegan",))
     identity_weight: float = option(
-        0.5, "Weight of leaving alone what is of the domain already, as a part of --cycle_weight.", at_least=0,
-        only=("cyclegan",),
-    )  # fmt: skip
-    history_size: int = option(
-        50, "Fakes of each domain kept to be shown to the discriminator again; 0 is off.", at_least=0,
-        only=("cyclegan",),
-    )  # fmt: skip
+        0.5, "Identity-loss weight, as a part of --cycle_weight.", at_least=0, only=("cyclegan",)
+    )
+    history_size: int = option(50, "Image-buffer size per domain; 0 is off.", at_least=0, only=("cyclegan",))
     # How it is learnt
     batch_size: int | None = option(256, "Global batch, in images, however many replicas share it.", at_least=1)
     batch_size_per_replica: int | None = option(

@@ -1,5 +1,6 @@
 """What all tests share: no process of theirs stays, and nothing of theirs depends on whose machine it is."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,10 @@ sys.path.insert(0, str(Path(__file__).parent))  # for the helpers beside the tes
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
 import supervisor
+
+if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1:  # each takes one core, and so does what it starts
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -45,7 +45,9 @@ def main() -> None:
     parser.add_argument("--virtual_devices", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--exact_run_only", action="store_true")
+    parser.add_argument("--filters", type=int, default=64)
     given = parser.parse_args()
+    RECIPE["filters"] = given.filters
     replicas = connect(Config(backend=given.backend, virtual_devices=given.virtual_devices, **PROFILED))
     seen: dict[str, Any] = {"rank": replicas.rank, "size": replicas.size, "num_replicas": replicas.num_replicas}
     looks = (
@@ -59,14 +61,14 @@ def main() -> None:
 
 
 def exact_run(replicas: Replicas, output: Path) -> dict[str, Any]:
-    """The recipe as it is, in float64; the average beside it changes nothing in it."""
+    """The recipe in float64; the average beside it changes nothing in it."""
     config = Config(**RECIPE, precision="float64", average_half_life_images=640, run_dir=str(output / "float64"))
     loop.train(config, replicas, io.StringIO())
     return {}
 
 
 def float32_run(replicas: Replicas, output: Path) -> dict[str, Any]:
-    """The recipe as it is, in float32."""
+    """The recipe in float32."""
     loop.train(Config(**RECIPE, precision="float32", run_dir=str(output / "float32")), replicas, io.StringIO())
     return {}
 

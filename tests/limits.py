@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from distgan import program
+
 _began = time.monotonic()
-import tensorflow as tf  # noqa: E402, F401
+program.import_tensorflow()
 
 LOAD_SECONDS = time.monotonic() - _began  # what this machine, as busy as it is, takes for what each launch begins with
 LIMIT_SECONDS = max(300.0, 60 * LOAD_SECONDS)

@@ -23,6 +23,8 @@ SHARED: dict[str, Any] = {
     "precision": "float64", "jitter_pixels": 2, "average_half_life_images": 20,
     "learning_rate_schedule": "cosine", "constant_epochs": 0.0, "decay_epochs": 0.3,
 }  # fmt: skip
+# A run that is long enough to be killed after its first checkpoint.
+WHOLE: dict[str, Any] = {"steps": 30, "keep_checkpoints": 1000, "sample_every_steps": 1000}
 PRESETS: dict[str, dict[str, Any]] = {
     "mnist": {"filters": 4},
     "mnist_large": {"filters": 4, "image_size": "56x56"},
@@ -51,11 +53,11 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--presets", required=True)
-    parser.add_argument("--kill_of_steps", type=int, help="kill each run, of so many steps, after its first checkpoint")
+    parser.add_argument("--kill", action="store_true", help="kill each run after its first checkpoint")
     given = parser.parse_args()
-    if given.kill_of_steps:
+    if given.kill:
         for preset in given.presets.split(","):
-            _kill(config(preset, given.pictures, given.output / preset, steps=given.kill_of_steps))
+            _kill(config(preset, given.pictures, given.output / preset, **WHOLE))
         return
     replicas = connect(Config(backend=given.backend, virtual_devices=given.virtual_devices))
     said = {}

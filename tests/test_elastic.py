@@ -29,6 +29,7 @@ def _kill(ranks: list[Rank], number: signal.Signals = signal.SIGKILL) -> None:
         rank.process.send_signal(number)
 
 
+@pytest.mark.slow
 def test_those_that_are_left_go_on_when_others_are_killed(tmp_path: Path) -> None:
     job = Job(tmp_path, "localhost:1", "127.0.0.1:3")
     job.wait_for_start(processes=4)
@@ -46,6 +47,7 @@ def test_those_that_are_left_go_on_when_others_are_killed(tmp_path: Path) -> Non
     assert_undisturbed(job)
 
 
+@pytest.mark.slow
 def test_all_can_be_replaced_one_by_one_a_frozen_one_is_left_behind_and_others_are_taken_in(tmp_path: Path) -> None:
     job = Job(tmp_path, "localhost:1", "127.0.0.1:1", stall_timeout_seconds=2 * FROZEN_SECONDS)
     job.wait_for_start(processes=2)
@@ -94,6 +96,7 @@ def test_hosts_without_a_slot_are_refused_in_one_sentence(tmp_path: Path) -> Non
     assert not done.stdout
 
 
+@pytest.mark.slow
 def test_the_launcher_can_be_ended_while_those_that_are_left_wait_for_each_other(tmp_path: Path) -> None:
     job = Job(tmp_path, "localhost:1", "127.0.0.1:3")
     job.wait_for_start(processes=4)

@@ -25,15 +25,15 @@ from distgan.training import loop
 
 PROGRAM = str(Path(__file__).parent / "preset_program.py")
 EXACT = 1e-10  # in float64
-QUICK = ["dcgan", "pix2pix", "cyclegan"]  # the presets that are tried without the slow tests
+QUICK = ["dcgan"]  # the preset that is tried without the slow tests
 # What the slow tests try: all presets in one layout, and of each kind one in each of the others, with dcgan's bad file.
 EVERY = {
     "horovod-3": list(PRESETS),
     "mirrored-2": ["mnist_best", "mlp", "dcgan", "cyclegan"],
     "multiworker-2": ["mnist", "dcgan", "faces", "pix2pix"],
 }
-KILLED = ["cyclegan"]  # is tried without the slow tests
-WHOLE_STEPS = 30  # of a run on one replica, which is killed after its first checkpoint
+KILLED = ["mlp"]  # is tried without the slow tests
+WHOLE_STEPS = preset_program.WHOLE["steps"]
 NUM_PICTURES = 1100  # more than are looked at when a run starts
 
 
@@ -69,7 +69,7 @@ def single(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
 
     @functools.cache
     def run(preset: str) -> Path:
-        config = preset_program.config(preset, pictures, directory / preset, steps=WHOLE_STEPS, keep_checkpoints=1000)
+        config = preset_program.config(preset, pictures, directory / preset, **preset_program.WHOLE)
         loop.train(config, connect(config), io.StringIO())
         return directory / preset
 
@@ -104,6 +104,7 @@ def test_every_variable_is_the_single_process_s_in_float64(ran: Ran, single: Cal
         assert max(differences.values()) <= EXACT, (preset, differences)
 
 
+@pytest.mark.slow
 def test_the_image_history_is_full_and_was_exchanged(single: Callable[[str], Path]) -> None:
     before, after = (small_runs.state(single("cyclegan"), step) for step in (2, 4))
     for domain in "AB":
@@ -130,7 +131,7 @@ def killed(request: pytest.FixtureRequest, pictures: Path, tmp_path_factory: pyt
     directory = tmp_path_factory.mktemp("killed")
     done = limits.run([
         sys.executable, PROGRAM, "--backend=single", f"--output={directory}", f"--pictures={pictures}",
-        f"--presets={','.join(request.param)}", f"--kill_of_steps={WHOLE_STEPS}",
+        f"--presets={','.join(request.param)}", "--kill",
     ])  # fmt: skip
     assert done.returncode == 0, done.stderr
     return Ran(directory, request.param)
@@ -142,7 +143,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bits(
     for preset in killed.presets:
         broken = killed.directory / preset
         assert max(small_runs.checkpoints(broken)) < WHOLE_STEPS, preset
-        config = preset_program.config(preset, pictures, broken, steps=WHOLE_STEPS)
+        config = preset_program.config(preset, pictures, broken, **preset_program.WHOLE)
         loop.train(config, connect(config), io.StringIO())
         ours, theirs = (small_runs.digest(directory, WHOLE_STEPS) for directory in (broken, single(preset)))
         assert ours == theirs, preset

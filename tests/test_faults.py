@@ -7,6 +7,7 @@ import pytest
 ROUNDS = 5
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
 def test_runs_that_are_broken_at_random_finish_to_the_same_bits() -> None:
     rounds = list(faults.rounds_of(ROUNDS, seed=0))

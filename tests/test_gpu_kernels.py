@@ -49,10 +49,15 @@ def _traced_step(preset: str, **settings: Any) -> Any:
 OF_A_STEP: dict[str, dict[str, Any]] = {
     "mnist": {"mirror": True},
     "mnist_best": {"augment": "translation,cutout"},
-    "pix2pix": {},
+    "mlp": {"precision": "mixed_float16"},
+    "pix2pix": {"precision": "mixed_bfloat16"},
+    "cyclegan": {"precision": "float32"},
 }
+QUICK = {"mnist"}  # those tried without the slow tests
 
 
-@pytest.mark.parametrize("preset", OF_A_STEP)
+@pytest.mark.parametrize(
+    "preset", [preset if preset in QUICK else pytest.param(preset, marks=pytest.mark.slow) for preset in OF_A_STEP]
+)
 def test_no_operation_of_a_step_falls_to_the_cpu(preset: str) -> None:
     assert not gpu_kernels.without_gpu_kernel(_traced_step(preset, **OF_A_STEP[preset]))

@@ -125,6 +125,7 @@ def test_one_that_does_not_meet_the_others_is_ended_with_one_sentence(monkeypatc
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
 def test_a_rank_that_hangs_under_a_launcher_is_named_and_the_run_ends(tmp_path: Path) -> None:
     (job,) = layouts.start(

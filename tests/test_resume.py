@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import layouts
 import limits
@@ -43,10 +44,15 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_dir
 
 
-@pytest.mark.parametrize("layout", [layouts.SINGLE, pytest.param(HOROVOD_3, marks=needs_horovod)], ids=str)
+@pytest.mark.parametrize(
+    "layout", [layouts.SINGLE, pytest.param(HOROVOD_3, marks=[needs_horovod, pytest.mark.slow])], ids=str
+)
 def test_a_run_killed_at_a_random_step_ends_in_the_same_bits(layout: layouts.Layout, tmp_path: Path) -> None:
-    settings = {"steps": KILLED_STEPS, "checkpoint_every_steps": 7, "keep_checkpoints": 1000}
-    assert _run(layout, tmp_path / "whole", **settings)[0] == 0
+    settings: dict[str, Any] = {"steps": KILLED_STEPS, "checkpoint_every_steps": 7, "keep_checkpoints": 1000}
+    if layout == layouts.SINGLE:
+        small_runs.train(tmp_path / "whole", **settings)
+    else:
+        assert _run(layout, tmp_path / "whole", **settings)[0] == 0
     broken = tmp_path / "broken"
     first = _start(layout, broken, **settings)
     small_runs.wait_for_step(broken, random.SystemRandom().randrange(8, KILLED_STEPS // 2), first)
@@ -55,14 +61,19 @@ def test_a_run_killed_at_a_random_step_ends_in_the_same_bits(layout: layouts.Lay
         limits.output_of(process)
         assert process.returncode != 0
     assert 0 < max(small_runs.checkpoints(broken)) < KILLED_STEPS
-    status, output = _run(layout, broken, **settings)
-    assert status == 0, output
+    if layout == layouts.SINGLE:
+        output = small_runs.train(broken, **settings)
+    else:
+        status, output = _run(layout, broken, **settings)
+        assert status == 0, output
     assert "goes on from step" in output
     assert small_runs.digest(broken, KILLED_STEPS) == small_runs.digest(tmp_path / "whole", KILLED_STEPS)
     assert small_runs.logged_steps(broken) == list(range(1, KILLED_STEPS + 1))
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 0), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_a_stopped_process_saves_first(
     number: signal.Signals, status: int, uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -78,6 +89,7 @@ def test_a_stopped_process_saves_first(
     assert small_runs.digest(tmp_path, STEPS) == small_runs.digest(uninterrupted, STEPS)
 
 
+@pytest.mark.slow
 @needs_horovod
 def test_a_signal_to_one_rank_stops_all_at_the_same_step(tmp_path: Path) -> None:
     (launcher,) = _start(HOROVOD_3, tmp_path, steps=10000)
@@ -89,6 +101,7 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_step(tmp_path: Path) -> None
     assert launcher.returncode == 0, output
 
 
+@pytest.mark.slow
 @needs_horovod
 def test_a_signal_to_the_launcher_saves_on_every_rank(tmp_path: Path) -> None:
     (launcher,) = _start(HOROVOD_2, tmp_path, steps=10000)
@@ -99,19 +112,31 @@ def test_a_signal_to_the_launcher_saves_on_every_rank(tmp_path: Path) -> None:
     assert len(small_runs.checkpoints(tmp_path)) == 1
 
 
+@pytest.fixture(scope="module")
+def in_float64(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = tmp_path_factory.mktemp("in_float64")
+    small_runs.train(run_dir, steps=40, precision="float64", checkpoint_every_steps=20)
+    return run_dir
+
+
 @pytest.mark.parametrize(
-    "layout", [pytest.param(HOROVOD_2, marks=needs_horovod), layouts.Layout("mirrored", 2)], ids=str
+    "layout",
+    [pytest.param(HOROVOD_2, marks=needs_horovod), pytest.param(layouts.Layout("mirrored", 2), marks=pytest.mark.slow)],
+    ids=str,
 )
-def test_a_run_goes_on_with_the_same_data_on_another_layout(layout: layouts.Layout, tmp_path: Path) -> None:
-    small_runs.train(tmp_path / "one", steps=40, precision="float64", checkpoint_every_steps=20)
-    shutil.copytree(tmp_path / "one" / "checkpoints" / "step_000000020", tmp_path / "two/checkpoints/step_000000020")
-    shutil.copy(tmp_path / "one" / "config.json", tmp_path / "two" / "config.json")
-    status, output = _run(layout, tmp_path / "two", steps=40, precision="float64")
+def test_a_run_goes_on_with_the_same_data_on_another_layout(
+    layout: layouts.Layout, in_float64: Path, tmp_path: Path
+) -> None:
+    step_20 = Path("checkpoints", "step_000000020")
+    shutil.copytree(in_float64 / step_20, tmp_path / step_20)
+    shutil.copy(in_float64 / "config.json", tmp_path / "config.json")
+    status, output = _run(layout, tmp_path, steps=40, precision="float64")
     assert status == 0, output
-    one, two = (small_runs.state(tmp_path / name, 40) for name in ("one", "two"))
+    one, two = (small_runs.state(run_dir, 40) for run_dir in (in_float64, tmp_path))
     assert max(np.abs(one[name] - two[name]).max() for name in one) < 1e-10
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_in_another_precision(uninterrupted: Path, tmp_path: Path) -> None:
     run_dir = shutil.copytree(uninterrupted, tmp_path / "run")
     for steps, number_format in ((STEPS + 3, "mixed_float16"), (STEPS + 6, "float64"), (STEPS + 9, "mixed_bfloat16")):
@@ -125,7 +150,10 @@ def copy(uninterrupted: Path, tmp_path: Path) -> Iterator[Path]:
     yield shutil.copytree(uninterrupted, tmp_path / "copy")
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "no manifest", "empty manifest"])
+@pytest.mark.parametrize(
+    "damage",
+    ["flip", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("truncate", "no manifest", "empty manifest"))],
+)
 def test_a_damaged_checkpoint_is_told_of_and_an_older_one_taken(damage: str, copy: Path, uninterrupted: Path) -> None:
     newest = copy / "checkpoints" / f"step_{STEPS:09d}"
     if damage == "flip":
@@ -153,6 +181,7 @@ def test_a_run_without_a_sound_checkpoint_is_not_started_anew(copy: Path) -> Non
     assert small_runs.logged_steps(copy)[-1] == STEPS
 
 
+@pytest.mark.slow
 def test_a_half_written_checkpoint_of_a_killed_run_is_not_taken(copy: Path) -> None:
     unfinished = copy / "checkpoints" / f".unfinished-step_{STEPS + 20:09d}"
     unfinished.mkdir()
@@ -180,6 +209,7 @@ def test_a_finished_run_says_how_to_go_on(copy: Path) -> None:
     assert "This run is finished; --steps above that goes on with it." in small_runs.train(copy, steps=STEPS)
 
 
+@pytest.mark.slow
 def test_a_run_can_be_repeated_from_its_config(uninterrupted: Path, tmp_path: Path) -> None:
     command = ["-m", "distgan.train", f"--config={uninterrupted}/config.json", f"--run_dir={tmp_path}"]
     assert layouts.run(layouts.SINGLE, *command)[0] == 0
@@ -200,6 +230,7 @@ def test_weights_of_another_network_are_refused_by_name(uninterrupted: Path, tmp
         small_runs.train(tmp_path, steps=1, init_from=str(uninterrupted), filters=8)
 
 
+@pytest.mark.slow
 def test_checkpoints_are_made_by_the_clock_too_and_the_newest_are_kept(tmp_path: Path) -> None:
     small_runs.train(tmp_path, steps=STEPS, checkpoint_every_seconds=0.01, keep_checkpoints=4)
     assert small_runs.checkpoints(tmp_path)[-1] == STEPS
@@ -249,6 +280,7 @@ runpy.run_module("distgan.train", run_name="__main__", alter_sys=True)
 """
 
 
+@pytest.mark.slow
 def test_replicas_that_differ_end_the_run_by_name(tmp_path: Path) -> None:
     status, output = layouts.run(layouts.Layout("mirrored", 2), "-c", UPSET, *small_runs.flags(tmp_path, steps=2))
     assert status == 5
@@ -281,6 +313,7 @@ def test_an_owner_on_another_machine_that_beats_is_named(tmp_path: Path) -> None
     assert json.loads(path.read_text()) == ELSEWHERE
 
 
+@pytest.mark.slow
 @needs_horovod
 def test_data_that_differs_between_processes_is_refused_by_all(tmp_path: Path) -> None:
     for rank in range(2):
@@ -325,6 +358,7 @@ def test_a_full_disk_gets_one_sentence_and_loses_nothing(small_disk: Path) -> No
     assert "goes on from step 3" in small_runs.train(small_disk, steps=6)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_from_the_start_is_named(small_disk: Path) -> None:
     (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free))
     status, output = _run(layouts.SINGLE, small_disk, steps=3)
@@ -332,6 +366,7 @@ def test_a_disk_that_is_full_from_the_start_is_named(small_disk: Path) -> None:
     assert f"--run_dir={small_disk} can't be written to (No space left on device): make room" in output
 
 
+@pytest.mark.slow
 def test_a_read_only_directory_gets_one_sentence_and_loses_nothing(small_disk: Path) -> None:
     small_runs.train(small_disk, steps=3)
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
@@ -343,6 +378,7 @@ def test_a_read_only_directory_gets_one_sentence_and_loses_nothing(small_disk: P
     assert "goes on from step 3" in small_runs.train(small_disk, steps=6)
 
 
+@pytest.mark.slow
 def test_a_limit_of_file_size_gets_one_sentence_and_loses_nothing(tmp_path: Path) -> None:
     small_runs.train(tmp_path, steps=3)
     command = [sys.executable, "-m", "distgan.train", *small_runs.flags(tmp_path, steps=6)]

@@ -29,6 +29,7 @@ reduce()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("horovod"), reason="Horovod is not installed")
 def test_a_late_rank_and_what_it_owes_are_named_and_the_job_ends(tmp_path: Path) -> None:
     program = tmp_path / "late.py"
