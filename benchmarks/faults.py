@@ -201,6 +201,7 @@ class Job:
 
 def _attempt(layout: Layout, run_dir: Path, do: Callable[[Job], Any] | None, **limits: int) -> tuple[int | None, str]:
     """Give the command, do something to it, wait; its status, None if it had to be ended, and what it said."""
+    psutil.wait_procs(psutil.Process().children(), timeout=0)  # what was adopted, and has ended since
     with tempfile.TemporaryDirectory() as directory:
         job = Job(layout, run_dir, Path(directory) / "output", **limits)
         end = time.monotonic() + LIMIT_SECONDS

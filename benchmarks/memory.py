@@ -105,10 +105,11 @@ def measure(flags: list[str], sample_every: int) -> dict[str, Any]:
     launching.watch_steps(look)
     with open(os.devnull, "w") as console:
         loop.train(config, connect(config), console)
-    last = json.loads((config.directory / "metrics.jsonl").read_text().splitlines()[-1])
+    lines = [json.loads(line) for line in (config.directory / "metrics.jsonl").read_text().splitlines()]
+    rates = [line["speed/images_per_second"] for line in lines if "warning" not in line]
     return {
         "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "images_per_second": last["speed/images_per_second"],
+        "images_per_second": rates[-1],
         "resident_bytes": resident,
     }
 

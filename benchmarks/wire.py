@@ -36,7 +36,7 @@ def main() -> None:
     links = [None, *(float(link) for link in given.links_gbits.split(",") if link)]
     cells = [
         Cell(link, normalization, wire_dtype)
-        for link in links for normalization in ("sync", "local") for wire_dtype in ("float32", "bfloat16")
+        for link in links for normalization in given.normalizations.split(",") for wire_dtype in ("float32", "bfloat16")
     ]  # fmt: skip
     try:
         with virtual_hosts(2) as hosts:
@@ -63,6 +63,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=12, help=f"measured, after {launching.WARM_UP_STEPS} to warm up")
     parser.add_argument("--batch_size", type=int, default=256, help="images a step of both processes")
     parser.add_argument("--links_gbits", default="10,1", help="besides one as fast as can be")
+    parser.add_argument("--normalizations", default="sync,local")
     parser.add_argument("--delay_ms", type=float, help="from one host to the other, on a kernel with netem")
     return parser.parse_args()
 

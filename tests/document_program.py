@@ -4,17 +4,19 @@ Each line asks for one, in JSON, and is answered by a line with the exit status.
 """
 
 import contextlib
+import gc
 import json
 import os
 import runpy
 import sys
-from typing import Any
+import traceback
+from typing import Any, NoReturn
 
 import documents
 import keras  # noqa: F401
-import matplotlib.backends.backend_agg  # noqa: F401
+import matplotlib.backends.backend_agg
 import matplotlib.figure  # noqa: F401
-import tensorflow as tf  # noqa: F401
+import tensorflow as tf
 
 import distgan.run
 import distgan.serving  # noqa: F401
@@ -26,36 +28,56 @@ with contextlib.suppress(ImportError):
 
 
 def main() -> None:
-    """Answer until there is nothing more to read; in each fork, become what was asked for."""
+    """Answer until there is nothing more to read."""
+    gc.freeze()
     for line in sys.stdin:
         asked = json.loads(line)
         child = os.fork()
         if not child:
             _become(asked)
-            return
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
 
 
-def _become(asked: dict[str, Any]) -> None:
-    """Run a command of `python -m` or code, in a directory, with all it says going to a file."""
+def _become(asked: dict[str, Any]) -> NoReturn:
+    """Do what was asked for, in its directory, with all that is said going to a file, and exit."""
     with open(asked["said"], "wb") as said:
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)
     os.chdir(asked["directory"])
     sys.path[0] = asked["directory"]
-    if "code" in asked:
-        for preset, settings in documents.QUICK.items():
-            PRESETS[preset] |= settings
-        exec(compile(asked["code"], asked["name"], "exec"), {"__name__": "__main__"})
-        return
-    words = asked["words"]
-    if asked["up_to_tensorflow"]:
-        program.import_tensorflow = lambda: sys.exit(0)
+    status: Any = 0
+    tf.config.run_functions_eagerly(asked["makes_few_steps"])  # to trace one takes longer than to make it
+    try:
+        if "code" in asked:
+            _execute(asked["code"], asked["page"])
+        else:
+            _call(asked["words"], asked["up_to_tensorflow"])
+    except SystemExit as error:
+        status = error.code or 0
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # to tear down an interpreter with TensorFlow takes a second
+
+
+def _execute(code: str, page: str) -> None:
+    for preset, settings in documents.QUICK.items():
+        PRESETS[preset] |= settings
+    exec(compile(code, page, "exec"), {"__name__": "__main__"})
+
+
+def _call(words: list[str], up_to_tensorflow: bool) -> None:
+    """Run a command of `python -m`, or until it would load TensorFlow: then it has checked what it was given."""
     if words[0] == "horovodrun":
         from horovod.runner import launch
 
         sys.argv = words
         words = launch.parse_args().command
+    if up_to_tensorflow:
+        program.import_tensorflow = lambda: sys.exit(0)
     sys.argv = words[2:]
     runpy.run_module(words[2], run_name="__main__", alter_sys=True)
 

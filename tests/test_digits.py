@@ -36,6 +36,7 @@ def _coloured(images: np.ndarray, least: float = 0.0) -> np.ndarray:
     return (images + 1) * colours / colours.max(3, keepdims=True) * brightest - 1
 
 
+@pytest.mark.slow
 def test_it_reads_the_test_digits(images: np.ndarray, mnist: LabelledImages) -> None:
     read = digits.read_digits(images)
     assert read.dtype == np.int64

@@ -18,28 +18,37 @@ import limits
 import numpy as np
 import picture_files
 import pytest
-from documents import FENCE, NOT_RUN, PAGES, ROOT, Block
+from documents import NOT_RUN, PAGES, ROOT, Block
 from PIL import Image
+
+from distgan.data.order import Draws
 
 PROGRAM = Path(__file__).parent / "document_program.py"
 BIN = Path(sys.executable).parent
 BLOCKS = [block for page in PAGES for block in documents.blocks(page)]
-LANGUAGES = ("bash", "python", "text")
-RUN = [block for block in BLOCKS if block.language != "text" and block.why_not_run is None]
 
-# What blocks take for granted, and the one that makes it, by a phrase in it.
-USE_IT = "source .venv/bin/activate"
-MADE_BY = {
-    **dict.fromkeys(("runs/mnist", "runs/small", "runs/conditional", "runs/pix2pix", "runs/cyclegan"), USE_IT),
-    "runs/wgan": "import wgan\n",
-}
-MAKE_TRAIN = ["python", "-m", "distgan.train", "--config=launch/mnist-quick.json"]  # on one process
-# What code goes on from, as the text above it says, by a phrase in it.
-BEFORE = {
+
+def _with(phrase: str) -> Block:
+    """The first block that has a phrase in it."""
+    return next(block for block in BLOCKS if phrase in block.text)
+
+
+USE_IT, YOUR_GAN, TRAIN_IT = _with("source .venv"), _with("class WassersteinGAN"), _with("import wgan\n")
+RUN = [
+    block for block in BLOCKS
+    if block.language in ("bash", "python") and block.not_run is None and block != YOUR_GAN  # test_add_a_gan.py runs it
+]  # fmt: skip
+
+# The runs that other blocks take for granted, and which block makes them; make train's is made by MAKE_TRAIN.
+MADE_BY = {f"runs/{name}": USE_IT for name in ("mnist", "small", "conditional", "pix2pix", "cyclegan")}
+MADE_BY["runs/wgan"] = TRAIN_IT
+MAKE_TRAIN = ["python", "-m", "distgan.train", "--config=launch/mnist-quick.json", "--evaluate_every_epochs=0"]
+PAINTINGS = "numpy.zeros((1, 256, 256, 3), 'uint8')"
+BEFORE = {  # what the text above a block says of what is there already, by a phrase of the block
     "load_gan(": "import wgan",
     "distgan.DCGAN(": "import distgan",
-    "translate(paintings": "import numpy; paintings = numpy.zeros((1, 256, 256, 3), 'uint8')",
-    "pixels_of_paintings": "import numpy; pixels_of_paintings = numpy.zeros((1, 256, 256, 3), 'uint8')",
+    "translate(paintings,": f"import numpy; paintings = {PAINTINGS}",
+    "translate_BtoA(pixels_of_paintings)": f"import numpy; pixels_of_paintings = {PAINTINGS}",
 }
 
 
@@ -47,25 +56,31 @@ class Reader:
     """Does what blocks say, each in a directory of its own."""
 
     def __init__(self, directory: Path) -> None:
-        """Lay out what a reader has: the clone, and pictures of all kinds."""
-        self._directory, self._has, self._done = directory, directory / "has", dict[Block, Path]()
+        """Lay out what a reader has: the clone, and images of all kinds."""
+        self._directory, self._has = directory, directory / "has"
+        self._done: dict[Block, Path] = {}
         _lay_out(self._has)
         self._process = subprocess.Popen(
-            [sys.executable, PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            text=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "XDG_CACHE_HOME": str(directory / "cache")},
+            [sys.executable, PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "XDG_CACHE_HOME": str(directory / "cache")},
         )  # fmt: skip
 
     def close(self) -> None:
+        """End the process that runs what blocks say."""
         self._process.communicate(timeout=limits.LIMIT_SECONDS)
 
     def follow(self, block: Block) -> Path:
-        """Do what a block says, with what it takes for granted; returns the directory where that was done."""
+        """Do what a block says, where all is that it takes for granted; returns that directory."""
         if block not in self._done:
             directory = self._directory / f"{Path(block.page).stem}-{block.line}"
+            assert not directory.exists(), f"{block} has failed"
             shutil.copytree(self._has, directory, symlinks=True)
             self._provide(block, directory)
             if block.language == "python":
-                self._execute(block, directory)
+                before = [code for phrase, code in BEFORE.items() if phrase in block.text]
+                lines_above = "\n" * (block.line - len(before))
+                code = "\n".join([*before, lines_above + block.text])
+                self._fork(directory, code=code, page=block.page, makes_few_steps=block != TRAIN_IT)
             else:
                 for words in documents.commands(block.text):
                     self._call(words, directory)
@@ -76,89 +91,83 @@ class Reader:
         """Put the runs that a block names where it looks for them, exported if it loads that."""
         for name in dict.fromkeys(re.findall(r"runs/[\w-]+", block.text)):
             if name == "runs/mnist-quick":
-                self._copy(name, self._quick(), directory)
-            elif name in MADE_BY and MADE_BY[name] not in block.text:
-                self._copy(name, self.follow(_with(MADE_BY[name])), directory)
-        if "wgan" in block.text:
-            (directory / "wgan.py").write_text(_with("class WassersteinGAN").text)
-        for run_dir, what in re.findall(r"(runs/[\w-]+)/export/(saved_model|generator)", block.text):
-            if block.language == "python":
-                kind = "keras" if what == "generator" else what
-                self._call(["python", "-m", "distgan.export", f"--run_dir={run_dir}", f"--format={kind}"], directory)
+                shutil.copytree(self._after_make_train() / name, directory / name)
+            elif MADE_BY.get(name, block) != block:
+                shutil.copytree(self.follow(MADE_BY[name]) / name, directory / name)
+        (directory / "wgan.py").write_text(YOUR_GAN.text)
+        for run_dir, kind in re.findall(r'load(?:_model)?\("(runs/[\w-]+)/export/(saved_model|generator)', block.text):
+            name = {"saved_model": "saved_model", "generator": "keras"}[kind]
+            self._call(["python", "-m", "distgan.export", f"--run_dir={run_dir}", f"--format={name}"], directory)
 
-    def _quick(self) -> Path:
+    def _after_make_train(self) -> Path:
         directory = self._directory / "make-train"
         if not directory.exists():
             shutil.copytree(self._has, directory, symlinks=True)
             self._call(MAKE_TRAIN, directory)
         return directory
 
-    def _copy(self, name: str, source: Path, directory: Path) -> None:
-        shutil.copytree(source / name, directory / name)
-
     def _call(self, words: list[str], directory: Path) -> None:
-        """Call a program as a command says, or see that it would take it."""
+        """Run a command; of one that other tests run, or that takes more than this machine, see that it is well-formed.
+
+        Raises `AssertionError` where it is not, fails, or writes no output where it was told to.
+        """
+        for path in words[1:]:
+            assert not path.startswith("launch/") or (directory / path).exists(), path
         match words:
-            case ["source", path]:
-                assert (BIN / Path(path).name).exists()
-            case ["make", *_]:
-                answer = limits.run([*words, "--dry-run"], cwd=directory)
-                assert not answer.returncode, answer.stderr
-                assert os.access(directory / answer.stdout.split()[-1], os.X_OK), answer.stdout
+            case ["python", "-m", name, *flags]:
+                up_to_tensorflow = name == "distgan.doctor" or any("gs://" in flag for flag in flags)
+                self._fork(directory, words=documents.quick(words), up_to_tensorflow=up_to_tensorflow)
+                outputs = [flag.removeprefix("--output=") for flag in flags if flag.startswith("--output=")]
+                assert up_to_tensorflow or all((directory / output).exists() for output in outputs), outputs
+            case ["horovodrun", *_] if layouts.HOROVODRUN:
+                self._fork(directory, words=words, up_to_tensorflow=True)
+            case ["horovodrun" | "srun", *_]:
+                self._fork(directory, words=words[words.index("python") :], up_to_tensorflow=True)
+            case ["tensorboard", *flags]:
+                words = ["python", "-m", "tensorboard.main", *flags, "--inspect"]
+                self._fork(directory, words=words, up_to_tensorflow=False)
+            case [".venv/bin/python", "-m", "pytest", *_]:
+                self._fork(directory, words=[*words, "--collect-only", "--noconftest"], up_to_tensorflow=False)
             case [".venv/bin/ruff" | ".venv/bin/mypy" as path, *rest]:
                 answer = limits.run([BIN / Path(path).name, *rest, "--help"])
                 assert not answer.returncode, answer.stderr
-            case [".venv/bin/python", "-m", "pytest", *_]:
-                self._fork(directory, words=[*words, "--noconftest"], up_to_tensorflow=False)
-            case ["tensorboard", *flags]:
-                self._fork(directory, words=["python", "-m", "tensorboard.main", *flags, "--inspect"], up_to_tensorflow=False)
-            case ["horovodrun" | "srun" as launcher, *_]:
-                has_parser = launcher == "horovodrun" and layouts.HOROVODRUN
-                self._fork(directory, words=words if has_parser else words[words.index("python"):], up_to_tensorflow=True)
-            case ["python", "-m", name, *flags]:
-                up = name == "distgan.doctor" or any("gs://" in flag for flag in flags)
-                self._fork(directory, words=documents.quick(words), up_to_tensorflow=up)
-                if not up:
-                    for flag in flags:
-                        if flag.startswith("--output="): assert (directory / flag.removeprefix("--output=")).exists()
+            case ["make", *_]:
+                answer = limits.run([*words, "--dry-run"], cwd=directory)
+                assert not answer.returncode, answer.stderr
+                assert os.access(directory / answer.stdout.split()[0], os.X_OK), answer.stdout
+            case ["source", path]:
+                assert (BIN / Path(path).name).exists()
             case _:
-                raise AssertionError(words)
-
-    def _execute(self, block: Block, directory: Path) -> None:
-        before = [code for phrase, code in BEFORE.items() if phrase in block.text]
-        filler = "\n" * (block.line - len(before))
-        self._fork(directory, code="\n".join([*before, filler + block.text]), name=block.page)
+                raise AssertionError(
+                    f"nothing is known of {words}: say here how it is run, or above its block why it is not"
+                )
 
     def _fork(self, directory: Path, **asked: Any) -> None:
-        import time
-        t=time.time()
+        """Have a command or code run by the process that has loaded TensorFlow."""
+        assert self._process.stdin and self._process.stdout
         said = directory / "said.txt"
-        print(json.dumps({"directory": str(directory), "said": str(said)} | asked), file=self._process.stdin, flush=True)
-        assert select.select([self._process.stdout], [], [], limits.LIMIT_SECONDS)[0], said.read_text()
-        status = self._process.stdout.readline()
-        print(f"{time.time()-t:.1f} {asked.get('words') or asked.get('name')}", file=open("/tmp/doc_times", "a"))
-        assert status == "0\n", f"{asked}: {said.read_text()}"
-
-
-def _with(phrase: str) -> Block:
-    return next(block for block in BLOCKS if phrase in block.text)
+        line = json.dumps({"directory": str(directory), "said": str(said), "makes_few_steps": True} | asked)
+        print(line, file=self._process.stdin, flush=True)
+        assert select.select([self._process.stdout], [], [], limits.LIMIT_SECONDS)[0], f"no end of {asked}"
+        status = self._process.stdout.readline().strip()
+        assert status == "0", f"status {status} of {asked.get('words')}: {said.read_text()[-5000:]}"
 
 
 def _lay_out(directory: Path) -> None:
     directory.mkdir()
     for name in ("launch", "tests", "Makefile", "pyproject.toml"):
         (directory / name).symlink_to(ROOT / name)
-    picture_files.write_folder(directory / "photos" / "flowers", 2)
-    for side in ("trainA", "trainB"):
-        picture_files.write_folder(directory / "horse2zebra" / side, 2)
+    picture_files.write_folder(directory / "photos" / "flowers", 1)
     picture_files.write_folder(directory / "facades", 2)
+    picture_files.write_folder(directory / "horse2zebra" / "trainA", 2)
+    picture_files.write_folder(directory / "horse2zebra" / "trainB", 2)
     picture_files.write_folder(directory / "FOLDER_OR_NPZ", 100)
     pixels = np.random.default_rng(0).integers(0, 256, (100, 28, 28, 1), np.uint8)
     np.savez(directory / "all.npz", pixels=pixels)
     Image.fromarray(pixels[0, :, :, 0]).save(directory / "photo.jpg")
     (directory / "DIR").mkdir()
     for split in ("train", "t10k"):
-        idx_files.write_idx(directory / "DIR" / f"{split}-images-idx3-ubyte", pixels[:, :, :, 0])
+        idx_files.write_idx(directory / "DIR" / f"{split}-images-idx3-ubyte", pixels[..., 0])
         idx_files.write_idx(directory / "DIR" / f"{split}-labels-idx1-ubyte", np.arange(100, dtype=np.uint8) % 10)
 
 
@@ -172,3 +181,63 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
 @pytest.mark.parametrize("block", RUN, ids=str)
 def test_a_block_does_what_it_says(block: Block, reader: Reader) -> None:
     reader.follow(block)
+
+
+WRONG = [
+    ("bash", "python -m distgan.train --presets=mlp", "Unknown command line flag 'presets'"),
+    ("bash", "python -m distgan.train --preset=mlp --filters=4", "--filters says nothing to --architecture=mlp"),
+    ("bash", "python -m distgan.sample --run_dir=runs/none", "runs/none"),
+    ("bash", "python -m distgan.doctors", "No module named distgan.doctors"),
+    ("bash", "horovodrun -np 4 python -m distgan.train --epochs=0", "--epochs=0 is refused"),
+    ("bash", "horovodrun --host-discovery-script launch/host.sh python -m distgan.train", "launch/host.sh"),
+    ("bash", "make training", "No rule to make target 'training'"),
+    ("bash", ".venv/bin/ruff formats", "unrecognized subcommand 'formats'"),
+    ("bash", "gcloud auth login", "nothing is known of"),
+    ("bash", "echo 'python", "unexpected EOF"),
+    ("python", "import distgan\ndistgan.load_run('runs/mine')", "no attribute 'load_run'"),
+]
+
+
+@pytest.mark.parametrize(("number", "language", "text", "why"), [(number, *row) for number, row in enumerate(WRONG)])
+def test_a_block_that_is_wrong_is_found(number: int, language: str, text: str, why: str, reader: Reader) -> None:
+    with pytest.raises(AssertionError, match=re.escape(why)):
+        reader.follow(Block("wrong.md", number, language, text + "\n"))
+
+
+@pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
+def test_horovodrun_itself_looks_at_its_options(reader: Reader) -> None:
+    with pytest.raises(AssertionError, match="invalid int value: 'four'"):
+        reader.follow(Block("wrong.md", len(WRONG), "bash", "horovodrun -np four python -m distgan.train\n"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_block_names_its_language_and_says_why_it_is_not_run(page: Path) -> None:
+    text, found = page.read_text(), documents.blocks(page)
+    assert len(re.findall(r"^\s*(?:```|~~~)", text, re.MULTILINE)) == 2 * len(found)
+    assert {block.language for block in found} <= {"bash", "python", "text"}
+    marks = [block.not_run for block in found if block.not_run is not None]
+    assert text.count(NOT_RUN) == len(marks)
+    assert all(re.fullmatch(r": \w.* ", mark) for mark in marks), marks
+
+
+def test_a_gan_is_offered_the_random_numbers_that_there_are() -> None:
+    rule = re.search(r"by `of\(name\)`: (.*?);", (ROOT / YOUR_GAN.page).read_text())
+    assert rule and set(re.findall(r"`\.(\w+)`", rule[1])) == {
+        name for name in vars(Draws) if not name.startswith("_") and name != "of"
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert "://" in link or target.exists(), link
+        assert not anchor or anchor in _anchors(target), link
+
+
+def _anchors(page: Path) -> set[str]:
+    text = page.read_text()
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    slugs = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return slugs | set(re.findall(r'<a id="([^"]+)">', text))

@@ -159,6 +159,7 @@ def _are_alike(ours: np.ndarray, theirs: np.ndarray) -> bool:
     return np.abs(ours.astype(int) - theirs).max() <= 1
 
 
+@pytest.mark.slow
 def test_generators_give_the_images_of_a_seed_without_distgan(
     trained: Callable[[str], Trained], run_dir: Callable[[str], Path], tmp_path: Path,
     load_elsewhere: Callable[..., list[np.ndarray]],
@@ -190,6 +191,7 @@ def test_generators_give_the_images_of_a_seed_without_distgan(
             assert _are_alike(default, distgan.load(run_dir(preset)).generate(5, 3)), preset
 
 
+@pytest.mark.slow
 def test_a_pix2pix_translates_as_distgan_does_without_it(
     trained: Callable[[str], Trained], run_dir: Callable[[str], Path], tmp_path: Path,
     load_elsewhere: Callable[..., list[np.ndarray]],
@@ -208,6 +210,7 @@ def test_a_pix2pix_translates_as_distgan_does_without_it(
     assert images.shape == (9, 32, 64, 3)
 
 
+@pytest.mark.slow
 def test_a_cyclegan_translates_both_ways_without_distgan(
     trained: Callable[[str], Trained], run_dir: Callable[[str], Path], tmp_path: Path,
     load_elsewhere: Callable[..., list[np.ndarray]],

@@ -63,6 +63,7 @@ def test_a_run_elsewhere_is_the_run_it_would_be_here_and_goes_on(address: str, t
     assert len(files.read(f"{address}/metrics.jsonl").splitlines()) == SETTINGS["steps"]
 
 
+@pytest.mark.slow
 def test_a_run_elsewhere_can_be_loaded_and_started_from(address: str, tmp_path: Path) -> None:
     _train(str(tmp_path / "here"))
     _train(address)
@@ -71,6 +72,7 @@ def test_a_run_elsewhere_can_be_loaded_and_started_from(address: str, tmp_path: 
     assert f"starts from the weights of {address}" in _train(str(tmp_path / "next"), init_from=address, steps=1)
 
 
+@pytest.mark.slow
 def test_what_could_not_be_brought_there_is_gone_on_from(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +106,7 @@ def test_old_checkpoints_go_there_too(address: str) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_a_cut_connection_left_half_is_not_taken(address: str, tmp_path: Path) -> None:
     _train(address, steps=4)
     files.remove(f"{address}/checkpoints/step_000000004/manifest.json")  # which comes last

@@ -136,6 +136,7 @@ def _paid(way: str = "auto", number_format: str = "float64") -> tuple[dict[str, 
     return {name: float(value) for name, value in logged.items()}, [gradient.numpy() / 64 for gradient in gradients]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("worth_it", [convolutions._WORTH_IT, 1e9], ids=["as it is", "by Fourier transforms"])
 def test_penalties_through_the_fast_convolutions_have_the_gradients_of_keras_s(
     worth_it: float, monkeypatch: pytest.MonkeyPatch
@@ -239,6 +240,7 @@ def test_a_lazy_penalty_shortens_the_discriminator_s_adam(tmp_path: Path) -> Non
         assert float(state.optimizers["generator"].learning_rate) == pytest.approx(1e-4 * 0.9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [{"loss": name} for name in losses.LOSSES]
@@ -257,6 +259,7 @@ def test_every_loss_and_penalty_moves_both_networks_to_finite_weights(settings: 
     assert has_accuracy == (settings.get("loss") != "wasserstein")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed", [{"jit_compile": True}, {"accumulate_steps": 3}], ids=lambda changed: next(iter(changed))
 )

@@ -235,6 +235,7 @@ def test_a_run_logs_its_quality_and_keeps_the_best_checkpoint(run_dir: Path) -> 
     assert manifest["state_digest"] == small_runs.digest(run_dir, 4)
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_stays_while_others_are_worse(run_dir: Path, tmp_path: Path) -> None:
     small_runs.train(tmp_path, **EVALUATED, average_half_life_images=100)
     (best,) = (tmp_path / "best").iterdir()
@@ -246,6 +247,7 @@ def test_the_best_checkpoint_stays_while_others_are_worse(run_dir: Path, tmp_pat
         assert [path.name for path in (tmp_path / "best").iterdir()] == [best.name if stays else "step_000000006"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layout",
     [pytest.param(layouts.Layout("horovod", count), id=f"horovod-{count}",
@@ -267,6 +269,7 @@ def test_any_number_of_processes_measures_the_same(layout: layouts.Layout, run_d
             assert together[name] == pytest.approx(value, rel=1e-6, abs=1e-9), name
 
 
+@pytest.mark.slow
 def test_images_of_any_source_are_measured_as_the_samples_that_they_are(run_dir: Path, tmp_path: Path) -> None:
     pixels = open_mnist("train").pixels[:600]
     for name in ("images.npz", "images"):

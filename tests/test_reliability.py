@@ -22,7 +22,9 @@ needs_horovod = pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOR
 
 
 @pytest.mark.parametrize(
-    "layout", [layouts.SINGLE, pytest.param(layouts.Layout("horovod", 2), marks=needs_horovod)], ids=str
+    "layout",
+    [layouts.SINGLE, pytest.param(layouts.Layout("horovod", 2), marks=[needs_horovod, pytest.mark.slow])],
+    ids=str,
 )
 def test_numbers_that_are_not_finite_end_the_run_by_name_and_spare_the_last_checkpoint(
     layout: layouts.Layout, tmp_path: Path
