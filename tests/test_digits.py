@@ -43,6 +43,7 @@ def test_it_reads_the_test_digits(images: np.ndarray, mnist: LabelledImages) -> 
     assert (read == mnist.labels).mean() >= 0.993
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 2, 4])
 def test_it_reads_coloured_and_padded_digits_of_several_sizes(
     times: int, images: np.ndarray, mnist: LabelledImages

@@ -46,6 +46,7 @@ def _digest(address: str, step: int) -> str:
     return str(json.loads(files.read(f"{address}/checkpoints/step_{step:09d}/manifest.json"))["state_digest"])
 
 
+@pytest.mark.slow
 def test_a_run_elsewhere_is_the_run_it_would_be_here_and_goes_on(address: str, tmp_path: Path) -> None:
     _train(str(tmp_path / "here"))
     said = _train(address, steps=4)

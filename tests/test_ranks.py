@@ -61,6 +61,7 @@ def test_nothing_is_told_of_the_step_that_compiles() -> None:
     assert _after_start(0, 1, 1).since_log() == {}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
 def test_the_chief_logs_which_rank_waits_for_its_data(tmp_path: Path) -> None:
     flags = small_runs.flags(tmp_path, steps=12, log_every_steps=12)

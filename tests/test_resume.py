@@ -345,6 +345,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", disk], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_gets_one_sentence_and_loses_nothing(small_disk: Path) -> None:
     small_runs.train(small_disk, steps=3)
     filler = small_disk / "filler"

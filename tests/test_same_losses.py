@@ -12,6 +12,7 @@ import small_runs
 from distgan.replicas.base import Replicas
 
 LAYERS = ("embedding", "logit", "shrink_1", "shrink_2")  # of the discriminator
+pytestmark = pytest.mark.slow
 EXACT = 1e-10  # in float64
 HOROVOD = pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
 
@@ -27,7 +28,7 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "layout",
     [
         pytest.param(layouts.Layout("horovod", 2), marks=HOROVOD),
-        pytest.param(layouts.Layout("mirrored", 2), marks=pytest.mark.slow),
+        layouts.Layout("mirrored", 2),
     ],
     ids=str,
 )

@@ -124,6 +124,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.mark.slow
 def test_a_folder_is_translated_with_its_names(translator: Path, photos: Path, tmp_path: Path) -> None:
     answer = _sample(f"--run_dir={translator}", f"--input={photos}", f"--output={tmp_path / 'b'}", "--direction=BtoA")
     assert answer.returncode == 0, answer.stderr
@@ -137,6 +138,7 @@ def test_a_folder_is_translated_with_its_names(translator: Path, photos: Path, t
         assert np.abs(np.asarray(image).astype(int) - distgan.load(translator).translate(pixels, "BtoA")[0]).max() <= 1
 
 
+@pytest.mark.slow
 def test_processes_share_a_folder_and_translate_as_one_would(translator: Path, photos: Path, tmp_path: Path) -> None:
     flags = [f"--run_dir={translator}", f"--input={photos}"]
     assert _sample(*flags, f"--output={tmp_path / 'one'}").returncode == 0
@@ -154,6 +156,7 @@ def test_processes_share_a_folder_and_translate_as_one_would(translator: Path, p
             assert np.abs(np.asarray(ours).astype(int) - np.asarray(theirs)).max() <= 1  # of another batch
 
 
+@pytest.mark.slow
 def test_a_process_whose_files_are_all_bad_leaves_the_others_to_their_work(translator: Path, tmp_path: Path) -> None:
     picture_files.write_folder(tmp_path / "in", 2, broken=(1,))
     flags = [f"--run_dir={translator}", f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"]
@@ -176,6 +179,7 @@ def test_one_image_is_translated(translator: Path, photos: Path, tmp_path: Path)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["00003.png"]
 
 
+@pytest.mark.slow
 def test_what_can_t_be_translated_gets_one_sentence(
     translator: Path, run_dir: Path, photos: Path, tmp_path: Path
 ) -> None:

@@ -96,6 +96,7 @@ def test_replicas_take_the_mean_of_their_directions() -> None:
     assert np.allclose(layer.direction.numpy(), (ours + 0.5) / 2)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_finds_its_directions_again(tmp_path: Path) -> None:
     settings = {"spectral_norm": True, "loss": "hinge", "checkpoint_every_steps": 1}
     small_runs.train(tmp_path / "whole", steps=4, **settings)
@@ -106,6 +107,7 @@ def test_a_run_that_goes_on_finds_its_directions_again(tmp_path: Path) -> None:
     assert not np.array_equal(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [1, 3])
 def test_a_direction_moves_once_an_update_in_however_many_parts_it_is_computed(parts: int, tmp_path: Path) -> None:
     settings = {"spectral_norm": True, "precision": "float64", "normalization": "none", "steps": 3}

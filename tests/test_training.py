@@ -77,6 +77,7 @@ def test_accumulated_gradients_are_the_whole_batch_s(parts: int, tmp_path: Path)
     assert max(np.abs(whole[name] - in_parts[name]).max() for name in whole) < 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
 def test_every_optimizer_moves_both_networks_and_repeats_its_bits(optimizer: str, tmp_path: Path) -> None:
     settings = {"generator_optimizer": optimizer, "discriminator_optimizer": optimizer, "checkpoint_every_steps": 1}
@@ -188,6 +189,7 @@ def test_samples_are_made_by_the_average_where_one_is_kept(tmp_path: Path) -> No
     assert not np.array_equal(state["average/generator/project/kernel"], state["generator/project/kernel"])
 
 
+@pytest.mark.slow
 def test_a_new_run_s_average_starts_from_the_other_s_or_from_its_weights(tmp_path: Path) -> None:
     small_runs.train(tmp_path / "plain", steps=5)
     settings = {"average_half_life_images": 10**9, "generator_learning_rate": 1e-12, "steps": 1}
@@ -198,6 +200,7 @@ def test_a_new_run_s_average_starts_from_the_other_s_or_from_its_weights(tmp_pat
     assert np.allclose(small_runs.state(tmp_path / "again", 1)["average/generator/project/kernel"], kernel)
 
 
+@pytest.mark.slow
 # In float32, Adam turns a rounding error in a gradient near zero into a move of the learning rate.
 @pytest.mark.parametrize(("number_format", "difference"), [("float64", 1e-8), ("float32", 2 * 4 * 1e-4)])
 def test_a_compiled_run_is_the_same_run(tmp_path: Path, number_format: str, difference: float) -> None:

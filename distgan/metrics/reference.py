@@ -78,7 +78,7 @@ _NAMES = (
 
 def _cached(path: Path) -> dict[str, np.ndarray] | None:
     with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile):  # what can't be read is made anew
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = dict(stored)
         if str(arrays.pop("sha256")) == _sha256(arrays) and set(arrays) == set(_NAMES):
             return arrays
