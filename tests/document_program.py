@@ -12,7 +12,6 @@ import sys
 import traceback
 from typing import Any, NoReturn
 
-import documents
 import keras  # noqa: F401
 import matplotlib.backends.backend_agg
 import matplotlib.figure  # noqa: F401
@@ -50,7 +49,7 @@ def _become(asked: dict[str, Any]) -> NoReturn:
     tf.config.run_functions_eagerly(asked["makes_few_steps"])  # to trace one takes longer than to make it
     try:
         if "code" in asked:
-            _execute(asked["code"], asked["page"])
+            _execute(asked["code"], asked["page"], asked["defaults"])
         else:
             _call(asked["words"], asked["up_to_tensorflow"])
     except SystemExit as error:
@@ -63,8 +62,8 @@ def _become(asked: dict[str, Any]) -> NoReturn:
     os._exit(status)  # to tear down an interpreter with TensorFlow takes a second
 
 
-def _execute(code: str, page: str) -> None:
-    for preset, settings in documents.QUICK.items():
+def _execute(code: str, page: str, defaults: dict[str, dict[str, Any]]) -> None:
+    for preset, settings in defaults.items():
         PRESETS[preset] |= settings
     exec(compile(code, page, "exec"), {"__name__": "__main__"})
 

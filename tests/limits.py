@@ -12,7 +12,7 @@ _began = time.monotonic()
 program.import_tensorflow()
 
 LOAD_SECONDS = time.monotonic() - _began  # what this machine, as busy as it is, takes for what each launch begins with
-LIMIT_SECONDS = max(300.0, 60 * LOAD_SECONDS)
+LIMIT_SECONDS = max(900.0, 150 * LOAD_SECONDS)
 PAUSE_SECONDS = 0.02
 
 

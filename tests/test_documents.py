@@ -33,11 +33,13 @@ def _with(phrase: str) -> Block:
     return next(block for block in BLOCKS if phrase in block.text)
 
 
-USE_IT, YOUR_GAN, TRAIN_IT = _with("source .venv"), _with("class WassersteinGAN"), _with("import wgan\n")
+USE_IT, PICTURES = _with("source .venv"), _with("COMMON=")
+YOUR_GAN, TRAIN_IT = _with("class WassersteinGAN"), _with("import wgan\n")
 RUN = [
-    block for block in BLOCKS
+    pytest.param(block, marks=pytest.mark.slow) if block == PICTURES else block
+    for block in BLOCKS
     if block.language in ("bash", "python") and block.not_run is None and block != YOUR_GAN  # test_add_a_gan.py runs it
-]  # fmt: skip
+]
 
 # The runs that other blocks take for granted, and which block makes them; make train's is made by MAKE_TRAIN.
 MADE_BY = {f"runs/{name}": USE_IT for name in ("mnist", "small", "conditional", "pix2pix", "cyclegan")}
@@ -80,7 +82,8 @@ class Reader:
                 before = [code for phrase, code in BEFORE.items() if phrase in block.text]
                 lines_above = "\n" * (block.line - len(before))
                 code = "\n".join([*before, lines_above + block.text])
-                self._fork(directory, code=code, page=block.page, makes_few_steps=block != TRAIN_IT)
+                few = block != TRAIN_IT
+                self._fork(directory, code=code, page=block.page, defaults=documents.QUICK, makes_few_steps=few)
             else:
                 for words in documents.commands(block.text):
                     self._call(words, directory)

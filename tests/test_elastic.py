@@ -17,6 +17,7 @@ import small_runs
 from elastic_jobs import DISCOVER, Job, Rank, assert_undisturbed
 
 from distgan.config import Config
+from distgan.errors import LEFT, AloneError
 from distgan.replicas.base import Replicas
 from distgan.training import elastic, loop
 
@@ -83,6 +84,20 @@ def test_a_signal_that_comes_just_before_a_loss_is_answered_after_it(
     assert outcome.stopped_by == signal.SIGTERM
     assert small_runs.checkpoints(tmp_path) == [outcome.step]
     assert outcome.step < 100
+
+
+def test_a_process_that_is_not_let_in_again_leaves_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def loses_others(*_: Any) -> Never:
+        raise loop.Regrouping
+
+    def is_named_no_more(_: Replicas) -> Never:
+        raise ValueError("Horovod initialization failed")
+
+    monkeypatch.setattr(loop, "train", loses_others)
+    monkeypatch.setattr(Replicas, "regroup", is_named_no_more)
+    with pytest.raises(AloneError, match="this process left the elastic job") as left:
+        elastic.train(Config(**small_runs.SMALL, run_dir=str(tmp_path)), Replicas(), io.StringIO())
+    assert left.value.exit_status == LEFT
 
 
 def test_hosts_without_a_slot_are_refused_in_one_sentence(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 import faults
 import layouts
+import limits
 import pytest
 
 ROUNDS = 5
+faults.LIMIT_SECONDS = round(limits.LIMIT_SECONDS / 2)
 
 
 @pytest.mark.slow

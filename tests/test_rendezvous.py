@@ -20,13 +20,19 @@ ANSWERS = "localhost"
 
 
 @pytest.fixture
-def server() -> Iterator[tuple[str, int]]:
-    """The store of a launcher."""
+def store() -> Iterator[Any]:
+    """That of a launcher."""
     from horovod.runner.http.http_server import RendezvousServer
 
     store = RendezvousServer()
-    yield ANSWERS, store.start(address="127.0.0.1")
+    yield store
     store.stop()
+
+
+@pytest.fixture
+def server(store: Any) -> tuple[str, int]:
+    """Where it answers."""
+    return ANSWERS, store.start(address="127.0.0.1")
 
 
 @needs_horovod
@@ -52,6 +58,13 @@ def test_all_wait_for_the_last(server: tuple[str, int]) -> None:
 def test_those_that_do_not_come_are_named(server: tuple[str, int]) -> None:
     with pytest.raises(AloneError, match=r"rank 1 could not meet the others within 0.2 seconds \(0, 2 did not come\)"):
         rendezvous.meet(server, 1, 3, 0.2)
+
+
+@needs_horovod
+def test_a_launcher_that_is_gone_is_not_waited_for(server: tuple[str, int], store: Any) -> None:
+    threading.Timer(1, store._httpd.server_close).start()
+    with pytest.raises(AloneError, match=r"rank 0 lost its launcher before it met the others\."):
+        rendezvous.meet(server, 0, 2, limits.LIMIT_SECONDS)
 
 
 def test_a_launcher_that_does_not_answer_is_asked_until_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,29 +8,33 @@ import contextlib
 import http.client
 import time
 
-from distgan.errors import AloneError
+from distgan.errors import LEFT, AloneError
 
 ASK_EVERY_SECONDS = 0.1
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS, GONE_SECONDS = 10.0, 15.0
 
 
 def meet(server: tuple[str, int], rank: int, size: int, timeout_seconds: float) -> None:
-    """Return when all processes have come. Raises `AloneError`, with those that are missing, after the timeout."""
-    end = time.monotonic() + timeout_seconds
+    """Return when all processes have come.
+
+    Raises `AloneError` after the timeout, with those that are missing, or when the launcher has gone.
+    """
+    began = time.monotonic()
     has_come, missing = False, [other for other in range(size) if other != rank]
     while not has_come or missing:
-        with contextlib.suppress(OSError, http.client.HTTPException):  # a busy server is asked again
+        try:
             has_come = has_come or _ask(server, "PUT", rank)
             missing = [other for other in missing if not _ask(server, "GET", other)]
-        if (not has_come or missing) and time.monotonic() > end:
+        except (OSError, http.client.HTTPException) as error:  # a busy server is asked again
+            refused = isinstance(error, ConnectionRefusedError)
+            if refused and (has_come or time.monotonic() > began + GONE_SECONDS):
+                raise AloneError(f"rank {rank} lost its launcher before it met the others.", LEFT) from None
+        if (not has_come or missing) and time.monotonic() > began + timeout_seconds:
             raise AloneError.of_start(rank, timeout_seconds, missing)
         time.sleep(ASK_EVERY_SECONDS if missing else 0)
 
 
 def _ask(server: tuple[str, int], method: str, rank: int) -> bool:
-    connection = http.client.HTTPConnection(*server, timeout=ANSWER_SECONDS)
-    try:
+    with contextlib.closing(http.client.HTTPConnection(*server, timeout=ANSWER_SECONDS)) as connection:
         connection.request(method, f"/distgan_start/{rank}", body=b"here" if method == "PUT" else None)
         return connection.getresponse().status == http.HTTPStatus.OK
-    finally:
-        connection.close()
