@@ -24,7 +24,7 @@ SHARED: dict[str, Any] = {
     "learning_rate_schedule": "cosine", "constant_epochs": 0.0, "decay_epochs": 0.3,
 }  # fmt: skip
 # A run that is long enough to be killed after its first checkpoint.
-WHOLE: dict[str, Any] = {"steps": 30, "keep_checkpoints": 1000, "sample_every_steps": 1000}
+WHOLE: dict[str, Any] = {"steps": 16, "keep_checkpoints": 1000, "sample_every_steps": 1000}
 PRESETS: dict[str, dict[str, Any]] = {
     "mnist": {"filters": 4},
     "mnist_large": {"filters": 4, "image_size": "56x56"},

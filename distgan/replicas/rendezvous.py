@@ -31,7 +31,7 @@ def meet(server: tuple[str, int], rank: int, size: int, timeout_seconds: float) 
                 raise AloneError(f"rank {rank} lost its launcher before it met the others.", LEFT) from None
         if (not has_come or missing) and time.monotonic() > began + timeout_seconds:
             raise AloneError.of_start(rank, timeout_seconds, missing)
-        time.sleep(ASK_EVERY_SECONDS if missing else 0)
+        time.sleep(0 if has_come and not missing else ASK_EVERY_SECONDS)
 
 
 def _ask(server: tuple[str, int], method: str, rank: int) -> bool:
