@@ -135,7 +135,7 @@ class Reader:
                 answer = limits.run([BIN / Path(path).name, *rest, "--help"])
                 assert not answer.returncode, answer.stderr
             case ["make", *_]:
-                answer = limits.run([*words, "--dry-run"], cwd=directory)
+                answer = limits.run([*words, "--dry-run", "--no-print-directory"], cwd=directory)
                 assert not answer.returncode, answer.stderr
                 assert os.access(directory / answer.stdout.split()[0], os.X_OK), answer.stdout
             case ["source", path]:
