@@ -1,4 +1,4 @@
-.PHONY: setup train test test-all fuzz bench clean
+.PHONY: setup train test test-all fuzz bench gpu-check clean
 
 setup:     ; @launch/setup.sh
 train:     ; @launch/train.sh
@@ -6,4 +6,5 @@ test:      ; @launch/test.sh
 test-all:  ; @launch/test.sh all
 fuzz:      ; @launch/fuzz.sh
 bench:     ; @launch/bench.sh
+gpu-check: ; @launch/bench.sh gpu_check
 clean:     ; @launch/clean.sh

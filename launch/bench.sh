@@ -22,7 +22,7 @@ else
   bench input --rounds=1 --seconds=0.5 --steps=2 --sources=mnist,folder
   bench startup --rounds=1 --layouts=single:1
   bench memory --cases=mnist,mlp --growth_steps=200
-  bench peers --rounds=1 --steps=8
+  bench peers --rounds=1 --steps=3 --batch_size=64
   bench project
   bench faults --rounds=1
   bench soak --steps=40 --processes=2

@@ -11,4 +11,5 @@ fi
 launch/setup.sh
 export PATH=$PWD/.venv/bin:$PATH
 # Two tests at once, where there are two cores; those of a file stay together, as they share what is costly to make.
-exec python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder "${which[@]}" "$@"
+exec python -m pytest --quiet --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder \
+  "${which[@]}" "$@"

@@ -10,9 +10,11 @@ import contextlib
 import ctypes
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Collection
 
 import psutil
@@ -29,8 +31,18 @@ def is_supervised() -> bool:
 
 
 def run_supervised() -> int:
-    """Run this process's own command again, under a supervisor; its exit status."""
-    return _run([sys.executable, __file__], {COMMAND: json.dumps(sys.orig_argv)}, signal.SIGTERM)
+    """Run this process's own command again, under a supervisor; its exit status.
+
+    All temporary files go into a directory of their own, which is kept where a test has failed.
+    """
+    temporary = tempfile.mkdtemp(prefix="distgan-")
+    environment = {COMMAND: json.dumps(sys.orig_argv), "TMPDIR": temporary}
+    status = _run([sys.executable, __file__], environment, signal.SIGTERM)
+    if status:
+        print(f"What the tests wrote is kept in {temporary}")
+    else:
+        shutil.rmtree(temporary)
+    return status
 
 
 def adopt_orphans() -> None:

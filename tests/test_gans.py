@@ -210,6 +210,14 @@ def test_pix2pix_learns_the_direction_it_is_given() -> None:
         assert (picture[:, :, 64:] == right).all()
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_cyclegan_shows_as_many_pictures_as_are_asked_for(count: int) -> None:
+    gan = _gan("cyclegan", (32, 32, 3), data="unpaired:x", filters=4, residual_blocks=1)
+    pictures = gan.preview(count, 0, {"A": tf.zeros([2, 32, 32, 3]), "B": tf.ones([2, 32, 32, 3])}).numpy()
+    assert pictures.shape == (count, 32, 96, 3)
+    assert pictures[:, 0, 0, 0].tolist() == {1: [0], 2: [0, 1], 3: [0, 0, 1]}[count]
+
+
 @pytest.mark.parametrize(("preset", "size"), [("pix2pix", "30x32"), ("pix2pix", "16x16"), ("cyclegan", "34x34")])
 def test_a_size_that_does_not_suit_the_networks_is_refused(preset: str, size: str, tmp_path: Path) -> None:
     data = {"pix2pix": "mnist-edges", "cyclegan": "mnist-domains"}[preset]

@@ -1,6 +1,7 @@
 """What a test leaves running ends with it, and all that a test session runs ends with pytest, even if it is killed."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -34,10 +35,15 @@ def test_hangs():
 def _start(directory: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start pytest, with what all of our tests share, on three tests that leave processes."""
     (directory / "test_it.py").write_text(LEAVES_ONE)
+    return _start_pytest(directory, *arguments)
+
+
+def _start_pytest(directory: Path, *arguments: str) -> subprocess.Popen[str]:
+    (directory / "temporary").mkdir()
     return subprocess.Popen(
         [sys.executable, "-m", "pytest", "-q", "-p", "conftest", *arguments, "test_it.py"],
         cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent), "TMPDIR": str(directory / "temporary")},
     )  # fmt: skip
 
 
@@ -45,6 +51,18 @@ def test_what_a_test_leaves_running_is_ended_before_the_next(tmp_path: Path) -> 
     started = _start(tmp_path, "-k", "not hangs")
     said = limits.output_of(started)
     assert started.returncode == 0, said
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_what_a_failed_test_wrote_is_kept_where_it_says(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "def test_it(tmp_path):\n    (tmp_path / 'evidence').touch()\n    assert False"
+    )
+    started = _start_pytest(tmp_path)
+    kept = re.search(r"is kept in (\S+)", limits.output_of(started))
+    assert started.returncode == 1
+    assert kept
+    assert list(Path(kept[1]).rglob("evidence"))
 
 
 @pytest.mark.parametrize("which", ["first", "last", "all"])

@@ -107,7 +107,7 @@ class CycleGAN(GAN):
         for source, direction, back, number in (
             ("A", *DIRECTIONS, -(-count // 2)),
             ("B", *DIRECTIONS[::-1], count // 2),
-        ):
+        )[:count]:
             images = held_out[source][:number]
             draws = Draws(f"{seed}/preview", 0, 0, len(images))
             fakes = self.translate(images, direction, draws)

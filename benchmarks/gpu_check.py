@@ -1,0 +1,506 @@
+"""Does distgan run on this machine's GPU as it does on a CPU, and how fast?
+
+    python benchmarks/gpu_check.py                                       # about ten minutes on one GPU
+    python benchmarks/gpu_check.py --device=cpu --parts=placement,bits   # a short form without a GPU
+
+Goes through its --parts and on past those that fail; each line of the report is marked `pass`, `fail`, `not possible
+here` (the reason beside it) or, where there is nothing to hold a figure against, `measured`:
+
+doctor      python -m distgan.doctor
+placement   every preset makes steps, a sample picture and a checkpoint with soft placement off: an operation that has
+            no GPU kernel is an error with its name
+equal       every preset makes 20 steps in float64 on the GPU and on the CPU: each network's weights, as the largest
+            difference over the largest weight, to 1e-8
+bits        with --deterministic, 10 steps and then 10 more in another process come to the bits of 20 at once
+compiled    --jit_compile comes to the weights of the run that is not compiled, in float64, to 1e-10
+mirrored    two replicas, on two GPUs or on two halves of one, come to the weights of one replica, in float64, to 1e-10
+programs    `make train`'s run, with the time it takes and its Frechet distance, then evaluate, sample and export
+speed       images a second of whole runs by preset, precision, batch and --jit_compile
+profile     kernels a step, and the share of the time in which the GPU computes
+peers       the networks of `mnist` in PyTorch, where --torch_python has it: eager, compiled, and by CUDA graphs
+
+`equal`, `compiled` and `mirrored` train by SGD: Adam moves a weight that has no gradient, such as a bias before a batch
+norm, by what rounding leaves of it. The first seven run up to four at a time, the rest alone. Prints a table and writes
+results/gpu_check_*.json.
+"""
+
+import argparse
+import concurrent.futures
+import io
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import launching
+import numpy as np
+import record
+
+PASS, FAIL, MEASURED, NOT_HERE = "pass", "fail", "measured", "not possible here"
+TOGETHER = ("doctor", "placement", "equal", "bits", "compiled", "mirrored", "programs")
+ALONE = ("speed", "profile", "peers")
+LIMIT_SECONDS = 300  # of each process
+STEPS = 20
+SMALL: dict[str, dict[str, Any]] = {
+    "mnist": {"filters": 16},
+    "mnist_large": {"filters": 8, "image_size": "56x56"},
+    "mnist_best": {"filters": 8, "generator_filters": 8},
+    "mlp": {},
+    "dcgan": {"data": "mnist-colours", "image_size": "28x28", "filters": 8, "mirror": True},
+    "dcgan64": {"data": "mnist", "image_size": "32x32", "channels": 3, "filters": 8, "generator_filters": 16},
+    "faces": {"data": "mnist", "channels": 3, "filters": 8, "generator_filters": 8},
+    "pix2pix": {"data": "mnist-edges", "image_size": "32x32", "filters": 8},
+    "cyclegan": {"data": "mnist-domains", "image_size": "32x32", "filters": 8, "residual_blocks": 2},
+}
+SHARED: dict[str, Any] = {
+    "batch_size": 16, "steps": STEPS, "log_every_steps": STEPS, "sample_every_steps": 1_000_000, "num_samples": 4,
+}  # fmt: skip
+OTHERS: dict[str, dict[str, Any]] = {
+    "mnist_best": {},
+    "dcgan64": {"data": "mnist", "channels": 3},
+    "pix2pix": {"data": "mnist-edges", "image_size": "64x64", "batch_size": 16},
+}
+SPEED: list[tuple[str, dict[str, Any]]] = [
+    (preset, settings | {"precision": precision, "jit_compile": compiled})
+    for preset, settings, precisions in [
+        ("mnist", {"batch_size": 256}, ("float32", "mixed_bfloat16", "mixed_float16")),
+        ("mnist", {"batch_size": 2048}, ("float32", "mixed_bfloat16", "mixed_float16")),
+        *((preset, settings, ("mixed_bfloat16",)) for preset, settings in OTHERS.items()),
+    ]
+    for precision in precisions
+    for compiled in (False, True)
+]
+EXACT: dict[str, Any] = {
+    "precision": "float64", "deterministic": True, "generator_optimizer": "sgd", "discriminator_optimizer": "sgd",
+    "generator_learning_rate": 0.01, "discriminator_learning_rate": 0.01,
+}  # fmt: skip
+BITS = [
+    ("mnist", "float32"), ("mnist", "mixed_bfloat16"), ("mnist", "mixed_float16"), ("mnist_best", "mixed_bfloat16"),
+    ("dcgan64", "float32"), ("pix2pix", "mixed_bfloat16"), ("cyclegan", "float32"),
+]  # fmt: skip
+WARM_UP, BLOCK, BLOCKS = 50, 50, 4
+PROFILED = range(41, 51)
+
+
+def main() -> None:
+    given = _arguments()
+    if given.answer_to:
+        _answer(given)
+        return
+    wanted = given.parts.split(",")
+    if unknown := set(wanted) - {*TOGETHER, *ALONE}:
+        sys.exit(f"--parts names no part: {', '.join(sorted(unknown))}. There are {', '.join((*TOGETHER, *ALONE))}.")
+    lines: list[dict[str, Any]] = []
+
+    def note(part: str) -> None:
+        for line in _lines_of(part, given):
+            lines.append(line)
+            print(f"{line['part']}: {line['what']}: {line['mark']}: {line['found']}", file=sys.stderr, flush=True)
+
+    with concurrent.futures.ThreadPoolExecutor(max(1, min(4, len(launching.cores()) // 2))) as pool:
+        list(pool.map(note, [part for part in TOGETHER if part in wanted]))
+    for part in ALONE:
+        if part in wanted:
+            note(part)
+    lines.sort(key=lambda line: (*TOGETHER, *ALONE).index(line["part"]))
+    launching.print_table(
+        ["part", "what", "", "found"], ([line["part"], line["what"], line["mark"], line["found"]] for line in lines)
+    )
+    print(record.write("gpu_check", vars(given), {"gpu": _gpu(), "lines": lines}))
+    if any(line["mark"] == FAIL for line in lines):
+        sys.exit(1)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = launching.parser(__doc__)
+    parser.add_argument("--device", choices=("gpu", "cpu"), default="gpu")
+    parser.add_argument("--parts", default=",".join((*TOGETHER, *ALONE)))
+    parser.add_argument("--presets", default=",".join(SMALL))
+    parser.add_argument("--torch_python", default=sys.executable, help="an interpreter that has torch")
+    parser.add_argument("--torch_pythonpath", default=os.environ.get("PYTHONPATH", ""), help=argparse.SUPPRESS)
+    parser.add_argument("--settings", default="{}", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _gpu() -> str:
+    """The GPU by its driver's own words."""
+    words = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.max.sm", "--format=csv,noheader"]
+    try:
+        return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip() or "none"
+    except OSError:
+        return "none"
+
+
+def _line(part: str, what: str, mark: str, found: str, **values: Any) -> dict[str, Any]:
+    """A line of the report, and the values behind it."""
+    return {"part": part, "what": what, "mark": mark, "found": found, "values": values}
+
+
+def _lines_of(part: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The lines of a part, whatever becomes of it."""
+    started = time.monotonic()
+    try:
+        yield from PARTS[part](given)
+    except Exception as error:
+        traceback.print_exc()
+        yield _line(part, "all of it", FAIL, f"{type(error).__name__}: {str(error)[-2000:]}")
+    print(f"{part} took {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+
+
+# ---- parts, as the first process sees them
+
+
+def _ask(given: argparse.Namespace, part: str, device: str | None = None, **settings: Any) -> Any:
+    """What this program, started once more, answers of a part that it computes itself."""
+    device = device or given.device
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "answer.json"
+        _run([
+            sys.executable, __file__, f"--answer_to={path}", f"--parts={part}", f"--device={device}",
+            f"--presets={given.presets}", f"--settings={json.dumps(settings)}",
+        ], device)  # fmt: skip
+        return json.loads(path.read_text())
+
+
+def _run(command: list[str], device: str) -> str:
+    """Run a program of the project on a device; returns what it printed. Raises `RuntimeError` where it fails."""
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "1"} | os.environ
+    environment["PYTHONPATH"] = os.pathsep.join([str(launching.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    if device == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = "-1"
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        env=environment, timeout=LIMIT_SECONDS, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"{shlex.join(command)} ended with status {done.returncode}:\n{done.stdout[-6000:]}")
+    return done.stdout
+
+
+def _doctor(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    said = _run([sys.executable, "-m", "distgan.doctor"], given.device)
+    yield _line("doctor", "says", MEASURED, said.strip().splitlines()[-1], said=said)
+
+
+def _placement(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    for precision in ("float32", "mixed_bfloat16"):
+        for preset, problem in _ask(given, "placement", precision=precision).items():
+            yield _line(
+                "placement", f"{preset}, {precision}", FAIL if problem else PASS, problem or "all on the device"
+            )
+
+
+def _equal(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    yield from _weights_of_two("equal", given, 1e-8, {}, {"device": "cpu"})
+
+
+def _compiled(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    yield from _weights_of_two("compiled", given, 1e-10, {"with_history": False, "jit_compile": True},
+                               {"with_history": False})  # fmt: skip
+
+
+def _mirrored(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    yield from _weights_of_two("mirrored", given, 1e-10, {"backend": "mirrored"}, {})
+
+
+def _weights_of_two(
+    part: str, given: argparse.Namespace, bound: float, *settings: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """A line for each preset: how far apart the weights are of two runs, with these settings."""
+    with tempfile.TemporaryDirectory() as directory, concurrent.futures.ThreadPoolExecutor() as pool:
+        asked = [
+            pool.submit(_ask, given, "runs", directory=f"{directory}/{number}", **EXACT | of_run)
+            for number, of_run in enumerate(settings)
+        ]
+        problems = [one.result() for one in asked]
+        for preset in given.presets.split(","):
+            if problem := problems[0][preset] or problems[1][preset]:
+                yield _line(part, preset, FAIL, problem)
+                continue
+            one, other = (np.load(_last_checkpoint(Path(directory, run, preset)) / "state.npz") for run in "01")
+            apart = {
+                name: float(np.abs(one[name] - other[name]).max() / max(np.abs(other[name]).max(), 1e-300))
+                for name in other.files
+                if np.issubdtype(other[name].dtype, np.floating) and other[name].size
+            }
+            worst = max(apart, key=lambda name: apart[name])
+            mark = PASS if apart[worst] <= bound else FAIL
+            yield _line(part, preset, mark, f"{apart[worst]:.1e} ({worst})", apart=apart)
+
+
+def _last_checkpoint(run_dir: Path) -> Path:
+    return max(path for path in (run_dir / "checkpoints").iterdir() if path.name.startswith("step_"))
+
+
+def _bits(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    cases = [(preset, precision) for preset, precision in BITS if preset in given.presets.split(",")]
+    with tempfile.TemporaryDirectory() as directory:
+        runs = {"whole": STEPS, "parts": STEPS // 2}
+        problems = _ask(given, "bits", directory=directory, cases=cases, runs=runs)
+        problems += _ask(given, "bits", directory=directory, cases=cases, runs={"parts": STEPS})
+        if problems:
+            yield _line("bits", "runs", FAIL, "; ".join(problems))
+        for preset, precision in cases:
+            manifests = [
+                json.loads((_last_checkpoint(Path(directory, name, precision, preset)) / "manifest.json").read_text())
+                for name in ("whole", "parts")
+            ]
+            digests = [manifest["state_digest"][:12] for manifest in manifests]
+            yield _line("bits", f"{preset}, {precision}", PASS if digests[0] == digests[1] else FAIL,
+                        " and ".join(digests))  # fmt: skip
+
+
+def _programs(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as run_dir:
+        length = ["--epochs=2"] if given.device == "gpu" else ["--steps=3", "--filters=4", "--generator_filters=4"]
+        for name, flags in {
+            "train": ["--preset=mnist_best", *length],
+            "evaluate": [],
+            "sample": [f"--output={run_dir}/some.png"],
+            "export": [f"--output={run_dir}/exported"],
+        }.items():
+            started = time.monotonic()
+            said = _run([sys.executable, "-m", f"distgan.{name}", f"--run_dir={run_dir}", *flags], given.device)
+            seconds = time.monotonic() - started
+            yield _line("programs", name, PASS, f"{seconds:.1f} s", seconds=seconds, said=said[-3000:])
+        lines = [json.loads(line) for line in Path(run_dir, "metrics.jsonl").read_text().splitlines()]
+        yield _line("programs", "train's log", MEASURED, json.dumps(lines[-1])[:300], log=lines[-3:])
+
+
+def _speed(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    for case in _ask(given, "speed")["cases"]:
+        what = f"{case['preset']}, " + ", ".join(f"{name}={value}" for name, value in case["settings"].items())
+        if case.get("problem"):
+            yield _line("speed", what, FAIL, case["problem"], **case)
+        else:
+            rates = launching.spread([case["images"] / seconds for seconds in case["seconds"]])
+            milliseconds = launching.spread([1000 * seconds for seconds in case["seconds"]], ".2f")
+            found = f"{rates} images/s, {milliseconds} ms a step; {case['first_seconds']:.0f} s before"
+            yield _line("speed", what, MEASURED, found, **case)
+
+
+def _profile(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    for compiled in (False, True) if given.device == "gpu" else (False,):
+        found = _ask(given, "profile", precision="mixed_bfloat16", batch_size=256, jit_compile=compiled)
+        what = f"mnist, batch 256, mixed_bfloat16, jit_compile={compiled}"
+        if given.device == "cpu":
+            yield _line("profile", what, NOT_HERE, "there is no GPU whose kernels could be counted")
+        for plane, values in found.items():
+            words = (f"{values['events_a_step']:.0f} kernels and copies a step; the GPU is busy for "
+                     f"{values['busy_ms_a_step']:.2f} of {values['ms_a_step']:.2f} ms")  # fmt: skip
+            yield _line("profile", f"{what}, {plane}", MEASURED, words, **values)
+
+
+def _peers(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    from distgan.data.arrays import open_mnist
+
+    environment = os.environ | {"PYTHONPATH": given.torch_pythonpath}
+    found = subprocess.run(
+        [given.torch_python, "-c", "import torch"], env=environment, check=False, capture_output=True
+    )
+    if found.returncode or given.device == "cpu":
+        why = "it needs a GPU" if given.device == "cpu" else f"{given.torch_python} has no torch"
+        yield _line("peers", "PyTorch", NOT_HERE, why)
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        pixels = Path(directory) / "pixels.npy"
+        np.save(pixels, open_mnist().pixels)
+        program = str(Path(__file__).parent / "peers" / "pytorch_gpu.py")
+        done = subprocess.run(
+            [given.torch_python, program, f"--pixels={pixels}"], env=environment, check=False, text=True,
+            capture_output=True, timeout=LIMIT_SECONDS,
+        )  # fmt: skip
+    for text in done.stdout.splitlines():
+        if text.startswith("{"):
+            case = json.loads(text)
+            what, problem = case.pop("what"), case.get("problem")
+            rate = problem or f"{case['images_per_second']:,.0f} images/s, {case['milliseconds']:.2f} ms a step"
+            yield _line("peers", what, FAIL if problem else MEASURED, rate, **case)
+    if done.returncode:
+        yield _line("peers", "PyTorch", FAIL, done.stderr[-2000:])
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], Iterator[dict[str, Any]]]] = {
+    "doctor": _doctor, "placement": _placement, "equal": _equal, "bits": _bits, "compiled": _compiled,
+    "mirrored": _mirrored, "programs": _programs, "speed": _speed, "profile": _profile, "peers": _peers,
+}  # fmt: skip
+
+
+# ---- what a process computes itself
+
+
+def _answer(given: argparse.Namespace) -> None:
+    settings = json.loads(given.settings)
+    compute = {"placement": _compute_placement, "runs": _compute_runs, "bits": _compute_bits, "speed": _compute_speed,
+               "profile": _compute_profile}[given.parts]  # fmt: skip
+    given.answer_to.write_text(json.dumps(compute(given, settings)))
+
+
+def _trained(replicas: Any, console: Any = None, **settings: Any) -> str:
+    """Train; returns what went wrong, in short, or nothing."""
+    from distgan.config import Config
+    from distgan.training import loop
+
+    try:
+        loop.train(Config(**settings), replicas, console or io.StringIO())
+    except Exception as error:
+        return f"{type(error).__name__}: {str(error)[:1500]}"
+    return ""
+
+
+def _connected(device: str, **settings: Any) -> Any:
+    """The replicas of a backend; two halves of the GPU, where two are wanted and there is one."""
+    import tensorflow as tf
+
+    from distgan.config import Config
+    from distgan.replicas import devices
+    from distgan.replicas.connect import connect
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if device == "gpu" and not gpus:
+        raise RuntimeError("TensorFlow sees no GPU here.")
+    if settings.get("backend") == "mirrored":
+        if device == "cpu":
+            settings["virtual_devices"] = 2
+        elif len(gpus) == 1:
+            halves = [tf.config.LogicalDeviceConfiguration(memory_limit=8192)] * 2
+            launching.wrap(devices, "_take_gpus", lambda _: lambda rank, size:
+                           tf.config.set_logical_device_configuration(gpus[0], halves))  # fmt: skip
+    return connect(Config(**settings))
+
+
+def _compute_placement(given: argparse.Namespace, settings: dict[str, Any]) -> dict[str, str]:
+    import tensorflow as tf
+
+    replicas = _connected(given.device)
+    tf.config.set_soft_device_placement(False)
+    with tempfile.TemporaryDirectory() as directory:
+        return {
+            preset: _trained(replicas, preset=preset, run_dir=f"{directory}/{preset}",
+                             **SHARED | SMALL[preset] | settings | {"steps": 3, "sample_every_steps": 2})
+            for preset in given.presets.split(",")
+        }  # fmt: skip
+
+
+def _compute_runs(given: argparse.Namespace, settings: dict[str, Any]) -> dict[str, str]:
+    directory, with_history = settings.pop("directory"), settings.pop("with_history", True)
+    own = {name: settings[name] for name in ("backend", "deterministic") if name in settings}
+    replicas = _connected(given.device, **own)
+    problems = {}
+    for preset in given.presets.split(","):
+        of_preset = SHARED | SMALL[preset] | settings
+        if preset == "cyclegan" and not with_history:
+            of_preset["history_size"] = 0  # which XLA can't compile
+        problems[preset] = _trained(replicas, preset=preset, run_dir=f"{directory}/{preset}", **of_preset)
+    return problems
+
+
+def _compute_bits(given: argparse.Namespace, settings: dict[str, Any]) -> list[str]:
+    replicas = _connected(given.device, deterministic=True)
+    problems = [
+        _trained(replicas, preset=preset, precision=precision, deterministic=True,
+                 run_dir=f"{settings['directory']}/{name}/{precision}/{preset}",
+                 **SHARED | SMALL[preset] | {"steps": steps})
+        for preset, precision in settings["cases"]
+        for name, steps in settings["runs"].items()
+    ]  # fmt: skip
+    return [problem for problem in problems if problem]
+
+
+def _compute_speed(given: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
+    replicas = _connected(given.device)
+    cases = SPEED if given.device == "gpu" else [("mnist", {"precision": "float32", "batch_size": 16, "filters": 4})]
+    block = BLOCK if given.device == "gpu" else 2
+    found = []
+    started_all = time.monotonic()
+    for preset, of_case in cases:
+        if time.monotonic() - started_all > 0.8 * LIMIT_SECONDS:
+            found.append({"preset": preset, "settings": of_case, "problem": "out of time"})
+            continue
+        with tempfile.TemporaryDirectory() as run_dir:
+            started = time.time()
+            problem = _trained(
+                replicas, preset=preset, run_dir=run_dir, steps=WARM_UP + BLOCKS * block, log_every_steps=block,
+                sample_every_steps=1_000_000, num_samples=4, **of_case,
+            )  # fmt: skip
+            case: dict[str, Any] = {"preset": preset, "settings": of_case}
+            if problem:
+                found.append(case | {"problem": problem})
+                continue
+            config = json.loads(Path(run_dir, "config.json").read_text())
+            lines = [json.loads(line) for line in Path(run_dir, "metrics.jsonl").read_text().splitlines()]
+            lines = [line for line in lines if line["step"] >= WARM_UP and "speed/images_per_second" in line]
+            steps = np.diff([line["step"] for line in lines])
+            seconds = np.diff([line["seconds"] for line in lines]) / steps
+            found.append(case | {
+                "images": config["batch_size"], "seconds": seconds.tolist(),
+                "first_seconds": time.time() - started - sum(seconds * steps), "last": lines[-1],
+            })  # fmt: skip
+            print(found[-1], flush=True)
+    return {"cases": found}
+
+
+def _compute_profile(given: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
+    replicas = _connected(given.device)
+    if given.device == "cpu":
+        settings |= {"batch_size": 4, "filters": 4}
+    with tempfile.TemporaryDirectory() as run_dir:
+        problem = _trained(
+            replicas, preset="mnist", run_dir=run_dir, steps=60, log_every_steps=60, sample_every_steps=1_000_000,
+            profile_steps=f"{PROFILED[0]}:{PROFILED[-1]}", **settings,
+        )  # fmt: skip
+        if problem:
+            raise RuntimeError(problem)
+        (path,) = Path(run_dir).rglob("*.xplane.pb")
+        return _planes(path)
+
+
+def _planes(path: Path) -> dict[str, Any]:
+    """Of each device's plane in a profile: events a step, the share of the time in which it computed, the longest."""
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    space = xplane_pb2.XSpace()
+    space.ParseFromString(path.read_bytes())
+    planes = {}
+    for plane in space.planes:
+        if "GPU" not in plane.name:
+            continue
+        spans: list[tuple[int, int]] = []
+        times: dict[str, tuple[float, int]] = {}
+        for line in plane.lines:
+            if not line.name.startswith("Stream"):
+                continue
+            for event in line.events:
+                name = plane.event_metadata[event.metadata_id].name
+                begin = line.timestamp_ns * 1000 + event.offset_ps
+                spans.append((begin, begin + event.duration_ps))
+                seconds, number = times.get(name, (0.0, 0))
+                times[name] = (seconds + event.duration_ps / 1e12, number + 1)
+        if not spans:
+            continue
+        spans.sort()
+        busy, end = 0, spans[0][0]
+        for begin, finish in spans:
+            busy += max(0, finish - max(begin, end))
+            end = max(end, finish)
+        longest = sorted(times.items(), key=lambda one: -one[1][0])[:25]
+        planes[plane.name] = {
+            "events_a_step": len(spans) / len(PROFILED),
+            "busy_ms_a_step": busy / 1e9 / len(PROFILED),
+            "ms_a_step": (end - spans[0][0]) / 1e9 / len(PROFILED),
+            "busy_share": busy / (end - spans[0][0]),
+            "longest": [[name[:100], 1000 * seconds / len(PROFILED), number / len(PROFILED)]
+                        for name, (seconds, number) in longest],
+        }  # fmt: skip
+    return planes
+
+
+if __name__ == "__main__":
+    main()
