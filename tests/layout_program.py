@@ -8,6 +8,7 @@ import io
 import json
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +45,13 @@ def main() -> None:
     parser.add_argument("--backend", required=True)
     parser.add_argument("--virtual_devices", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--exact_run_only", action="store_true")
+    parser.add_argument("--looks", default=",".join(LOOKS), help="the observations to make")
     parser.add_argument("--filters", type=int, default=64)
     given = parser.parse_args()
     RECIPE["filters"] = given.filters
     replicas = connect(Config(backend=given.backend, virtual_devices=given.virtual_devices, **PROFILED))
     seen: dict[str, Any] = {"rank": replicas.rank, "size": replicas.size, "num_replicas": replicas.num_replicas}
-    looks = (
-        exact_run, float32_run, rounded_run, communication, failure_on_chief, noise_rows, divergence, overflow, jitter,
-    )  # fmt: skip
-    for look in looks[:1] if given.exact_run_only else looks:
+    for look in (LOOKS[name] for name in given.looks.split(",")):
         started = time.monotonic()
         seen |= look(replicas, given.output)
         seen[f"{look.__name__}_seconds"] = round(time.monotonic() - started, 1)
@@ -181,10 +179,17 @@ def jitter(replicas: Replicas, output: Path) -> dict[str, Any]:
 
     replicas.batches = late  # type: ignore[method-assign]
     for name in ("jitter-1", "jitter-2"):
-        loop.train(Config(**SMALL | {"steps": 40}, run_dir=str(output / name)), replicas, io.StringIO())
+        loop.train(Config(**SMALL | {"steps": 20}, run_dir=str(output / name)), replicas, io.StringIO())
     replicas.batches = on_time  # type: ignore[method-assign]
     return {}
 
+
+LOOKS: dict[str, Callable[[Replicas, Path], dict[str, Any]]] = {
+    look.__name__: look
+    for look in (
+        exact_run, float32_run, rounded_run, communication, failure_on_chief, noise_rows, divergence, overflow, jitter,
+    )
+}  # fmt: skip
 
 if __name__ == "__main__":
     main()

@@ -32,16 +32,16 @@ def _kill(ranks: list[Rank], number: signal.Signals = signal.SIGKILL) -> None:
 
 @pytest.mark.slow
 def test_those_that_are_left_go_on_when_others_are_killed(tmp_path: Path) -> None:
-    job = Job(tmp_path, "localhost:1", "127.0.0.1:3")
-    job.wait_for_start(processes=4)
-    for who in ("one of four", "three of four", "the chief"):
-        ranks = job.wait_for_ranks(4)
+    job = Job(tmp_path, "localhost:1", "127.0.0.1:2")
+    job.wait_for_start(processes=3)
+    for who in ("one of three", "two of three", "the chief"):
+        ranks = job.wait_for_ranks(3)
         _kill({
-            "one of four": [rank for rank in ranks if rank.host == "localhost"],
-            "three of four": [rank for rank in ranks if rank.host == "127.0.0.1"],
+            "one of three": [rank for rank in ranks if rank.host == "localhost"],
+            "two of three": [rank for rank in ranks if rank.host == "127.0.0.1"],
             "the chief": ranks[:1],
         }[who])  # fmt: skip
-        job.wait_for_start(processes=4)
+        job.wait_for_start(processes=3)
     said = job.stop()
     assert len(re.findall(r"goes on from step \d+, which rank \d has in memory", said)) >= 3, said
     assert ">:Traceback" not in said  # of a rank; the launcher's own server may print one where a rank dies as it asks
@@ -113,11 +113,11 @@ def test_hosts_without_a_slot_are_refused_in_one_sentence(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_the_launcher_can_be_ended_while_those_that_are_left_wait_for_each_other(tmp_path: Path) -> None:
-    job = Job(tmp_path, "localhost:1", "127.0.0.1:3")
-    job.wait_for_start(processes=4)
-    ranks = job.wait_for_ranks(4)
-    _kill(ranks[2:3], signal.SIGSTOP)  # so that the others wait
-    _kill(ranks[3:])
+    job = Job(tmp_path, "localhost:1", "127.0.0.1:2")
+    job.wait_for_start(processes=3)
+    ranks = job.wait_for_ranks(3)
+    _kill(ranks[1:2], signal.SIGSTOP)  # so that the others wait
+    _kill(ranks[2:])
     job.wait_for_words("processes were lost")
     said = job.terminate()
     assert "Traceback" not in said, said

@@ -45,7 +45,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "layout", [layouts.SINGLE, pytest.param(HOROVOD_3, marks=[needs_horovod, pytest.mark.slow])], ids=str
+    "layout", [layouts.SINGLE, pytest.param(HOROVOD_2, marks=[needs_horovod, pytest.mark.slow])], ids=str
 )
 def test_a_run_killed_at_a_random_step_ends_in_the_same_bits(layout: layouts.Layout, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"steps": KILLED_STEPS, "checkpoint_every_steps": 7, "keep_checkpoints": 1000}
