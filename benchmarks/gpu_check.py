@@ -48,14 +48,15 @@ TOGETHER = ("doctor", "placement", "equal", "bits", "compiled", "mirrored", "pro
 ALONE = ("speed", "profile", "peers")
 LIMIT_SECONDS = 300  # of each process
 STEPS = 20
+FEW: dict[str, Any] = {"max_images_per_class": 200}  # as each is made larger, or coloured, one by one
 SMALL: dict[str, dict[str, Any]] = {
     "mnist": {"filters": 16},
-    "mnist_large": {"filters": 8, "image_size": "56x56"},
+    "mnist_large": FEW | {"filters": 8, "image_size": "56x56"},
     "mnist_best": {"filters": 8, "generator_filters": 8},
     "mlp": {},
     "dcgan": {"data": "mnist-colours", "image_size": "28x28", "filters": 8, "mirror": True},
-    "dcgan64": {"data": "mnist", "image_size": "32x32", "channels": 3, "filters": 8, "generator_filters": 16},
-    "faces": {"data": "mnist", "channels": 3, "filters": 8, "generator_filters": 8},
+    "dcgan64": FEW | {"data": "mnist", "image_size": "32x32", "channels": 3, "filters": 8, "generator_filters": 16},
+    "faces": FEW | {"data": "mnist", "channels": 3, "filters": 8, "generator_filters": 8},
     "pix2pix": {"data": "mnist-edges", "image_size": "32x32", "filters": 8},
     "cyclegan": {"data": "mnist-domains", "image_size": "32x32", "filters": 8, "residual_blocks": 2},
 }
