@@ -210,7 +210,9 @@ def test_too_few_images_are_refused(tmp_path: Path) -> None:
     assert "has 5 images: give 100 or more" in done.stderr
 
 
-EVALUATED: dict[str, Any] = {"steps": 4, "evaluate_every_epochs": 1, "evaluate_num_images": 700}
+EVALUATED: dict[str, Any] = {
+    "steps": 4, "evaluate_every_epochs": 1, "evaluate_num_images": 700, "max_images_per_class": 200,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ def store() -> Iterator[Any]:
     store = RendezvousServer()
     yield store
     store.stop()
+    store._httpd.server_close()
 
 
 @pytest.fixture
