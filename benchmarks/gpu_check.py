@@ -1,6 +1,6 @@
 """Does distgan run on this machine's GPU as it does on a CPU, and how fast?
 
-    python benchmarks/gpu_check.py                                       # about ten minutes on one GPU
+    python benchmarks/gpu_check.py                                       # more than a quarter of an hour on an H200
     python benchmarks/gpu_check.py --device=cpu --parts=placement,bits   # a short form without a GPU
 
 Goes through its --parts and on past those that fail; each line of the report is marked `pass`, `fail`, `not possible
@@ -288,11 +288,12 @@ def _speed(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def _profile(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    for compiled in (False, True) if given.device == "gpu" else (False,):
+    if given.device == "cpu":
+        yield _line("profile", "mnist", NOT_HERE, "there is no GPU whose kernels could be counted")
+        return
+    for compiled in (False, True):
         found = _ask(given, "profile", precision="mixed_bfloat16", batch_size=256, jit_compile=compiled)
         what = f"mnist, batch 256, mixed_bfloat16, jit_compile={compiled}"
-        if given.device == "cpu":
-            yield _line("profile", what, NOT_HERE, "there is no GPU whose kernels could be counted")
         for plane, values in found.items():
             words = (f"{values['events_a_step']:.0f} kernels and copies a step; the GPU is busy for "
                      f"{values['busy_ms_a_step']:.2f} of {values['ms_a_step']:.2f} ms")  # fmt: skip
@@ -344,13 +345,13 @@ def _answer(given: argparse.Namespace) -> None:
     given.answer_to.write_text(json.dumps(compute(given, settings)))
 
 
-def _trained(replicas: Any, console: Any = None, **settings: Any) -> str:
+def _trained(replicas: Any, **settings: Any) -> str:
     """Train; returns what went wrong, in short, or nothing."""
     from distgan.config import Config
     from distgan.training import loop
 
     try:
-        loop.train(Config(**settings), replicas, console or io.StringIO())
+        loop.train(Config(**settings), replicas, io.StringIO())
     except Exception as error:
         return f"{type(error).__name__}: {str(error)[:1500]}"
     return ""
@@ -450,8 +451,6 @@ def _compute_speed(given: argparse.Namespace, settings: dict[str, Any]) -> dict[
 
 def _compute_profile(given: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
     replicas = _connected(given.device)
-    if given.device == "cpu":
-        settings |= {"batch_size": 4, "filters": 4}
     with tempfile.TemporaryDirectory() as run_dir:
         problem = _trained(
             replicas, preset="mnist", run_dir=run_dir, steps=60, log_every_steps=60, sample_every_steps=1_000_000,
