@@ -226,10 +226,15 @@ def _weights_of_two(
                 yield _line(part, preset, FAIL, problem)
                 continue
             one, other = (np.load(_last_checkpoint(Path(directory, run, preset)) / "state.npz") for run in "01")
+            floats = [
+                name for name in other.files if np.issubdtype(other[name].dtype, np.floating) and other[name].size
+            ]
+            largest: dict[str, float] = {}
+            for name in floats:
+                network = name.partition("/")[0]
+                largest[network] = max(largest.get(network, 0.0), np.abs(other[name]).max())
             apart = {
-                name: float(np.abs(one[name] - other[name]).max() / max(np.abs(other[name]).max(), 1e-300))
-                for name in other.files
-                if np.issubdtype(other[name].dtype, np.floating) and other[name].size
+                name: float(np.abs(one[name] - other[name]).max() / largest[name.partition("/")[0]]) for name in floats
             }
             worst = max(apart, key=lambda name: apart[name])
             mark = PASS if apart[worst] <= bound else FAIL

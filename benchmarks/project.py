@@ -286,7 +286,7 @@ def workload(preset: str, given: argparse.Namespace) -> Workload:
     kernels += 10 * sum(len(gan.trainable(player)) for phase in gan.phases for player in phase)
     sizes = {player: sum(math.prod(v.shape) for v in gan.trainable(player)) for player in gan.players}
     return Workload(
-        preset, config.global_batch_size(1), flops, kernels,
+        preset, config.batch_size, flops, kernels,
         tuple(given.wire_bytes * sum(sizes[player] for player in phase) for phase in gan.phases),
         norms if given.normalization == "sync" else 0, 4 * statistics.mean(norm_numbers or [0]),
         2 * 4 * math.prod(shape) if config.history_size else 0,

@@ -121,14 +121,7 @@ class Config:
     )
     history_size: int = option(50, "Image-buffer size per domain; 0 is off.", at_least=0, only=("cyclegan",))
     # How it is learnt
-    batch_size: int | None = option(256, "Global batch, in images, however many replicas share it.", at_least=1)
-    batch_size_per_replica: int | None = option(
-        None, "Images per replica instead of --batch_size; the run then depends on the number of replicas.", at_least=1
-    )
-    accumulate_steps: int = option(
-        1, "Parts in which a replica computes its share, to save memory; not with batch norm, nor with a history.",
-        at_least=1, may_change=True,
-    )  # fmt: skip
+    batch_size: int = option(256, "Global batch, in images, however many replicas share it.", at_least=1)
     precision: str = option(
         "auto",
         "Number format; auto picks the fastest the hardware has.",
@@ -227,8 +220,8 @@ class Config:
         choices=("auto", "direct"), may_change=True,
     )  # fmt: skip
     jit_compile: bool = option(
-        False, "Compile losses and gradients by XLA: for GPUs; needs one replica, or layers that do not communicate.",
-        may_change=True,
+        False, "Compile the step by XLA, or with several replicas its losses and gradients: for GPUs; not where layers "
+        "communicate.", may_change=True,
     )  # fmt: skip
     virtual_devices: int = option(
         0, "Split the CPU into this many logical devices, and use no GPU, to try --backend=mirrored; 0 is off.",
@@ -257,24 +250,8 @@ class Config:
         self.check_schedule(f"--epochs={self.epochs}", self.epochs or 0)
         if self.epochs is None and self.steps is None:
             raise UserError("Give one of --epochs and --steps, as a run has an end.")
-        if self.batch_size is None and self.batch_size_per_replica is None:
-            raise UserError("Give one of --batch_size and --batch_size_per_replica.")
-        if self.batch_size_per_replica is not None and self.batch_size_per_replica < self.accumulate_steps:
-            raise UserError(
-                f"--batch_size_per_replica={self.batch_size_per_replica} is too small for "
-                f"--accumulate_steps={self.accumulate_steps}: each part needs an image."
-            )
-        if self.accumulate_steps > 1 and self.history_size:
-            raise UserError(
-                f"--accumulate_steps={self.accumulate_steps} needs --history_size=0: a history takes whole batches."
-            )
         if self.normalization == "instance" and self.architecture != "pix2pix":
             raise UserError(f"--normalization=instance is for pix2pix, not for --architecture={self.architecture}.")
-        if self.accumulate_steps > 1 and self.normalization in ("sync", "local"):
-            raise UserError(
-                f"--accumulate_steps={self.accumulate_steps} needs --normalization=none, as batch norm over parts of a "
-                "batch is another network."
-            )
         self._check_game()
         self.profile_range()
 
@@ -356,18 +333,13 @@ class Config:
             return files.local_copy(self.run_dir)
         return Path(self.run_dir or f"runs/{self.preset}").expanduser()
 
-    def global_batch_size(self, num_replicas: int) -> int:
-        """Images a step over all replicas. Raises `UserError` where some replica would get none."""
-        if self.batch_size_per_replica is not None:
-            return self.batch_size_per_replica * num_replicas
-        assert self.batch_size is not None
-        if self.batch_size < num_replicas * self.accumulate_steps:
-            parts = f" in {self.accumulate_steps} parts each" if self.accumulate_steps > 1 else ""
+    def check_batch(self, num_replicas: int) -> None:
+        """Raise `UserError` where some replica would get no image of a batch."""
+        if self.batch_size < num_replicas:
             raise UserError(
-                f"--batch_size={self.batch_size} is too small for {num_replicas} replicas{parts}: it must be at least "
-                f"{num_replicas * self.accumulate_steps}."
+                f"--batch_size={self.batch_size} is too small for {num_replicas} replicas: it must be at least "
+                f"{num_replicas}."
             )
-        return self.batch_size
 
     def to_json(self) -> str:
         """The resolved config as JSON, a field a line."""
@@ -384,6 +356,8 @@ def load_config(path: Path, **overrides: Any) -> Config:
         raise UserError(f"{path} can't be read as a config ({error.strerror}).") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} can't be read as a config: {error}.") from None
+    if isinstance(stored, dict):
+        stored = {name: value for name, value in stored.items() if (name, value) not in RETIRED}
     unknown = sorted(set(stored) - set(OPTIONS)) if isinstance(stored, dict) else ["(not a JSON object)"]
     if unknown:
         raise UserError(f"{path} is not a config of this version: it holds {', '.join(unknown)}.")
@@ -403,10 +377,10 @@ def changed_for_good(old: Config, new: Config) -> list[str]:
 
 
 OPTIONS = options_of(Config)
+RETIRED = (("batch_size_per_replica", None), ("accumulate_steps", 1))  # of older versions, which ask for nothing
 DEFAULTS = {name: declared.default for name, declared in OPTIONS.items()}
 ONE_OF = (
     ("epochs", "steps"),
-    ("batch_size", "batch_size_per_replica"),
     ("checkpoint_every_epochs", "checkpoint_every_steps", "checkpoint_every_seconds"),
     ("sample_every_epochs", "sample_every_steps"),
 )

@@ -44,9 +44,7 @@ def _train(config: configs.Config) -> int:
             raise
         return error.exit_status
     except tf.errors.ResourceExhaustedError:
-        raise UserError(
-            "Memory is short: choose a smaller --batch_size, or with --normalization=none a larger --accumulate_steps."
-        ) from None
+        raise UserError("Memory is short: choose a smaller --batch_size, or smaller networks.") from None
     except tf.errors.OpError as error:
         if replicas.size == 1:
             raise

@@ -38,17 +38,11 @@ from distgan.presets import PRESETS
         ({"channels": 2}, "--channels=2 is refused: it must be one of 1, 3."),
         ({"real_label": 0.5}, "--real_label=0.5 is refused: it must be a number above 0.5 and of at most 1."),
         ({"normalization": "instance"}, "--normalization=instance is for pix2pix, not for --architecture=mnist."),
-        ({"preset": "cyclegan", "data": "unpaired:x", "accumulate_steps": 2},
-         "--accumulate_steps=2 needs --history_size=0: a history takes whole batches."),
         ({"steps": 1, "epochs": 1}, "Give only one of --epochs and --steps."),
         ({"profile_steps": "7"}, "--profile_steps=7 is refused: it must be FIRST:LAST, two step numbers from 1, e.g. "
                                  "100:110."),
         ({"epochs": None}, "Give one of --epochs and --steps, as a run has an end."),
-        ({"batch_size": None}, "Give one of --batch_size and --batch_size_per_replica."),
-        ({"batch_size_per_replica": 2, "accumulate_steps": 4, "normalization": "none"},
-         "--batch_size_per_replica=2 is too small for --accumulate_steps=4: each part needs an image."),
-        ({"accumulate_steps": 2}, "--accumulate_steps=2 needs --normalization=none, as batch norm over parts of a "
-                                  "batch is another network."),
+        ({"batch_size": None}, "--batch_size=None is refused: it must be a whole number of at least 1."),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_refused_in_one_sentence(given: dict[str, Any], sentence: str) -> None:
@@ -63,7 +57,7 @@ def test_fields_that_are_left_out_take_the_preset_s_values() -> None:
 
 @pytest.mark.parametrize(
     ("given", "hidden"),
-    [("steps", "epochs"), ("batch_size_per_replica", "batch_size"), ("sample_every_steps", "sample_every_epochs"),
+    [("steps", "epochs"), ("sample_every_steps", "sample_every_epochs"),
      ("checkpoint_every_steps", "checkpoint_every_epochs"), ("checkpoint_every_seconds", "checkpoint_every_epochs")],
 )  # fmt: skip
 def test_one_of_a_group_takes_the_place_of_the_other(given: str, hidden: str, tmp_path: Path) -> None:
@@ -131,8 +125,7 @@ def test_a_run_that_goes_on_may_change_its_length_but_not_its_networks() -> None
 
 def test_a_batch_smaller_than_the_number_of_replicas_is_refused() -> None:
     with pytest.raises(UserError, match=r"--batch_size=3 is too small for 4 replicas: it must be at least 4\."):
-        Config(batch_size=3).global_batch_size(4)
-    assert Config(batch_size_per_replica=3).global_batch_size(4) == 12
+        Config(batch_size=3).check_batch(4)
 
 
 def _train(*flags: str) -> subprocess.CompletedProcess[str]:
@@ -151,8 +144,7 @@ def test_helpfull_explains_every_flag_with_its_default() -> None:
     ("flags", "sentence"),
     [
         (["--batch_size=many"], "distgan: --batch_size=many is refused: it must be a whole number of at least 1."),
-        (["--bach_size=3"], "distgan: Unknown command line flag 'bach_size'. Did you mean: batch_size, "
-                            "batch_size_per_replica."),
+        (["--bach_size=3"], "distgan: Unknown command line flag 'bach_size'. Did you mean: batch_size."),
         (["--steps=3", "--epochs=3"], "distgan: Give only one of --epochs and --steps."),
         (["--data=cifar"], "--data"),
         (["fast"], "distgan: fast is not a flag: flags are written as --name=value."),

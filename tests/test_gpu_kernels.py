@@ -34,7 +34,7 @@ def _traced_step(preset: str, **settings: Any) -> Any:
     with precision.policy(config.precision), convolutions.way("direct"):  # a GPU's way
         gan = make_gan(config, source.image_shape, list, source.num_classes)
         state = TrainState(gan, config, config.precision, max(source.streams.values()))
-    replicas, batch_size = Replicas(), config.global_batch_size(1)
+    replicas, batch_size = Replicas(), config.batch_size
     step: Any = make_step(
         gan, state, replicas, augment=pipeline.Augmentation(*source.image_shape[:2], config.mirror),
         example_shape=source.example_shape, batch_size=batch_size, config=config,

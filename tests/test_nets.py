@@ -12,7 +12,7 @@ from distgan.config import Config
 from distgan.data.order import Draws
 from distgan.gans import GANS
 from distgan.nets import mnist
-from distgan.nets.layers import Dropout
+from distgan.nets.layers import Dropout, Initial
 from distgan.nets.normalization import BatchNorm, BatchNormalization
 from distgan.nets.resnet import resnet
 from distgan.training import precision
@@ -66,6 +66,14 @@ def test_weights_depend_on_the_seed_and_differ_between_layers() -> None:
         if hasattr(layer, "kernel")
     ]
     assert len(set(kernels)) == len(kernels) == 6
+
+
+def test_initial_weights_are_drawn_on_the_cpu_as_a_gpu_s_differ_in_the_last_digits() -> None:
+    with tf.Graph().as_default() as graph:
+        Initial(keras.initializers.RandomNormal, 0, "kernel", stddev=0.02)((2, 3))
+    draws = [node for node in graph.get_operations() if "Normal" in node.type]
+    assert draws
+    assert all("CPU:0" in node.device for node in draws)
 
 
 def test_dropout_masks_are_slices_of_the_global_mask() -> None:

@@ -217,9 +217,9 @@ def test_the_dcgan_class_learns_from_a_folder(tmp_path: Path) -> None:
 def test_the_dcgan_class_takes_its_length_and_batch_from_any_field() -> None:
     from distgan.config import Config
 
-    settings = distgan.DCGAN(steps=7, batch_size_per_replica=3).settings
+    settings = distgan.DCGAN(steps=7, batch_size=3).settings
     config = Config(**settings, data="folder:x")
-    assert (config.steps, config.epochs, config.batch_size_per_replica, config.batch_size) == (7, None, 3, None)
+    assert (config.steps, config.epochs, config.batch_size) == (7, None, 3)
     assert Config(**distgan.DCGAN().settings, data="folder:x") == Config(
         preset="dcgan", data="folder:x", run_dir="runs/dcgan", channels=3
     )

@@ -167,18 +167,3 @@ def make_batch(
         if LABELS in resident:
             labels = tf.cast(tf.gather(resident[LABELS], examples[:, image_phase]), tf.int32)
     return Batch(images, draws, size, labels)
-
-
-def part_of(share: Share, parts: int, part: Any) -> Share:
-    """One of `parts` parts of a share, for gradient accumulation."""
-    if parts == 1:
-        return share
-    rows = share["rows"]
-    first, count = order.fair_range(tf.size(rows), parts, part)
-    even = rows.shape[0] is not None and rows.shape[0] % parts == 0
-    static = rows.shape[0] // parts if even else None  # where it can be known, layers may count on it
-
-    def cut(values: tf.Tensor) -> tf.Tensor:
-        return tf.ensure_shape(values[first : first + count], [static, *values.shape[1:]])
-
-    return tf.nest.map_structure(cut, share)

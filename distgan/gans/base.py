@@ -68,7 +68,7 @@ class GAN:
         return self.averages.get(name, self.networks[name])
 
     def prepare(self, phase: tuple[str, ...]) -> None:
-        """Do what is due once before the losses of a phase, in however many parts these are computed; inside a step."""
+        """Update what the losses of a phase are computed by, such as spectral norms; inside a step."""
         for player in phase:
             for name in self.players[player]:
                 spectral.iterate(self.networks[name], self._sum_in_step)

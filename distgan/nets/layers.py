@@ -66,7 +66,8 @@ class Initial:
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> tf.Tensor:
         """The initial values, `shape`."""
-        return tf.cast(self._draw(shape, dtype="float32"), dtype or "float32")
+        with tf.device("CPU:0"):  # a GPU's logarithms and cosines differ from a CPU's in the last digits
+            return tf.cast(self._draw(shape, dtype="float32"), dtype or "float32")
 
 
 class Layers:

@@ -86,8 +86,7 @@ class Recorded(NamedTuple):
     @property
     def batch_size(self) -> float:
         """Images a step, over all replicas; NaN where that is not known."""
-        replicas = self.starts[-1].get("replicas", math.nan) if self.starts else math.nan
-        return self.config.get("batch_size") or (self.config.get("batch_size_per_replica") or math.nan) * replicas
+        return self.config.get("batch_size") or math.nan
 
     @property
     def names(self) -> list[str]:

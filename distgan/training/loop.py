@@ -69,7 +69,8 @@ def train(
         raise UserError(f"--conditional needs classes, and --data={config.data} has none: have a folder for each "
                         "class, or give --conditional=false.")  # fmt: skip
     config.check_compiles(replicas.num_replicas)
-    batch_size = config.global_batch_size(replicas.num_replicas)
+    config.check_batch(replicas.num_replicas)
+    batch_size = config.batch_size
     with RunDirectory(config, replicas) as directory:
         number_format = replicas.agree(precision.resolve(config.precision))
         with replicas.scope(), precision.policy(number_format), convolutions.way(config.convolutions):
@@ -332,7 +333,7 @@ def _count(number: int, what: str) -> str:
 
 def _description(config: Config, replicas: Replicas, source: Source, facts: dict[str, Any], clock: Clock) -> str:
     """What is about to run, for the start of the log: the whole config, and what it means here."""
-    batch_size = config.global_batch_size(replicas.num_replicas)
+    batch_size = config.batch_size
     height, width, channels = source.image_shape
     counts = " and ".join(f"{number:,} {'of ' * (len(name) == 1)}{name}" for name, number in source.streams.items())
     lines = [

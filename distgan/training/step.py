@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from distgan.config import Config
 from distgan.data.base import Shape
-from distgan.data.pipeline import Augmentation, Share, make_batch, part_of
+from distgan.data.pipeline import Augmentation, Share, make_batch
 from distgan.gans.base import GAN
 from distgan.replicas.base import Move, Replicas
 from distgan.tracing import traced
@@ -23,13 +23,12 @@ def make_step(
     It returns what is worth logging, averaged over the global batch, and `requests`, the sum over all replicas of a
     vector by which any of them may ask the others for something.
     """
-    accumulate_steps = config.accumulate_steps
 
     def step(resident: dict[str, tf.Tensor], share: Share, requests: tf.Tensor) -> dict[str, tf.Tensor]:
         values: dict[str, tf.Tensor] = {}
         for number, phase in enumerate(gan.phases):
             gan.prepare(phase)
-            gradients, scalars = gradients_of_share(resident, share, number)
+            gradients, scalars = compute(resident, share, number)
             moves = [Move(state.optimizers[player], gradients[player], gan.trainable(player)) for player in phase]
             if number == len(gan.phases) - 1:
                 dtype = moves[0].gradients[0].dtype  # one data type: one all-reduce
@@ -37,18 +36,6 @@ def make_step(
             values |= replicas.update(moves, scalars, config.wire_dtype)
         state.advance(images=batch_size * sum(gan.image_phases))
         return values
-
-    def gradients_of_share(resident: dict[str, tf.Tensor], share: Share, number: int) -> Any:
-        """Gradients and scalars of a phase; in parts, one after the other, if memory is short."""
-        sums = compute(resident, part_of(share, accumulate_steps, 0), number)
-        if accumulate_steps == 1:
-            return sums
-
-        def add_part(part: tf.Tensor, sums: Any) -> Any:
-            of_part = compute(resident, part_of(share, accumulate_steps, part), number)
-            return part + 1, tf.nest.map_structure(tf.add, sums, of_part)
-
-        return tf.while_loop(lambda part, _: part < accumulate_steps, add_part, (1, sums), parallel_iterations=1)[1]
 
     def gradients_of_batch(resident: dict[str, tf.Tensor], share: Share, number: int) -> Any:
         phase = gan.phases[number]
@@ -63,5 +50,7 @@ def make_step(
         gradients = {player: tape.gradient(wanted[player], gan.trainable(player)) for player in phase}
         return gradients, {name: value / batch_size for name, value in logged.items()}
 
-    compute = traced(gradients_of_batch, jit_compile=True) if config.jit_compile else gradients_of_batch
-    return replicas.compile(step)
+    whole = config.jit_compile and replicas.backend == "single"
+    # Of other backends XLA compiles what lies between two all-reduces, which it can't make itself.
+    compute = traced(gradients_of_batch, jit_compile=True) if config.jit_compile and not whole else gradients_of_batch
+    return traced(step, jit_compile=True) if whole else replicas.compile(step)
