@@ -332,7 +332,7 @@ def _damage(run_dir: Path, kind: str) -> None:
 def _newest_sound(run_dir: Path) -> int:
     """The step of the newest sound checkpoint; 0 where there is none."""
     from distgan.errors import UserError
-    from distgan.training import checkpoint
+    from distgan.store import checkpoint
 
     with contextlib.suppress(UserError, FileNotFoundError):
         found = checkpoint.load_newest(run_dir / "checkpoints")

@@ -86,7 +86,7 @@ def _watch(given: argparse.Namespace, run_dir: Path) -> dict[int, list[dict[str,
 
 def _writing_seconds(run_dir: Path) -> float:
     """What it takes to write a checkpoint of a run, the median of five times."""
-    from distgan.training import checkpoint
+    from distgan.store import checkpoint
 
     found = checkpoint.load_newest(run_dir / "checkpoints")
     assert found

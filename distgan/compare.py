@@ -3,13 +3,12 @@
 python -m distgan.compare runs/mnist runs/fashion --output=compare.html
 """
 
-from pathlib import Path
-
 from absl import flags
 
-from distgan import files, pictures, program
+from distgan import paths, program
 from distgan.errors import UserError, sentence_of
 from distgan.pages import comparison, recorded
+from distgan.store import atomic
 
 _OUTPUT = flags.DEFINE_string("output", "compare.html", "The page to write.")
 
@@ -20,7 +19,7 @@ def main(run_dirs: list[str]) -> int:
         raise UserError("No run is named: give the directories of some without a flag, e.g. runs/mnist runs/fashion.")
     try:
         runs = [_read(run_dir) for run_dir in dict.fromkeys(run_dirs)]
-        pictures.write_whole(Path(_OUTPUT.value).expanduser(), comparison.make(runs))
+        atomic.write(paths.local("output", _OUTPUT.value), comparison.make(runs))
     except OSError as error:
         raise UserError(sentence_of(error)) from None
     print(_OUTPUT.value)
@@ -28,9 +27,7 @@ def main(run_dirs: list[str]) -> int:
 
 
 def _read(run_dir: str) -> recorded.Recorded:
-    if files.is_remote(run_dir):
-        raise UserError(f"{run_dir} is not on this machine: copy it here, and give the copy.")
-    directory = Path(run_dir).expanduser()
+    directory = paths.local("run_dir", run_dir)
     if not (directory / recorded.METRICS).exists():
         raise UserError(f"{run_dir} is not the directory of a run, or the run has logged nothing yet: it holds no "
                         f"{recorded.METRICS}.")  # fmt: skip

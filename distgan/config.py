@@ -7,7 +7,7 @@ from typing import Any
 
 from absl import flags
 
-from distgan import files
+from distgan import paths
 from distgan.errors import UserError
 from distgan.options import UNSET, define_flag, merge, option, options_of
 from distgan.presets import PRESETS
@@ -246,7 +246,7 @@ class Config:
     def _check_together(self) -> None:
         if self.data is None:
             raise UserError(f"--preset={self.preset} learns from images of yours: give --data, e.g. {self._example}.")
-        _ = self.height_and_width
+        _ = self.height_and_width, self.directory
         self.check_schedule(f"--epochs={self.epochs}", self.epochs or 0)
         if self.epochs is None and self.steps is None:
             raise UserError("Give one of --epochs and --steps, as a run has an end.")
@@ -325,13 +325,8 @@ class Config:
 
     @property
     def directory(self) -> Path:
-        """The run directory: `--run_dir`, or one fixed by the preset, so that the same command goes on.
-
-        Of a remote one, the copy on this machine that the run works in.
-        """
-        if self.run_dir and files.is_remote(self.run_dir):
-            return files.local_copy(self.run_dir)
-        return Path(self.run_dir or f"runs/{self.preset}").expanduser()
+        """The run directory: `--run_dir`, or one fixed by the preset, so that the same command goes on."""
+        return paths.local("run_dir", self.run_dir or f"runs/{self.preset}")
 
     def check_batch(self, num_replicas: int) -> None:
         """Raise `UserError` where some replica would get no image of a batch."""
@@ -349,7 +344,7 @@ class Config:
 def load_config(path: Path, **overrides: Any) -> Config:
     """The config of a `config.json`, some fields replaced. Raises `UserError` naming the file where it is unfit."""
     try:
-        files.check_regular(path)
+        paths.check_regular(path)
         with path.open("rb") as file:
             stored = json.loads(file.read(MOST_BYTES))
     except OSError as error:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import flags
 
-from distgan import files, pictures, program
+from distgan import paths, program
 from distgan.config import DEFAULTS, Config
 from distgan.errors import UserError, sentence_of
+from distgan.store import atomic
 
 if TYPE_CHECKING:
     from distgan.data.base import Source, Wanted
@@ -59,7 +60,7 @@ def main() -> int:
     try:
         facts, scores = _of_run(replicas) if _RUN_DIR.value else _of_images(replicas)
         if replicas.is_chief:
-            pictures.write_whole(output, (json.dumps({**facts, **scores}, indent=2) + "\n").encode())
+            atomic.write(output, (json.dumps({**facts, **scores}, indent=2) + "\n").encode())
     except OSError as error:
         raise UserError(sentence_of(error)) from None
     if replicas.is_chief:
@@ -69,10 +70,10 @@ def main() -> int:
 
 def _output() -> Path:
     if _OUTPUT.value:
-        return Path(_OUTPUT.value).expanduser()
-    if _RUN_DIR.value and not files.is_remote(_RUN_DIR.value):
-        return Path(_RUN_DIR.value).expanduser() / "evaluation.json"
-    return Path(f"{_IMAGES.value.rstrip('/')}.json" if _IMAGES.value else "evaluation.json").expanduser()
+        return paths.local("output", _OUTPUT.value)
+    if _RUN_DIR.value:
+        return paths.local("run_dir", _RUN_DIR.value) / "evaluation.json"
+    return paths.local("images", f"{str(_IMAGES.value).rstrip('/')}.json")
 
 
 Measured = tuple[dict[str, str | int], dict[str, float]]  # what by what, and the scores
@@ -112,7 +113,7 @@ def _of_images(replicas: "Replicas") -> Measured:
 
 def _given(wanted: "Wanted") -> "Source":
     """The images of --images."""
-    path = os.path.expanduser(str(_IMAGES.value))
+    path = str(paths.local("images", str(_IMAGES.value)))
     if path.endswith(".npz"):
         from distgan.data.arrays import open_npz
 
@@ -127,7 +128,7 @@ def _given(wanted: "Wanted") -> "Source":
     from distgan.data.sources import open_source
     from distgan.data.trees import image_files
 
-    if not files.is_directory(path):
+    if not os.path.isdir(path):
         raise UserError(f"--images={path} must be a directory of images, or an .npz file of `pixels`.")
     image_files("--images", path, "")  # or a sentence that names the flag
     return open_source(f"folder:{path}", "train", wanted)

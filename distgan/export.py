@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags, logging
 
-from distgan import files, program
+from distgan import paths, program
 from distgan.errors import UserError, first_line, sentence_of
 from distgan.replicas import launcher
 
@@ -50,11 +50,8 @@ def main() -> int:
 
 def _output(run_dir: str) -> Path:
     """Where to write. Raises `UserError` where that can't be."""
-    if files.is_remote(_OUTPUT.value or ""):
-        raise UserError(f"--output={_OUTPUT.value} must be on this machine: only --run_dir may be an address.")
-    if not _OUTPUT.value and files.is_remote(run_dir):
-        raise UserError(f"--output is missing: --run_dir={run_dir} is only read, so name a place on this machine.")
-    output = Path(_OUTPUT.value or Path(run_dir) / DEFAULT_OUTPUTS[_FORMAT.value]).expanduser()
+    default = paths.local("run_dir", run_dir) / DEFAULT_OUTPUTS[_FORMAT.value]
+    output = paths.local("output", _OUTPUT.value) if _OUTPUT.value else default
     if (output.suffix == ".keras") != (_FORMAT.value == "keras"):
         wanted = "end in .keras" if _FORMAT.value == "keras" else "be a directory, such as models/digits/1"
         raise UserError(f"--output={output} must {wanted} for --format={_FORMAT.value}.")

@@ -8,14 +8,14 @@ at all. What draws is imported only where it is used: most processes of a run ne
 import io
 import json
 import math
-import os
 import re
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from distgan.store import atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,25 +70,9 @@ def encode_png(picture: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes the file at once: whoever reads it finds the old content or the new, never half.
-
-    Makes the directory that it is to be in. Raises `OSError` that names `path`.
-    """
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    except OSError as error:
-        with suppress(OSError):
-            unfinished.unlink()
-        raise OSError(error.errno, error.strerror, str(path)) from error
-
-
 def save_png(path: Path, picture: np.ndarray) -> None:
     """One picture, enlarged if it is small."""
-    write_whole(path, encode_png(enlarge(picture)))
+    atomic.write(path, encode_png(enlarge(picture)))
 
 
 def save_gif(path: Path, frames: Iterable[np.ndarray], milliseconds: int) -> None:
@@ -107,7 +91,7 @@ def save_gif(path: Path, frames: Iterable[np.ndarray], milliseconds: int) -> Non
         duration=durations if others else durations[0],
         loop=0,
     )
-    write_whole(path, buffer.getvalue())
+    atomic.write(path, buffer.getvalue())
 
 
 def progress_gif(samples_dir: Path, path: Path) -> None:
@@ -133,11 +117,11 @@ def write_samples(output: str | Path, pixels: np.ndarray, columns: int | None = 
     elif output.suffix == ".npz":
         buffer = io.BytesIO()
         np.savez_compressed(buffer, pixels=pixels)
-        write_whole(output, buffer.getvalue())
+        atomic.write(output, buffer.getvalue())
     else:
         output.mkdir(parents=True, exist_ok=True)
         for index, picture in enumerate(pixels):
-            write_whole(output / f"{index:05d}.png", encode_png(picture))
+            atomic.write(output / f"{index:05d}.png", encode_png(picture))
 
 
 def plot_losses(metrics_path: Path, path: Path) -> None:
@@ -151,7 +135,7 @@ def plot_losses(metrics_path: Path, path: Path) -> None:
     panels = {title: _series(records, clock, f"{title.lower()}/") for title in ("Loss", "Accuracy")}
     panels = {title: series for title, series in panels.items() if series}
     if panels:
-        write_whole(path, _draw(panels, clock))
+        atomic.write(path, _draw(panels, clock))
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

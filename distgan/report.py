@@ -29,6 +29,7 @@ from distgan import pictures
 from distgan.pages import run_page
 from distgan.pages.numbers import duration
 from distgan.pages.recorded import PAGE
+from distgan.store import atomic
 
 REDRAW_SECONDS = 0.1
 PLAIN_LINE_SECONDS = 5.0
@@ -125,7 +126,7 @@ class Reporter:
         png = pictures.encode_png(picture)
         name = f"step_{step:06d}" if epoch is None else f"epoch_{epoch:04d}"
         with self._spared(self.samples_dir):
-            pictures.write_whole(self.samples_dir / f"image_at_{name}.png", png)
+            atomic.write(self.samples_dir / f"image_at_{name}.png", png)
         height, width, channels = picture.shape
         image = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=png)
         self._summarize(step, Summary.Value(tag="samples", image=image))

@@ -8,7 +8,7 @@ from typing import NamedTuple, TextIO
 import keras
 import numpy as np
 
-from distgan import pictures
+from distgan import paths, pictures
 from distgan.config import Config, load_config
 from distgan.data.base import Shape
 from distgan.data.order import Draws
@@ -18,10 +18,9 @@ from distgan.gans import make_gan
 from distgan.gans.base import GAN
 from distgan.nets import convolutions
 from distgan.replicas.connect import connect
+from distgan.store.run_directory import read_checkpoint
 from distgan.training import elastic, precision
 from distgan.training.evaluation import Evaluator
-from distgan.training.mirror import fetched
-from distgan.training.run_directory import read_checkpoint
 from distgan.training.state import assign, network_variables
 
 TRANSLATED_AT_ONCE = 8  # images
@@ -112,7 +111,7 @@ def load(run_dir: str | os.PathLike[str], checkpoint: str = "newest") -> Run:
 
     Needs no data.
 
-    Raises `UserError` where there is none, `OSError` where a remote one can't be reached.
+    Raises `UserError` where there is none.
     """
     return Run(*load_gan(run_dir, checkpoint))
 
@@ -136,9 +135,9 @@ def load_gan(
 
     In a number format, and with one of `convolutions.WAYS`; those of the run, if not given.
     """
-    with fetched(os.fspath(run_dir)) as directory:
-        arrays, manifest, _ = read_checkpoint(directory, checkpoint)
-        config = load_config(directory / "config.json")
+    directory = paths.local("run_dir", run_dir)
+    arrays, manifest, _ = read_checkpoint(directory, checkpoint)
+    config = load_config(directory / "config.json")
     image_shape = tuple(manifest["image_shape"])
     with precision.policy(number_format or manifest["precision"]), convolutions.way(way or config.convolutions):
         gan = make_gan(config, image_shape, list, manifest.get("num_classes", 0))

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import flags
 
-from distgan import files, pictures, program
+from distgan import paths, pictures, program
 from distgan.data.images import BadImageError, fitted, open_picture
 from distgan.data.trees import image_files
 from distgan.errors import UserError, sentence_of
 from distgan.replicas import launcher
+from distgan.store import atomic
 
 if TYPE_CHECKING:
     from distgan.run import Run
@@ -49,10 +50,7 @@ def main() -> int:
     """Write what the flags ask for; returns the exit status."""
     if _RUN_DIR.value is None:
         raise UserError("--run_dir is missing: give the directory of a run, e.g. --run_dir=runs/mnist.")
-    for name, given in (("input", _INPUT.value), ("output", _OUTPUT.value)):
-        if given and files.is_remote(given):
-            raise UserError(f"--{name}={given} must be on this machine: only --run_dir may be an address.")
-    output = Path(_OUTPUT.value or ("translated" if _INPUT.value else "samples.png")).expanduser()
+    output = paths.local("output", _OUTPUT.value or ("translated" if _INPUT.value else "samples.png"))
     if output.suffix not in ("", *(() if _INPUT.value else SUFFIXES)):
         allowed = "name a directory" if _INPUT.value else f"end it in {', '.join(SUFFIXES)}, or name a directory"
         raise UserError(f"--output={output} is of no kind that is known: {allowed}.")
@@ -61,7 +59,7 @@ def main() -> int:
             f"--direction={_DIRECTION.value} needs --input, an image or a directory of images to translate."
         )
     classes = _classes()
-    names = _named(Path(_INPUT.value).expanduser(), output) if _INPUT.value else {}
+    names = _named(paths.local("input", _INPUT.value), output) if _INPUT.value else {}
     program.import_tensorflow()
     from distgan.replicas import devices
     from distgan.run import load
@@ -125,7 +123,7 @@ def _translate(run: "Run", names: dict[Path, Path], output: Path) -> None:
             outputs = run.translate(pixels, _DIRECTION.value, start, _SEED.value)
             for file, image, picture in zip(part, inputs, outputs, strict=True):
                 if image is not None:
-                    pictures.write_whole(output / names[file], pictures.encode_png(picture))
+                    atomic.write(output / names[file], pictures.encode_png(picture))
                     num_written += 1
     if count == len(files) and not num_written:
         raise UserError(f"--input={_INPUT.value}: none of its {count} files is an image.")

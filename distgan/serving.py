@@ -1,11 +1,8 @@
 """A GAN as what other programs load without this package: a SavedModel of TensorFlow, or files of Keras."""
 
-import contextlib
 import json
-import os
-import shutil
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ from distgan.data.order import Draws
 from distgan.data.pipeline import to_images, to_pixels
 from distgan.errors import UserError
 from distgan.gans.base import GAN
+from distgan.store import atomic
 
 MARK_FILE = Path("assets.extra") / "distgan.json"  # where a SavedModel has room for what is not TensorFlow's
 
@@ -34,7 +32,7 @@ def write_saved_model(gan: GAN, image_shape: Shape, facts: Facts, path: Path) ->
     for name, function in of_gan.items():
         setattr(module, name, function)
     signatures = {"serving_default": next(iter(of_gan.values()))} | of_gan
-    with _whole(path) as unfinished:
+    with atomic.replaced(path) as unfinished:
         tf.saved_model.save(
             module, str(unfinished), signatures, tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         )
@@ -98,7 +96,7 @@ def write_keras(gan: GAN, facts: Facts, path: Path) -> list[Path]:
     _refuse_others(paths)
     networks = [gan.rebuilt(name) for name in names]
     for network, place in zip(networks, paths, strict=True):
-        with _whole(place) as unfinished:
+        with atomic.replaced(place) as unfinished:
             network.save(unfinished)
             with zipfile.ZipFile(unfinished, "a") as archive:
                 archive.comment = json.dumps(facts).encode()
@@ -118,27 +116,3 @@ def _is_export(path: Path) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         return b"distgan" in archive.comment
-
-
-@contextlib.contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Where to write what is to be at `path` afterwards, whole or not at all, instead of what was there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished, old = (path.with_name(f".{word}-{path.name}") for word in ("unfinished", "old"))
-    _remove(unfinished)  # one that was killed may have left it
-    try:
-        yield unfinished
-        _remove(old)
-        if path.is_dir():
-            os.replace(path, old)  # a directory can't take another's place at once
-        os.replace(unfinished, path)
-        _remove(old)
-    finally:
-        _remove(unfinished)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

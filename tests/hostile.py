@@ -21,7 +21,7 @@ from distgan.data.idx import read_idx
 from distgan.data.images import BadImageError, fitted, open_picture
 from distgan.errors import UserError
 from distgan.replicas import launcher
-from distgan.training import checkpoint
+from distgan.store import checkpoint
 
 
 class Target(NamedTuple):

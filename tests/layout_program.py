@@ -24,9 +24,9 @@ from distgan.gans import GANS
 from distgan.gans.noise_to_image import MnistDCGAN
 from distgan.replicas.base import Replicas
 from distgan.replicas.connect import connect
+from distgan.store.run_directory import RunDirectory
 from distgan.training import loop, precision
 from distgan.training.commit import Commit
-from distgan.training.run_directory import RunDirectory
 from distgan.training.state import TrainState
 
 RECIPE: dict[str, Any] = {

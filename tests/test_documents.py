@@ -118,7 +118,7 @@ class Reader:
             assert not path.startswith("launch/") or (directory / path).exists(), path
         match words:
             case ["python", "-m", name, *flags]:
-                up_to_tensorflow = name == "distgan.doctor" or any("gs://" in flag for flag in flags)
+                up_to_tensorflow = name == "distgan.doctor"
                 self._fork(directory, words=documents.quick(words), up_to_tensorflow=up_to_tensorflow)
                 outputs = [flag.removeprefix("--output=") for flag in flags if flag.startswith("--output=")]
                 assert up_to_tensorflow or all((directory / output).exists() for output in outputs), outputs

@@ -289,7 +289,7 @@ def test_an_export_replaces_the_one_before_or_if_it_fails_leaves_it(
     [
         ([], "distgan: --run_dir is missing"),
         (["--run_dir=/nowhere"], "distgan: /nowhere holds no checkpoint"),
-        (["--run_dir=gs://bucket/run"], "distgan: --output is missing: --run_dir=gs://bucket/run is only read"),
+        (["--run_dir=gs://bucket/run"], "distgan: --run_dir=gs://bucket/run must be on this machine"),
         (["--run_dir=.", "--output=gs://bucket/1"], "distgan: --output=gs://bucket/1 must be on this machine"),
         (["--run_dir=.", "--output=x.keras"], "distgan: --output=x.keras must be a directory"),
         (["--run_dir=.", "--output=x", "--format=keras"], "distgan: --output=x must end in .keras"),

@@ -54,7 +54,7 @@ def test_the_last_dimension_runs_fastest_and_values_are_big_endian(tmp_path: Pat
 def test_gzip_is_told_by_the_contents_and_not_by_the_name(tmp_path: Path) -> None:
     plain, packed = tmp_path / "plain.gz", tmp_path / "packed"
     plain.write_bytes(WHOLE)
-    packed.write_bytes(gzip.compress(WHOLE))
+    packed.write_bytes(gzip.compress(WHOLE, mtime=0))
     np.testing.assert_array_equal(read_idx(plain), ARRAY, strict=True)
     np.testing.assert_array_equal(read_idx(str(packed)), ARRAY, strict=True)
 
@@ -67,7 +67,7 @@ def test_a_directory_is_refused(tmp_path: Path) -> None:
     assert "Is a directory" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("contents", [b"", gzip.compress(b"")], ids=["plain", "gzipped"])
+@pytest.mark.parametrize("contents", [b"", gzip.compress(b"", mtime=0)], ids=["plain", "gzipped"])
 def test_an_empty_file_is_refused(tmp_path: Path, contents: bytes) -> None:
     assert "is empty" in refusal(write(tmp_path, contents))
 
@@ -82,7 +82,7 @@ def test_an_empty_file_is_refused(tmp_path: Path, contents: bytes) -> None:
         b"\x00\x01" + WHOLE[2:],
         b"\x00\x00\x08\xff" + b"\x00" * 2000,  # a rank beyond NumPy's
         b"\x00\x00\x08",
-        gzip.compress(b"not numbers"),
+        gzip.compress(b"not numbers", mtime=0),
     ],
 )
 def test_what_is_not_idx_is_refused_with_its_first_bytes(tmp_path: Path, contents: bytes) -> None:
@@ -114,7 +114,7 @@ def test_a_file_longer_than_its_header_says_is_refused(tmp_path: Path, pack: Cal
 
 
 def damaged(position: int) -> bytes:
-    packed = bytearray(gzip.compress(WHOLE))
+    packed = bytearray(gzip.compress(WHOLE, mtime=0))
     packed[position] ^= 0xFF
     return bytes(packed)
 
@@ -122,12 +122,12 @@ def damaged(position: int) -> bytes:
 @pytest.mark.parametrize(
     "contents",
     [
-        gzip.compress(WHOLE)[:-12],  # a download cut off
-        gzip.compress(WHOLE)[:5],
+        gzip.compress(WHOLE, mtime=0)[:-12],  # a download cut off
+        gzip.compress(WHOLE, mtime=0)[:5],
         damaged(position=-6),  # the checksum at its end
         damaged(position=10),  # the deflated stream
         damaged(position=2),  # the method
-        gzip.compress(WHOLE) + b"trailing",
+        gzip.compress(WHOLE, mtime=0) + b"trailing",
     ],
     ids=["cut", "cut in header", "checksum", "stream", "method", "trailing bytes"],
 )

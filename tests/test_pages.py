@@ -19,6 +19,7 @@ from distgan import pictures
 from distgan.pages import comparison, curves, html, numbers, recorded, run_page, scales
 from distgan.pages.curves import Frame, Line
 from distgan.pages.scales import Axis
+from distgan.store import atomic
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror='alert(2)'>\"&\x00"
 
@@ -218,9 +219,7 @@ def test_samples_are_in_the_order_of_the_run(tmp_path: Path) -> None:
 
 def test_a_large_picture_is_shrunk_and_a_damaged_one_left_out(tmp_path: Path) -> None:
     large, damaged = tmp_path / "large.png", tmp_path / "damaged.png"
-    pictures.write_whole(
-        large, pictures.encode_png(np.random.default_rng(0).integers(0, 256, (900, 1300, 3), np.uint8))
-    )
+    atomic.write(large, pictures.encode_png(np.random.default_rng(0).integers(0, 256, (900, 1300, 3), np.uint8)))
     damaged.write_bytes(large.read_bytes()[:1000])
     assert large.stat().st_size > 3e6
     small = recorded._png(large)
@@ -279,7 +278,7 @@ def test_a_run_has_made_no_more_epochs_than_it_was_to_make(tmp_path: Path) -> No
 def test_digests_are_shown_by_their_beginning(tmp_path: Path) -> None:
     directory, digest = pages.make_run(tmp_path, logs=60), "0123456789abcdef" * 4
     manifest = directory / "checkpoints" / "step_000000120" / "manifest.json"
-    pictures.write_whole(manifest, json.dumps({"data": digest, "state_digest": digest, "num_classes": 10}).encode())
+    atomic.write(manifest, json.dumps({"data": digest, "state_digest": digest, "num_classes": 10}).encode())
     tree = pages.parsed(_page(directory))
     assert [one.text for one in tree.iter() if one.attrib.get("title") == digest] == ["0123456789ab…"] * 2
     facts = {pages.text(one[0]) for one in tree.iter("div") if len(one) == 2 and one[0].tag == "dt"}
@@ -360,7 +359,8 @@ def test_runs_of_one_name_go_by_their_paths(tmp_path: Path) -> None:
         ((), "No run is named: give the directories of some without a flag, e.g. runs/mnist runs/fashion."),
         (("nowhere",), "nowhere is not the directory of a run, or the run has logged nothing yet: it holds no "
                        "metrics.jsonl."),
-        (("gs://bucket/run",), "gs://bucket/run is not on this machine: copy it here, and give the copy."),
+        (("gs://bucket/run",), "--run_dir=gs://bucket/run must be on this machine: mount the bucket, as by gcsfuse, and "
+                                "give that path, or copy it."),
         (("{run}", "--output=/dev/null/new/page.html"), "/dev/null/new/page.html: Not a directory."),
     ],
 )  # fmt: skip

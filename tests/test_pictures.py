@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike
 from PIL import Image, ImageSequence
 
 from distgan import pictures
+from distgan.store import atomic
 
 Record = dict[str, Any]  # a line of metrics.jsonl
 
@@ -101,7 +102,7 @@ def test_a_file_that_cannot_be_written_keeps_its_old_content_and_leaves_no_rest(
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
         with pytest.raises(OSError, match="File too large"):
-            pictures.write_whole(path, bytes(2000))
+            atomic.write(path, bytes(2000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == b"old"

@@ -14,7 +14,7 @@ import pytest
 import scipy.linalg
 import small_runs
 
-from distgan import files
+from distgan import paths
 from distgan.data.arrays import open_mnist, open_npz
 from distgan.data.base import Wanted
 from distgan.errors import UserError
@@ -168,7 +168,7 @@ def test_what_was_seen_in_real_images_is_kept_and_made_anew_where_it_is_damaged(
     assert looks == [200, 200]
     assert np.array_equal(made().radii, first.radii)
     assert len(looks) == 2
-    (path,) = (files.cache_directory() / "features").iterdir()
+    (path,) = (paths.cache_directory() / "features").iterdir()
     path.write_bytes(path.read_bytes()[:-2000])
     assert made().floor == first.floor
     assert len(looks) == 4

@@ -14,7 +14,7 @@ import small_runs
 
 from distgan import run
 from distgan.errors import TrainingError, UserError, reason
-from distgan.training import checkpoint
+from distgan.store import checkpoint
 
 GOLDEN = Path(__file__).parent / "golden"
 OF_GOLDEN = {"filters": 2, "noise_size": 4}

@@ -21,7 +21,7 @@ import small_runs
 from idx_files import write_idx
 
 from distgan.errors import UserError
-from distgan.training import lock
+from distgan.store import lock
 
 STEPS = 60
 KILLED_STEPS = 120  # of a run that is killed in its first half
@@ -251,25 +251,51 @@ def test_a_directory_in_use_is_refused_until_its_run_is_dead(tmp_path: Path) -> 
 
 HOLD = """
 import os, pathlib, sys
-from distgan.training.lock import RunLock
-RunLock(pathlib.Path(sys.argv[1])).acquire()
+from distgan.store import lock
+lock.LEASE_SECONDS, lock.HEARTBEAT_SECONDS = float(sys.argv[2]), 0.5
+held = lock.RunLock(pathlib.Path(sys.argv[1]))
+held.acquire()
 os._exit(0)
 """
 
 
-def test_an_owner_whose_end_nobody_asked_about_is_dead(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)]) as process:
+@pytest.fixture
+def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "LEASE_SECONDS", 3.0)
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.5)
+    monkeypatch.setattr(lock, "ENDING_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("short_lease")
+def test_an_owner_whose_end_nobody_asked_about_loses_the_lock(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path), "3"]) as process:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert json.loads((tmp_path / "lock.json").read_text())["pid"] == process.pid
+        assert f"pid={process.pid}\n" in (tmp_path / "lock").read_text()
         ours = lock.RunLock(tmp_path)
         ours.acquire()
+        ours.check()
         ours.release()
+    assert not (tmp_path / "lock").exists()
+
+
+@pytest.mark.usefixtures("short_lease")
+def test_an_owner_that_was_frozen_finds_the_lock_taken(tmp_path: Path) -> None:
+    first, second = lock.RunLock(tmp_path), lock.RunLock(tmp_path)
+    first.acquire()
+    first._lock._stop_heartbeat()  # as that of a frozen process
+    second.acquire()
+    second.check()
+    with pytest.raises(UserError, match="was taken over by another run"):
+        first.check()
+    first.release()
+    second.check()
+    second.release()
 
 
 UPSET = """
 import runpy
 import tensorflow as tf
-from distgan.training.run_directory import RunDirectory
+from distgan.store.run_directory import RunDirectory
 save = RunDirectory.save
 def save_after_an_upset(self, state, facts):
     copy = state.variables["generator/project/kernel"].values[-1]
@@ -289,28 +315,27 @@ def test_replicas_that_differ_end_the_run_by_name(tmp_path: Path) -> None:
     assert small_runs.checkpoints(tmp_path) == []
 
 
-ELSEWHERE = {"host": "node7", "machine": "another", "pid": 1, "started": "1"}
+ELSEWHERE = "filelock/2\npid=1\nhost=node7\nmode=lease\ntoken=0\nduration=3.0\n"
 
 
+@pytest.mark.usefixtures("short_lease")
 def test_an_owner_on_another_machine_is_watched_and_its_directory_taken_when_it_is_silent(tmp_path: Path) -> None:
-    path = tmp_path / "lock.json"
-    path.write_text(json.dumps(ELSEWHERE))
-    os.utime(path, (time.time() - lock.DEAD_AFTER_SECONDS + 2,) * 2)
+    (tmp_path / "lock").write_text(ELSEWHERE)
     ours = lock.RunLock(tmp_path)
     ours.acquire()
     ours.check()
     ours.release()
-    assert not path.exists()
+    assert not (tmp_path / "lock").exists()
 
 
+@pytest.mark.usefixtures("short_lease")
 def test_an_owner_on_another_machine_that_beats_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "lock.json"
-    path.write_text(json.dumps(ELSEWHERE))
-    os.utime(path, (time.time() - 5,) * 2)
-    threading.Timer(2, lambda: os.utime(path)).start()
+    (tmp_path / "lock").write_text(ELSEWHERE)
+    os.utime(tmp_path / "lock", (time.time() - 5,) * 2)
+    threading.Timer(2, lambda: os.utime(tmp_path / "lock")).start()
     with pytest.raises(UserError, match="is in use by process 1 on node7"):
         lock.RunLock(tmp_path).acquire()
-    assert json.loads(path.read_text()) == ELSEWHERE
+    assert (tmp_path / "lock").read_text() == ELSEWHERE
 
 
 @pytest.mark.slow

@@ -14,7 +14,6 @@ from PIL import Image
 
 import distgan
 from distgan.config import Config
-from distgan.errors import UserError
 from distgan.replicas.base import Replicas
 from distgan.training import loop
 
@@ -203,37 +202,20 @@ def test_what_can_t_be_translated_gets_one_sentence(
 def test_the_dcgan_class_learns_from_a_folder(tmp_path: Path) -> None:
     picture_files.write_folder(tmp_path / "pictures", 10, side_pixels=20)
     code = (
-        "import distgan, keras\n"
+        "import distgan\n"
         f"gan = distgan.DCGAN(save_path={str(tmp_path / 'run')!r}, kernel_size=4, stride=2, input_size=10,\n"
-        "    img_size=(18, 14, 3), dropout=0.2, depth=2, increment=4, batch_size=5,\n"
-        "    optimizer=keras.optimizers.Adam(1e-3, beta_1=0.4), precision='float32')\n"
+        "    img_size=(18, 14, 3), dropout=0.2, depth=2, increment=4, batch_size=5, precision='float32',\n"
+        "    generator_learning_rate=1e-3)\n"
         f"run = gan.train({str(tmp_path / 'pictures')!r}, epochs=2)\n"
         "assert run.step == 4 and run.generate(3).shape == (3, 18, 14, 3)\n"
-        "assert (run.config.generator_learning_rate, run.config.generator_beta_1) == (1e-3, 0.4)\n"
+        "assert (run.config.generator_learning_rate, run.config.filters) == (1e-3, 4)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_the_dcgan_class_takes_its_length_and_batch_from_any_field() -> None:
+def test_the_dcgan_class_is_the_dcgan_preset() -> None:
     from distgan.config import Config
 
-    settings = distgan.DCGAN(steps=7, batch_size=3).settings
-    config = Config(**settings, data="folder:x")
-    assert (config.steps, config.epochs, config.batch_size) == (7, None, 3)
     assert Config(**distgan.DCGAN().settings, data="folder:x") == Config(
         preset="dcgan", data="folder:x", run_dir="runs/dcgan", channels=3
     )
-
-
-def test_the_dcgan_class_refuses_an_optimizer_it_does_not_have() -> None:
-    import keras
-
-    scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam())
-    for optimizer in (keras.optimizers.Lion(), keras.optimizers.Adam(epsilon=0.1), scaled):
-        with pytest.raises(UserError, match=f"optimizer={type(optimizer).__name__} is refused"):
-            distgan.DCGAN(optimizer=optimizer)
-    with pytest.raises(UserError, match="optimizer=adam is refused"):
-        distgan.DCGAN(optimizer="adam")
-    with pytest.raises(UserError, match="filters=3 is refused"):
-        distgan.DCGAN(filters=3)
-    assert distgan.DCGAN(optimizer=keras.optimizers.SGD(0.1, momentum=0.9)).settings["generator_beta_1"] == 0.9

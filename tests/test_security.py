@@ -12,11 +12,13 @@ import psutil
 import pytest
 import small_runs
 import supervisor
+import tensorflow as tf
 from picture_files import write_folder
 
 import distgan
-from distgan import files, pictures
-from distgan.training import checkpoint
+from distgan import pictures
+from distgan.data import remote
+from distgan.store import checkpoint
 
 PACKAGE = Path(distgan.__file__).parent
 EXECUTES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "yaml"}
@@ -48,14 +50,16 @@ def test_the_code_has_no_finding_of_bandit() -> None:
 
 
 def test_an_object_that_is_named_out_of_its_directory_is_left_there(tmp_path: Path) -> None:
-    files.write("ram://bucket/runs/inside", b"1")
+    tf.io.gfile.makedirs("ram://bucket/runs")
+    with tf.io.gfile.GFile("ram://bucket/runs/inside", "wb") as file:
+        file.write(b"1")
     names = [("inside", 1), ("../outside", 1), ("deep/../../outside", 1)]
-    walk = files.walk
+    walk = remote.walk
     try:
-        files.walk = lambda root: iter(names)  # no file system of TensorFlow's here has such names
-        files.copy_here("ram://bucket/runs", tmp_path / "copy")
+        remote.walk = lambda root: iter(names)  # no file system of TensorFlow's here has such names
+        remote.copy_here("ram://bucket/runs", tmp_path / "copy")
     finally:
-        files.walk = walk
+        remote.walk = walk
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["inside"]
 
 

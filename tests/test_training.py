@@ -19,7 +19,8 @@ from distgan.errors import UserError
 from distgan.gans import losses
 from distgan.replicas.base import Replicas
 from distgan.replicas.hvd import BUCKET_BYTES, _buckets
-from distgan.training import checkpoint, loop, precision
+from distgan.store import checkpoint
+from distgan.training import loop, precision
 from distgan.training.clock import Clock
 
 

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 
-from distgan import files
+from distgan.data import remote
 from distgan.data.base import Source, Wanted
 from distgan.data.idx import read_idx
 from distgan.data.images import fitted
 from distgan.errors import UserError, first_line
+from distgan.paths import is_address
 from distgan.pictures import to_pillow
 
 MNIST_DIRECTORY = Path(__file__).parent / "mnist"
@@ -95,11 +97,11 @@ def open_idx(directory: str, split: str = "train") -> LabelledImages:
     unsound (see `read_idx`), of a wrong type, shape or number, or mislabelled.
     """
     name = f"idx:{directory}"
-    if not files.is_remote(directory):
+    if not is_address(directory):
         return _read_directory(name, Path(os.path.expanduser(directory)), split)
     with tempfile.TemporaryDirectory() as copy:
         try:
-            files.copy_here(directory, Path(copy), lambda name: "-idx" in name or ".idx" in name)
+            remote.copy_here(directory, Path(copy), lambda name: "-idx" in name or ".idx" in name)
         except OSError as error:
             raise UserError(f"--data={name} cannot be read ({error.strerror}).") from None
         return _read_directory(name, Path(copy), split)
@@ -118,7 +120,7 @@ def open_npz(path: str) -> LabelledImages:
     try:
         with zipfile.ZipFile(file) as archive:
             bytes_of_all = sum(entry.file_size for entry in archive.infolist())
-        if 2 * bytes_of_all > files.free_bytes():
+        if 2 * bytes_of_all > psutil.virtual_memory().available:
             raise UserError(f"{path} unpacks to {bytes_of_all:,} bytes, for which there is no memory.")
         with np.load(file, allow_pickle=False) as stored:
             if "pixels" not in stored:

@@ -13,9 +13,9 @@ from PIL import Image
 
 from distgan.data.base import Source, Wanted, refuse_faults
 from distgan.data.images import BadImageError, fitted, open_picture
+from distgan.data.remote import is_directory
 from distgan.data.trees import FileSizes, first_of_classes, image_files, matched, pair_folders, top_folder
 from distgan.errors import UserError, sentence_of
-from distgan.files import is_directory
 
 MOST_SAMPLED = 1000  # files are decoded when a data set is opened
 MOST_PASSED = 1000  # examples, in search of a good one

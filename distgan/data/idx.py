@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import psutil
 
-from distgan import files
 from distgan.errors import UserError
+from distgan.paths import check_regular
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 MAX_RANK = 32
@@ -32,7 +33,7 @@ def read_idx(path: str | Path) -> np.ndarray:
     """
     path = Path(path)
     try:
-        files.check_regular(path)
+        check_regular(path)
         with path.open("rb") as file:
             is_gzip = file.read(2) == GZIP_MAGIC
             file.seek(0)
@@ -66,7 +67,7 @@ def _read_up_to(stream: BinaryIO | gzip.GzipFile, most_bytes: int, path: Path) -
     while have_bytes < most_bytes and (part := stream.read(min(PART_BYTES, most_bytes - have_bytes))):
         parts.append(part)
         have_bytes += len(part)
-        if have_bytes > files.free_bytes():
+        if have_bytes > psutil.virtual_memory().available:
             raise UserError(f"{path} holds more than the memory: it was read up to {have_bytes} bytes.")
     return b"".join(parts)
 

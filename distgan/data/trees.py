@@ -7,10 +7,11 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 
-from distgan import files
+from distgan.data import remote
 from distgan.data.base import Wanted
 from distgan.data.images import EXTENSIONS
 from distgan.errors import UserError
+from distgan.paths import is_address
 
 LOOKED_FOR = f"images ({', '.join(EXTENSIONS)})"
 SPLITS = {"train": ("train", ""), "test": ("test", "val", "train", "")}  # folders, the best first
@@ -25,12 +26,12 @@ def image_files(what: str, root: str, top: str) -> FileSizes:
     """
     sizes: FileSizes = {}
     try:
-        if files.is_remote(root):
+        if is_address(root):
             sizes = _walk_remote(root, top)
         else:
             _walk(root, top, sizes)
     except OSError as error:
-        where = error.filename if files.is_remote(root) else os.path.normpath(error.filename)
+        where = error.filename if is_address(root) else os.path.normpath(error.filename)
         problem = f"{where} cannot be listed ({error.strerror})"
         raise UserError(f"{what}: {problem}: give a directory of {LOOKED_FOR}.") from error
     if not sizes:
@@ -49,7 +50,7 @@ def _walk(root: str, top: str, sizes: FileSizes) -> None:
 
 
 def _walk_remote(root: str, top: str) -> FileSizes:
-    found = {os.path.join(top, path): size for path, size in files.walk(os.path.join(root, top).rstrip("/"))}
+    found = {os.path.join(top, path): size for path, size in remote.walk(os.path.join(root, top).rstrip("/"))}
     return {
         path: size for path, size in found.items()
         if path.lower().endswith(EXTENSIONS) and not any(_is_hidden(part) for part in path.split("/"))
@@ -98,12 +99,12 @@ def pair_folders(what: str, root: str, split: str) -> tuple[str, ...]:
     for folder in SPLITS[split]:
         for layout in (f"{folder}@", os.path.join(folder, "@"), os.path.join("@", folder)):
             both = (layout.replace("@", "A"), layout.replace("@", "B"))
-            missing = [one for one in both if not files.is_directory(os.path.join(root, one))]
+            missing = [one for one in both if not remote.is_directory(os.path.join(root, one))]
             if not missing:
                 return both
             if len(missing) == 1:
                 raise UserError(f"{what}: {os.path.join(root, missing[0])} is missing: pairs take both folders.")
-        if files.is_directory(os.path.join(root, folder)):
+        if remote.is_directory(os.path.join(root, folder)):
             return (folder,)
     return ("",)
 

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from distgan import paths
 from distgan.data.base import Shape
 from distgan.data.pipeline import to_images
 from distgan.errors import UserError, first_line
@@ -44,7 +45,7 @@ def network_for(path: str | None, data: str, image_shape: Shape) -> FeatureNetwo
     Raises `UserError` where it can't be had.
     """
     if path is not None:
-        return _of_file(Path(path).expanduser())
+        return _of_file(paths.local("features", path))
     is_small = image_shape == digits.IMAGE_SHAPE
     if is_small or (data in _OF_DIGITS and digits.reads(image_shape)):
         return FeatureNetwork("digits", digits.WEIGHTS_SHA256, FEATURES, digits.NUM_CLASSES, _read_digits)

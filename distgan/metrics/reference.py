@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from distgan import files, pictures
+from distgan import paths
 from distgan.data.base import Source, Wanted
 from distgan.data.order import examples_at
 from distgan.data.sources import open_source
@@ -19,6 +19,7 @@ from distgan.metrics.features import FeatureNetwork
 from distgan.metrics.moments import Moments
 from distgan.metrics.quality import Read, Reference, Seen, look, refer
 from distgan.replicas.base import Replicas
+from distgan.store import atomic
 
 FEWEST_IMAGES = 100  # to be compared point by point
 FEWEST_HELD_OUT = 2000  # images of a test split that are enough to be the truth
@@ -32,7 +33,7 @@ def reference_for(data: str, wanted: Wanted, network: FeatureNetwork, count: int
     """
     truth, others, num_learnt = replicas.together(lambda: _two_sets(data, wanted))
     key = "/".join([network.fingerprint, str(count), *(fingerprint for _, _, fingerprint in (truth, others))])
-    path = files.cache_directory() / "features" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
+    path = paths.cache_directory() / "features" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
     arrays = _from_chief(_cached(path) if replicas.is_chief else None, replicas)
     if arrays is None:
         seen, seen_others = (look(read, min(count, size), network, replicas) for read, size, _ in (truth, others))
@@ -89,7 +90,7 @@ def _store(path: Path, arrays: dict[str, np.ndarray]) -> None:
     content = io.BytesIO()
     np.savez(content, **arrays, sha256=np.array(_sha256(arrays)))  # type: ignore[arg-type]
     with contextlib.suppress(OSError):  # a cache that can't be written costs time, not a run
-        pictures.write_whole(path, content.getvalue())
+        atomic.write(path, content.getvalue())
 
 
 def _sha256(arrays: dict[str, np.ndarray]) -> str:

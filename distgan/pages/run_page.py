@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from distgan import pictures
 from distgan.config import OPTIONS
 from distgan.pages import curves, panels, recorded
 from distgan.pages.html import Html, document, element, join, section, table
 from distgan.pages.numbers import date, duration, milliseconds, setting, short, whole
 from distgan.pages.recorded import RANK, SHARE_OF, Recorded
+from distgan.store import atomic
 
 MOST_SAMPLES = 6
 MOST_RANKS = 16
@@ -27,7 +27,7 @@ def write(run_dir: Path, state: str) -> None:
 
     Raises `OSError`.
     """
-    pictures.write_whole(run_dir / recorded.PAGE, make(recorded.read(run_dir), state))
+    atomic.write(run_dir / recorded.PAGE, make(recorded.read(run_dir), state))
 
 
 def make(run: Recorded, state: str) -> bytes:

@@ -12,10 +12,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from distgan import pictures
 from distgan.pages.recorded import ENVIRONMENT, starts_of
 from distgan.replicas.base import Replicas
 from distgan.replicas.devices import available_cores
+from distgan.store import atomic
 
 CPUINFO = Path("/proc/cpuinfo")
 PACKAGES = {"distgan": "distgan", "tensorflow": "TensorFlow", "keras": "Keras", "horovod": "Horovod"}
@@ -46,7 +46,7 @@ def describe(replicas: Replicas, precision: str, first_step: int) -> dict[str, A
 def add(run_dir: Path, start: dict[str, Any]) -> None:
     """Add a start to environment.json. Raises `OSError`."""
     stored = {"starts": [*starts_of(run_dir), start]}
-    pictures.write_whole(run_dir / ENVIRONMENT, json.dumps(stored, indent=2).encode() + b"\n")
+    atomic.write(run_dir / ENVIRONMENT, json.dumps(stored, indent=2).encode() + b"\n")
 
 
 def _gpus() -> list[str]:

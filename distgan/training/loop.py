@@ -21,13 +21,13 @@ from distgan.nets import convolutions
 from distgan.pages.recorded import ENVIRONMENT, PAGE
 from distgan.replicas.base import Replicas
 from distgan.report import Reporter
+from distgan.store.run_directory import RunDirectory
 from distgan.training import environment, health, precision, profiler
 from distgan.training.clock import Clock, Speed
 from distgan.training.commit import Commit
 from distgan.training.evaluation import Evaluator
 from distgan.training.faults import Faults
 from distgan.training.requests import Asked, Requests, signals
-from distgan.training.run_directory import RunDirectory
 from distgan.training.state import AVERAGE, NOT_FINITE, TrainState
 from distgan.training.step import make_step
 
@@ -95,7 +95,7 @@ def train(
             "num_replicas": replicas.num_replicas,
         }
         reporter.say(_description(config, replicas, source, facts, clock))
-        reporter.say(f"run directory {directory.name}" + "".join(f"; {note}" for note in notes))
+        reporter.say(f"run directory {directory.path}" + "".join(f"; {note}" for note in notes))
         if clock.is_over:
             reporter.say(f"This run is finished; --{'steps' if config.steps else 'epochs'} above that goes on with it.")
             return Outcome(gan, source.image_shape, clock.step, None)
@@ -233,7 +233,7 @@ class _Run(NamedTuple):
                 f"{what}. "
                 + (f"The last checkpoint, {newest}, is well. " if newest else "No checkpoint had been made. ")
                 + "The same command would come to the same: go on with --precision=float32 if it was less, or start "
-                f"another run with smaller learning rates{f', --init_from={self.directory.name}' if newest else ''}.",
+                f"another run with smaller learning rates{f', --init_from={self.directory.path}' if newest else ''}.",
                 NOT_FINITE,
             )
 
@@ -267,15 +267,12 @@ class _Run(NamedTuple):
             raise
 
     def _say_goodbye(self, stopped_by: signal.Signals | None, values: dict[str, float]) -> None:
-        path, say = self.directory.name, self.reporter.say
+        path, say = self.directory.path, self.reporter.say
         if stopped_by:
             say(f"{stopped_by.name}: stopped at step {self.clock.step}, which is saved; the same command goes on.")
             self.reporter.page("stopped")
         else:
             self.reporter.finish()
-        problem = self.directory.publish()
-        if problem:
-            say(problem)
         if not stopped_by:
             say(f"finished at step {self.clock.step}")
         if self.evaluator and "quality/frechet_distance" in values:

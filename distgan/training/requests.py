@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from distgan import heartbeat
 from distgan.replicas.base import Replicas
+from distgan.store.run_directory import RunDirectory
 from distgan.training.clock import Ranks
 from distgan.training.faults import Faults
-from distgan.training.run_directory import RunDirectory
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 SAVING = signal.SIGUSR1

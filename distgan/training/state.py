@@ -1,6 +1,5 @@
 """All that a run is at one moment: the one list of what is checkpointed, broadcast and compared."""
 
-import hashlib
 import math
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -85,6 +84,18 @@ class TrainState:
         bad = next((name for name, is_finite in zip(names, well, strict=True) if not is_finite), None)
         return f"{bad} holds numbers that are not finite after step {int(self.step.numpy())}" if bad else ""
 
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Take the values of a checkpoint. Raises `UserError` where they do not fit."""
+        assign(self.variables, arrays, optional=[name for name in self.variables if LOSS_SCALE in name])
+
+    def start_from(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Take the weights of another run's checkpoint; an average that it did not keep starts from its network.
+
+        Raises `UserError` where they do not fit.
+        """
+        with_averages = {AVERAGE + name: array for name, array in arrays.items()} | dict(arrays)
+        assign({name: self.variables[name] for name in self.network_names}, with_averages)
+
     def arrays(self) -> dict[str, np.ndarray]:
         """A copy of all values; waits for the device."""
         return {name: variable.numpy() for name, variable in self.variables.items()}
@@ -144,16 +155,3 @@ def _optimizer_variables(player: str, optimizer: Any) -> dict[str, tf.Variable]:
         scaling = (optimizer.dynamic_scale, optimizer.step_counter)
         named |= {f"{player}/{LOSS_SCALE}{variable.name}": variable.value for variable in scaling}
     return named
-
-
-def digests(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """SHA-256 of each variable's name, data type, shape and bytes."""
-    return {
-        name: hashlib.sha256(f"{name} {value.dtype} {value.shape} ".encode() + value.tobytes()).hexdigest()
-        for name, value in arrays.items()
-    }
-
-
-def state_digest(of_variables: Mapping[str, str]) -> str:
-    """One SHA-256 for the whole state, from those of its variables, in their order."""
-    return hashlib.sha256("\n".join(of_variables.values()).encode()).hexdigest()

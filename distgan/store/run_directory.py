@@ -5,28 +5,50 @@ import errno
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
+import tensorflow as tf
 
-from distgan import files, pictures
+from distgan import paths
 from distgan.config import Config, changed_for_good, load_config
-from distgan.errors import TrainingError, UserError, sentence_of
+from distgan.errors import TrainingError, UserError
 from distgan.replicas.base import Replicas
-from distgan.training import checkpoint
-from distgan.training.commit import Commit
-from distgan.training.lock import RemoteLock, RunLock
-from distgan.training.mirror import Mirror, fetched
-from distgan.training.state import AVERAGE, LOSS_SCALE, TrainState, assign, digests, state_digest
+from distgan.store import atomic, checkpoint
+from distgan.store.lock import RunLock
 
 BEST = "best"  # the directory of the checkpoint with the best samples
 FRECHET_DISTANCE = "frechet_distance"  # its fact
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # where room helps
 DIVERGED = 5  # exit status of a run whose replicas ought to be equal and are not
+
+
+class State(Protocol):
+    """What a run directory asks of a run's state: `training.state.TrainState`."""
+
+    step: tf.Variable
+    images_shown: tf.Variable
+    variables: dict[str, tf.Variable]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return a copy of all values."""
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Take all values from those of a checkpoint."""
+
+    def start_from(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Take the weights only."""
+
+
+class Snapshot(Protocol):
+    """A state that a process has in memory: the arrays after a step, which is -1 where there is none."""
+
+    step: int
+    arrays: dict[str, np.ndarray]
 
 
 class RunDirectory:
@@ -39,12 +61,7 @@ class RunDirectory:
         """Prepare to enter `config.directory`."""
         self.path = config.directory
         self._config, self._replicas = config, replicas
-        self.name = str(self.path)  # what the user calls it
         self._lock = RunLock(self.path)
-        self._remote: tuple[RemoteLock, Mirror] | None = None
-        if config.run_dir and files.is_remote(config.run_dir):
-            self.name = config.run_dir
-            self._remote = RemoteLock(self.name), Mirror(self.name, self.path)
         self._saved_at_seconds = time.monotonic()
         self._saved_step = -1
         self._asked = False
@@ -70,17 +87,11 @@ class RunDirectory:
 
     def _release(self) -> None:
         self._writer.shutdown()
-        if self._remote:
-            self._remote[0].release()
         self._lock.release()
 
     def _take(self) -> None:
         with self._written_to():
             self._lock.acquire()
-        if self._remote:
-            lock, mirror = self._remote
-            lock.acquire()
-            mirror.fetch()
         self._check_config()
 
     @contextlib.contextmanager
@@ -99,7 +110,7 @@ class RunDirectory:
             changed = changed_for_good(load_config(path), self._config)
             if changed:
                 raise UserError(
-                    f"{self.name} holds a run that can't go on with {' and '.join(changed)}: choose another --run_dir, "
+                    f"{self.path} holds a run that can't go on with {' and '.join(changed)}: choose another --run_dir, "
                     "where --init_from can start from its weights."
                 )
 
@@ -107,46 +118,42 @@ class RunDirectory:
     def _checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
-    def restore(self, state: TrainState, fingerprint: str, commit: Commit) -> list[str]:
+    def restore(self, state: State, fingerprint: str, snapshot: Snapshot) -> list[str]:
         """Bring `state` to the newest sound checkpoint, or to the weights of `--init_from`, on all processes.
 
-        Then the config is stored, as it is the run's. Where a process has a newer `commit` in memory, to that. Returns
-        what to tell the user. Raises `UserError` where the run has seen data of another fingerprint.
+        Then the config is stored, as it is the run's. A newer `snapshot` that a process has in memory takes precedence.
+        Returns what to tell the user. Raises `UserError` where the run has seen data of another fingerprint.
         """
         notes = self._replicas.on_chief(lambda: self._restore_on_chief(state, fingerprint))
         self._saved_step = self._replicas.agree(int(state.step.numpy()))
-        committed = self._replicas.gather(commit.step)
+        committed = self._replicas.gather(snapshot.step)
         source = max(range(len(committed)), key=lambda rank: committed[rank])
         if committed[source] <= self._saved_step:
             source = 0
         else:
             notes = [f"goes on from step {committed[source]}, which rank {source} has in memory"]
             if source == self._replicas.rank:
-                assign(state.variables, commit.arrays)
+                state.restore(snapshot.arrays)
         self._replicas.broadcast(list(state.variables.values()), source)
         return notes
 
-    def _restore_on_chief(self, state: TrainState, fingerprint: str) -> list[str]:
+    def _restore_on_chief(self, state: State, fingerprint: str) -> list[str]:
         notes: list[str] = []
         found = checkpoint.load_newest(self._checkpoints)
         if found:
             arrays, manifest, damaged = found
             if manifest["data"] != fingerprint:
-                raise UserError(f"--data={self._config.data} is other data than the run in {self.name} has seen.")
-            assign(state.variables, arrays, optional=[name for name in state.variables if LOSS_SCALE in name])
+                raise UserError(f"--data={self._config.data} is other data than the run in {self.path} has seen.")
+            state.restore(arrays)
             for path, reason in damaged.items():
                 aside = checkpoint.put_aside(path)
                 notes.append(f"checkpoint {path.name} is damaged ({reason}) and was put aside as {aside.name}")
             notes.append(f"goes on from step {manifest['step']}")
         elif self._config.init_from:
-            with fetched(self._config.init_from) as directory:
-                arrays = read_checkpoint(directory).arrays
-            # An average that the other run did not keep starts from its network.
-            arrays = {AVERAGE + name: array for name, array in arrays.items()} | arrays
-            assign({name: state.variables[name] for name in state.network_names}, arrays)
+            state.start_from(read_checkpoint(paths.local("init_from", self._config.init_from)).arrays)
             notes.append(f"starts from the weights of {self._config.init_from}")
         with self._written_to():
-            pictures.write_whole(self.path / "config.json", self._config.to_json().encode())
+            atomic.write(self.path / "config.json", self._config.to_json().encode())
         return notes
 
     def wants_to_save(self) -> bool:
@@ -157,7 +164,7 @@ class RunDirectory:
         self._asked = time.monotonic() - self._saved_at_seconds >= every
         return self._asked
 
-    def save(self, state: TrainState, facts: dict[str, Any]) -> None:
+    def save(self, state: State, facts: dict[str, Any]) -> None:
         """Checkpoint the state, unless this step has been; the chief writes it while the training goes on.
 
         Raises `TrainingError` naming the variables in which replicas differ, `UserError` where the checkpoint before
@@ -168,12 +175,12 @@ class RunDirectory:
             return
         started = time.monotonic()
         arrays = state.arrays()
-        of_variables = digests(arrays)
+        of_variables = checkpoint.digests(arrays)
         self._compare(state, of_variables)
         facts = {
             "step": step,
             "images_shown": int(state.images_shown.numpy()),
-            "state_digest": state_digest(of_variables),
+            "state_digest": checkpoint.state_digest(of_variables),
             **facts,
         }
         self.settle()
@@ -223,14 +230,6 @@ class RunDirectory:
                 f"({error.strerror or error})",
                 f"{_help(error)}, and the same command {f'goes on from {before.name}' if before else 'starts anew'}",
             )
-        try:
-            self._push()
-        except OSError as error:
-            return (
-                f"The checkpoint of step {facts['step']} is in {self._checkpoints} and can't be brought to {self.name} "
-                f"({error.strerror or error})",
-                "the same command on this machine goes on from it",
-            )
         return None
 
     def keep_if_best(self, frechet_distance: float) -> None:
@@ -243,22 +242,7 @@ class RunDirectory:
         if newest and not (best and checkpoint.fact(best, FRECHET_DISTANCE, math.inf) <= frechet_distance):
             checkpoint.keep_as_only(newest, self.path / BEST, {FRECHET_DISTANCE: frechet_distance})
 
-    def publish(self) -> str:
-        """Bring what was written since the last checkpoint to a remote directory; the chief's. Says why it can't."""
-        try:
-            if self._replicas.is_chief:
-                self._push()
-        except OSError as error:
-            return f"What was written since the last checkpoint is in {self.path} only: {sentence_of(error)}"
-        return ""
-
-    def _push(self) -> None:
-        if self._remote:
-            lock, mirror = self._remote
-            lock.check()
-            mirror.push()
-
-    def _compare(self, state: TrainState, of_variables: dict[str, str]) -> None:
+    def _compare(self, state: State, of_variables: dict[str, str]) -> None:
         chiefs = self._replicas.agree(of_variables)
         differs = np.array([of_variables[name] != chiefs[name] for name in of_variables], np.int32)
         for number, variable in enumerate(state.variables.values()):

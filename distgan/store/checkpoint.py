@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from distgan import files
 from distgan.errors import UserError
+from distgan.paths import check_regular
+from distgan.store import atomic
 
 STATE_FILE, MANIFEST_FILE = "state.npz", "manifest.json"
 # What a manifest tells in any case, and how JSON has it.
@@ -26,22 +27,10 @@ def save(directory: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, 
     Raises `OSError`, with nothing lost, where it can't be written.
     """
     final = _path_of(directory, facts["step"])
-    scratch = directory / f".unfinished-{final.name}"
-    shutil.rmtree(scratch, ignore_errors=True)  # a killed run may have left one
-    scratch.mkdir(parents=True)
-    try:
-        with (scratch / STATE_FILE).open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-            _flush(file)
-        manifest = {**facts, "files": {STATE_FILE: _sha256(scratch / STATE_FILE)}}
-        with (scratch / MANIFEST_FILE).open("w") as text:
-            text.write(json.dumps(manifest, indent=2) + "\n")
-            _flush(text)
-        scratch.rename(final)
-    except OSError:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
-    _flush_directory(directory)
+    with atomic.replaced(final, durable=True) as unfinished:
+        unfinished.mkdir()
+        np.savez(unfinished / STATE_FILE, **arrays)  # type: ignore[arg-type]
+        _write_manifest(unfinished, {**facts, "files": {STATE_FILE: _sha256(unfinished / STATE_FILE)}})
     for old in [path for path in _checkpoints(directory) if path.name <= final.name][:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return final
@@ -52,27 +41,21 @@ def keep_as_only(checkpoint: Path, directory: Path, facts: Mapping[str, Any]) ->
 
     Raises `OSError`, with nothing lost, where it can't be written.
     """
-    scratch = directory / f".unfinished-{checkpoint.name}"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    try:
+    manifest = json.loads((checkpoint / MANIFEST_FILE).read_text()) | facts
+    with atomic.replaced(directory / checkpoint.name, durable=True) as unfinished:
+        unfinished.mkdir()
         try:
-            os.link(checkpoint / STATE_FILE, scratch / STATE_FILE)
+            os.link(checkpoint / STATE_FILE, unfinished / STATE_FILE)
         except OSError:  # a file system without links
-            shutil.copyfile(checkpoint / STATE_FILE, scratch / STATE_FILE)
-        manifest = json.loads((checkpoint / MANIFEST_FILE).read_text()) | facts
-        with (scratch / MANIFEST_FILE).open("w") as text:
-            text.write(json.dumps(manifest, indent=2) + "\n")
-            _flush(text)
-        shutil.rmtree(directory / checkpoint.name, ignore_errors=True)
-        scratch.rename(directory / checkpoint.name)
-    except OSError:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
-    _flush_directory(directory)
+            shutil.copyfile(checkpoint / STATE_FILE, unfinished / STATE_FILE)
+        _write_manifest(unfinished, manifest)
     for other in _checkpoints(directory):
         if other.name != checkpoint.name:
             shutil.rmtree(other, ignore_errors=True)
+
+
+def _write_manifest(checkpoint: Path, manifest: Mapping[str, Any]) -> None:
+    (checkpoint / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 class Checkpoint(NamedTuple):
@@ -116,7 +99,7 @@ def put_aside(damaged: Path) -> Path:
 
 def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     for name in (MANIFEST_FILE, STATE_FILE):
-        files.check_regular(path / name)
+        check_regular(path / name)
     manifest = json.loads((path / MANIFEST_FILE).read_text())
     files_named = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(files_named, dict) or files_named.keys() != {STATE_FILE}:
@@ -166,12 +149,14 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _flush(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+def digests(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """SHA-256 of each variable's name, data type, shape and bytes."""
+    return {
+        name: hashlib.sha256(f"{name} {value.dtype} {value.shape} ".encode() + value.tobytes()).hexdigest()
+        for name, value in arrays.items()
+    }
 
 
-def _flush_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
+def state_digest(of_variables: Mapping[str, str]) -> str:
+    """One SHA-256 for the whole state, from those of its variables, in their order."""
+    return hashlib.sha256("\n".join(of_variables.values()).encode()).hexdigest()

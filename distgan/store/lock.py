@@ -1,0 +1,89 @@
+"""The lock of a run directory: one run at a time writes into it, and a run that died does not keep it."""
+
+import contextlib
+import sys
+import time
+from pathlib import Path
+
+import filelock
+
+from distgan.errors import UserError
+from distgan.replicas import launcher
+from distgan.store import atomic
+
+HEARTBEAT_SECONDS = 5.0
+LEASE_SECONDS = 60.0  # without a heartbeat, after which a lock is taken over
+FIRST_SECONDS = 1.0  # of silent waiting: most that have to end have ended by then
+ENDING_SECONDS = 5.0  # that an owner may need to end after it was told to
+
+
+class RunLock:
+    """The right to write into a run directory, held by one process."""
+
+    def __init__(self, directory: Path) -> None:
+        """Prepare to lock `directory`; nothing is written yet."""
+        self._directory = directory
+        self._lock = filelock.SoftFileLease(
+            directory / "lock", lease_duration=LEASE_SECONDS, heartbeat_interval=HEARTBEAT_SECONDS, thread_local=False
+        )
+        self._job_path = directory / ".lock-job"
+
+    def acquire(self) -> None:
+        """Take the lock, also from a dead owner. Raises `UserError` naming the owner that is alive.
+
+        One that shows heartbeats is given `ENDING_SECONDS` to end, one that shows none `LEASE_SECONDS`: it may be on
+        another machine, or frozen.
+        """
+        if self._directory.exists() and not self._directory.is_dir():
+            raise UserError(f"--run_dir={self._directory} is a file: name a directory.")
+        self._directory.mkdir(parents=True, exist_ok=True)
+        if self._is_of_our_job():
+            self._lock.force_break()
+        with contextlib.suppress(filelock.Timeout):
+            self._lock.acquire(timeout=FIRST_SECONDS)
+        if not self._lock.is_locked:
+            self._wait_for_owner()
+        atomic.write(self._job_path, launcher.elastic_job().encode())
+
+    def _is_of_our_job(self) -> bool:
+        """Whether the owner is of the elastic job of this process, which its launcher has put in the owner's place.
+
+        The owner may still run, frozen or cut off.
+        """
+        job = launcher.elastic_job()
+        return bool(job) and self._job_path.exists() and self._job_path.read_text() == job
+
+    def _wait_for_owner(self) -> None:
+        owner, heartbeat, until = self._name_of_owner(), self._heartbeat(), time.monotonic() + ENDING_SECONDS
+        print(f"distgan: waits for {owner} to end, which holds {self._directory}", file=sys.stderr, flush=True)
+
+        def is_alive() -> bool:
+            return time.monotonic() > until and self._heartbeat() > heartbeat
+
+        try:
+            self._lock.acquire(timeout=2 * LEASE_SECONDS, cancel_check=is_alive)
+        except filelock.Timeout:
+            raise UserError(
+                f"{self._directory} is in use by {owner}: wait for it, stop it, or choose another --run_dir."
+            ) from None
+
+    def _heartbeat(self) -> float:
+        try:
+            return Path(self._lock.lock_file).stat().st_mtime
+        except OSError:
+            return 0.0
+
+    def _name_of_owner(self) -> str:
+        owner = self._lock.owner
+        return f"process {owner.pid} on {owner.hostname.partition('?')[0]}" if owner else "a process"
+
+    def check(self) -> None:
+        """Raise `UserError` if another run has taken the directory over, as it may from a process that was frozen."""
+        owner = self._lock.owner
+        if owner is None or owner.token != self._lock.token:
+            raise UserError(f"{self._directory} was taken over by another run; this one stops and writes nothing more.")
+
+    def release(self) -> None:
+        """Give the lock back, if it is still held."""
+        with contextlib.suppress(OSError):  # where the directory is gone, so is the lock
+            self._lock.release(force=True)
