@@ -30,7 +30,6 @@ SHARED_MEMORY_BYTES = 2**30  # below it NCCL between GPUs of one machine fails; 
 MEETING_SECONDS = 120
 SUMMED_BYTES = (4, 10 * 2**20)  # a message's latency, and the gradients of the mnist preset
 REPETITIONS = 11
-CPUINFO = Path("/proc/cpuinfo")
 FEATURES = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "bfloat16", "amx_bf16": "AMX"}
 
 
@@ -154,13 +153,11 @@ def _gpus() -> Finding:
 
 
 def _processor() -> Finding:
-    from distgan.replicas.devices import available_cores
+    from distgan.replicas.devices import available_cores, processor
 
-    facts = dict(re.findall(r"^(model name|flags)\s*: (.*)$", CPUINFO.read_text() if CPUINFO.exists() else "", re.M))
-    has = facts.get("flags", "").split()
-    features = [name for flag, name in FEATURES.items() if flag in has]
-    lacks = "" if {"avx512_bf16", "amx_bf16"} & set(has) else "; bfloat16 is slow on it"
-    model = facts.get("model name", platform.machine())
+    model, flags = processor()
+    features = [name for flag, name in FEATURES.items() if flag in flags]
+    lacks = "" if {"avx512_bf16", "amx_bf16"} & flags else "; bfloat16 is slow on it"
     cores = f"{available_cores()} of {os.cpu_count()} cores"
     return Finding("Processor", f"{cores}, {model} ({', '.join(features) or 'no vector units that matter'}){lacks}")
 

@@ -60,14 +60,15 @@ def _output(run_dir: str) -> Path:
 
 def _write(run_dir: str, output: Path) -> list[Path]:
     """Write the generators as they compute in float32, and without the ways that are for training."""
-    from distgan.run import load_gan
+    from distgan.run import load
     from distgan.serving import write_keras, write_saved_model
 
-    config, gan, step, image_shape = load_gan(run_dir, _CHECKPOINT.value, number_format="float32", way="direct")
-    facts = {"made_by": "distgan", "architecture": config.architecture, "step": step, "noise": config.noise}
+    run = load(run_dir, _CHECKPOINT.value, number_format="float32", way="direct")
+    config = run.config
+    facts = {"made_by": "distgan", "architecture": config.architecture, "step": run.step, "noise": config.noise}
     if _FORMAT.value == "keras":
-        return write_keras(gan, facts, output)
-    write_saved_model(gan, image_shape, facts, output)
+        return write_keras(run.gan, facts, output)
+    write_saved_model(run.gan, run.image_shape, facts, output)
     return [output]
 
 

@@ -40,12 +40,6 @@ QUIET = "#8a8a8a"
 Series = dict[str, tuple[np.ndarray, np.ndarray]]  # of each name, x and y; y may be NaN
 
 
-def to_pixels(images: np.ndarray) -> np.ndarray:
-    """Images, float in [-1, 1], as pixels, uint8 of the same shape; NaN becomes black."""
-    levels = (np.asarray(images, np.float32) + 1.0) * 127.5
-    return np.clip(np.rint(np.nan_to_num(levels)), 0, 255).astype(np.uint8)
-
-
 def grid(pixels: np.ndarray, columns: int | None = None) -> np.ndarray:
     """One picture of all: near-square or of so many columns, filled row after row, with a small gap between them."""
     number, height, width, channels = pixels.shape

@@ -3,16 +3,16 @@
 import os
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple, TextIO
+from typing import TextIO
 
 import keras
 import numpy as np
 
-from distgan import paths, pictures
+from distgan import paths
 from distgan.config import Config, load_config
 from distgan.data.base import Shape
 from distgan.data.order import Draws
-from distgan.data.pipeline import to_images
+from distgan.data.pipeline import to_images, to_pixels
 from distgan.errors import UserError
 from distgan.gans import make_gan
 from distgan.gans.base import GAN
@@ -30,17 +30,18 @@ class Run:
     """A run's networks at one step, ready to generate or to translate.
 
     Attributes:
-        config: the run's config; step: the step the networks are of; image_shape: (height, width, channels).
+        config: the run's config; gan: its networks and losses; step: the step they are of;
+        image_shape: (height, width, channels).
     """
 
     def __init__(self, config: Config, gan: GAN, step: int, image_shape: Shape) -> None:
         """Take over a GAN that is trained or loaded."""
-        self.config, self.step, self.image_shape, self._gan = config, step, image_shape, gan
+        self.config, self.gan, self.step, self.image_shape = config, gan, step, image_shape
 
     @property
     def networks(self) -> dict[str, keras.Model]:
         """The Keras models by name, running averages where they are kept."""
-        return {name: self._gan.shown(name) for name in self._gan.networks}
+        return {name: self.gan.shown(name) for name in self.gan.networks}
 
     def generate(self, num_images: int, seed: int = 0, classes: Sequence[int] | None = None) -> np.ndarray:
         """Images, uint8 `[num_images, height, width, channels]`; image i depends on the seed and on i only.
@@ -50,8 +51,8 @@ class Run:
         Raises `UserError` where the run is of a GAN that translates images, or has not learnt such classes.
         """
         if classes is None:
-            return pictures.to_pixels(self._gan.generate(num_images, seed).numpy())
-        learnt = self._gan.num_classes
+            return to_pixels(self.gan.generate(num_images, seed)).numpy()
+        learnt = self.gan.num_classes
         if not learnt:
             raise UserError("The run has learnt no classes: leave them out, or train with --conditional.")
         unknown = [one for one in dict.fromkeys(classes) if not 0 <= one < learnt]
@@ -59,18 +60,18 @@ class Run:
             raise UserError(f"The run has learnt classes 0 to {learnt - 1}, and not {', '.join(map(str, unknown))}.")
         if len(classes) != num_images:
             raise UserError(f"There are {len(classes)} classes for {num_images} images: give one an image.")
-        return pictures.to_pixels(self._gan.generate(num_images, seed, classes=np.array(classes, np.int32)).numpy())
+        return to_pixels(self.gan.generate(num_images, seed, classes=np.array(classes, np.int32))).numpy()
 
     def scores(self, evaluator: Evaluator, seed: int = 0) -> dict[str, float]:
         """How good the images that `generate` makes are, by name; see `training.evaluation`."""
-        return evaluator.scores(self._gan, seed)
+        return evaluator.scores(self.gan, seed)
 
     def walk(self, num_frames: int, seed: int = 0) -> np.ndarray:
         """A closed walk between latents, uint8 `[num_frames, height, width, channels]`: the frames of a film.
 
         Raises `UserError` where the run is of a GAN that translates images.
         """
-        return pictures.to_pixels(self._gan.walk(num_frames, seed).numpy())
+        return to_pixels(self.gan.walk(num_frames, seed)).numpy()
 
     def translate(self, pixels: np.ndarray, direction: str | None = None, first: int = 0, seed: int = 0) -> np.ndarray:
         """Images of one domain as images of the other, both uint8 `[n, height, width, channels]`.
@@ -80,7 +81,7 @@ class Run:
 
         Raises `UserError` where the run has not learnt it, or images are of another shape.
         """
-        learnt = self._gan.directions
+        learnt = self.gan.directions
         if learnt and direction not in (None, *learnt):
             raise UserError(f"The run has learnt {' and '.join(learnt)}, not {direction}.")
         if pixels.dtype != np.uint8 or pixels.shape[1:] != self.image_shape:
@@ -92,8 +93,9 @@ class Run:
         for start in range(0, len(pixels), TRANSLATED_AT_ONCE):
             images = to_images(pixels[start : start + TRANSLATED_AT_ONCE])
             draws = Draws("translate", seed, first + start, len(images))
-            parts.append(self._gan.translate(images, direction or learnt[0] if learnt else "", draws).numpy())
-        return pictures.to_pixels(np.concatenate(parts))
+            translated = self.gan.translate(images, direction or learnt[0] if learnt else "", draws)
+            parts.append(to_pixels(translated).numpy())
+        return np.concatenate(parts)
 
 
 def train(config: Config, console: TextIO = sys.stdout) -> Run:
@@ -106,34 +108,17 @@ def train(config: Config, console: TextIO = sys.stdout) -> Run:
     return Run(config, outcome.gan, outcome.step, outcome.image_shape)
 
 
-def load(run_dir: str | os.PathLike[str], checkpoint: str = "newest") -> Run:
-    """The run in a directory, at its newest sound checkpoint or, if "best", the one with the best samples.
-
-    Needs no data.
-
-    Raises `UserError` where there is none.
-    """
-    return Run(*load_gan(run_dir, checkpoint))
-
-
-class Trained(NamedTuple):
-    """A run's config, its GAN at a step, and the (height, width, channels) of its images."""
-
-    config: Config
-    gan: GAN
-    step: int
-    image_shape: Shape
-
-
-def load_gan(
+def load(
     run_dir: str | os.PathLike[str],
     checkpoint: str = "newest",
+    *,
     number_format: str | None = None,
     way: str | None = None,
-) -> Trained:
-    """What is in a run's directory, as `load` reads it.
+) -> Run:
+    """The run in a directory, at its newest sound checkpoint or, if "best", the one with the best samples.
 
-    In a number format, and with one of `convolutions.WAYS`; those of the run, if not given.
+    Needs no data. It computes in a number format, and with one of `convolutions.WAYS`; those of the run, if not given.
+    Raises `UserError` where there is none.
     """
     directory = paths.local("run_dir", run_dir)
     arrays, manifest, _ = read_checkpoint(directory, checkpoint)
@@ -142,4 +127,4 @@ def load_gan(
     with precision.policy(number_format or manifest["precision"]), convolutions.way(way or config.convolutions):
         gan = make_gan(config, image_shape, list, manifest.get("num_classes", 0))
     assign(network_variables(gan), arrays)
-    return Trained(config, gan, manifest["step"], image_shape)
+    return Run(config, gan, manifest["step"], image_shape)

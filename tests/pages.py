@@ -14,7 +14,7 @@ from distgan.config import Config
 QUALITY = {
     "frechet_distance": 40.0, "kernel_distance": 0.02, "precision": 0.8, "recall": 0.5, "density": 0.9, "coverage": 0.6,
     "classifier_score": 8.0, "entropy": 2.2, "modes": 10, "nearest_neighbour_ratio": 1.1, "kl_to_uniform": 0.1,
-    "share_as_asked": 0.9,
+    "class_accuracy": 0.9,
 }  # fmt: skip
 WHOLE = {
     "frechet_floor": 2.0, "nearest_neighbour_floor": 0.83, "classifier_score_of_real": 9.8,

@@ -14,7 +14,7 @@ import distgan
 from distgan.config import Config
 from distgan.gans import GANS
 from distgan.replicas.base import Replicas
-from distgan.run import load_gan
+from distgan.run import load
 from distgan.serving import write_saved_model
 from distgan.training import loop
 
@@ -54,7 +54,8 @@ def test_the_example_trains_resumes_to_the_same_bits_clips_and_is_exported(
     assert not np.array_equal(
         state["generator/hidden/kernel"], small_runs.state(tmp_path / "whole", 3)["generator/hidden/kernel"]
     )
-    _, gan, _, image_shape = load_gan(tmp_path / "whole", number_format="float32", way="direct")
+    run = load(tmp_path / "whole", number_format="float32", way="direct")
+    gan, image_shape = run.gan, run.image_shape
     write_saved_model(gan, image_shape, {"made_by": "distgan"}, tmp_path / "1")
     exported = tf.saved_model.load(str(tmp_path / "1"))
     pixels = exported.generate(4, 7)["pixels"].numpy()

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from distgan import doctor
 from distgan.errors import UserError
+from distgan.replicas import devices
 
 
 def _ask(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -77,7 +78,7 @@ def test_the_processor_s_units_are_named(
     flags: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nmodel name\t: A Processor\nflags\t\t: {flags}\n")
-    monkeypatch.setattr(doctor, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(devices, "CPUINFO", tmp_path / "cpuinfo")
     found = doctor._processor().found
     assert f"A Processor ({says}" in found
     assert found.endswith(says)

@@ -47,7 +47,7 @@ MADE_BY["runs/wgan"] = TRAIN_IT
 MAKE_TRAIN = ["python", "-m", "distgan.train", "--config=launch/mnist-quick.json", "--evaluate_every_epochs=0"]
 PAINTINGS = "numpy.zeros((1, 256, 256, 3), 'uint8')"
 BEFORE = {  # what the text above a block says of what is there already, by a phrase of the block
-    "load_gan(": "import wgan",
+    "number_format=": "import wgan",
     "distgan.DCGAN(": "import distgan",
     "translate(paintings,": f"import numpy; paintings = {PAINTINGS}",
     "translate_BtoA(pixels_of_paintings)": f"import numpy; pixels_of_paintings = {PAINTINGS}",

@@ -27,7 +27,7 @@ from distgan.gans.noise_to_image import NoiseToImage
 from distgan.gans.pix2pix import Pix2Pix
 from distgan.nets.stock import stock
 from distgan.replicas.base import Replicas
-from distgan.run import Trained, load_gan
+from distgan.run import Run, load
 from distgan.serving import write_keras, write_saved_model
 from distgan.training import loop, precision
 
@@ -126,9 +126,9 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="module")
-def trained(run_dir: Callable[[str], Path]) -> Callable[[str], Trained]:
+def trained(run_dir: Callable[[str], Path]) -> Callable[[str], Run]:
     """The GAN of a short run of a preset, as it is exported."""
-    return lambda preset: load_gan(run_dir(preset), number_format="float32", way="direct")
+    return lambda preset: load(run_dir(preset), number_format="float32", way="direct")
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def load_elsewhere(tmp_path: Path) -> Callable[..., list[np.ndarray]]:
     return load
 
 
-def _export(trained: Trained, directory: Path) -> tuple[Path, list[Path]]:
+def _export(trained: Run, directory: Path) -> tuple[Path, list[Path]]:
     saved_model = directory / "saved_model" / "1"
     write_saved_model(trained.gan, trained.image_shape, {"made_by": "distgan"}, saved_model)
     return saved_model, write_keras(trained.gan, {"made_by": "distgan"}, directory / "generator.keras")
@@ -161,7 +161,7 @@ def _are_alike(ours: np.ndarray, theirs: np.ndarray) -> bool:
 
 @pytest.mark.slow
 def test_generators_give_the_images_of_a_seed_without_distgan(
-    trained: Callable[[str], Trained], run_dir: Callable[[str], Path], tmp_path: Path,
+    trained: Callable[[str], Run], run_dir: Callable[[str], Path], tmp_path: Path,
     load_elsewhere: Callable[..., list[np.ndarray]],
 ) -> None:  # fmt: skip
     presets, asked, requests = (
@@ -193,7 +193,7 @@ def test_generators_give_the_images_of_a_seed_without_distgan(
 
 @pytest.mark.slow
 def test_a_pix2pix_translates_as_distgan_does_without_it(
-    trained: Callable[[str], Trained], run_dir: Callable[[str], Path], tmp_path: Path,
+    trained: Callable[[str], Run], run_dir: Callable[[str], Path], tmp_path: Path,
     load_elsewhere: Callable[..., list[np.ndarray]],
 ) -> None:  # fmt: skip
     saved_model, (keras_file,) = _export(trained("pix2pix"), tmp_path / "export")
@@ -212,7 +212,7 @@ def test_a_pix2pix_translates_as_distgan_does_without_it(
 
 @pytest.mark.slow
 def test_a_cyclegan_translates_both_ways_without_distgan(
-    trained: Callable[[str], Trained], run_dir: Callable[[str], Path], tmp_path: Path,
+    trained: Callable[[str], Run], run_dir: Callable[[str], Path], tmp_path: Path,
     load_elsewhere: Callable[..., list[np.ndarray]],
 ) -> None:  # fmt: skip
     saved_model, keras_files = _export(trained("cyclegan"), tmp_path / "export")
@@ -250,13 +250,13 @@ def test_the_program_writes_into_the_run_s_directory(run_dir: Callable[[str], Pa
     assert told == {"made_by": "distgan", "architecture": "mnist", "step": 2, "noise": "normal"}
 
 
-def test_what_is_no_export_is_left_alone(trained: Callable[[str], Trained], tmp_path: Path) -> None:
+def test_what_is_no_export_is_left_alone(trained: Callable[[str], Run], tmp_path: Path) -> None:
     directory, file = tmp_path / "1", tmp_path / "generator.keras"
     directory.mkdir()
     (directory / "letter.txt").write_text("dear")
     keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]).save(file)
     before = file.read_bytes()
-    _, gan, _, image_shape = trained("mnist")
+    gan, image_shape = trained("mnist").gan, trained("mnist").image_shape
     with pytest.raises(UserError, match="1 is something else than an export: name another place, or remove it"):
         write_saved_model(gan, image_shape, {}, directory)
     with pytest.raises(UserError, match="keras is something else than an export"):
@@ -266,9 +266,9 @@ def test_what_is_no_export_is_left_alone(trained: Callable[[str], Trained], tmp_
 
 
 def test_an_export_replaces_the_one_before_or_if_it_fails_leaves_it(
-    trained: Callable[[str], Trained], tmp_path: Path
+    trained: Callable[[str], Run], tmp_path: Path
 ) -> None:
-    _, gan, _, image_shape = trained("mnist")
+    gan, image_shape = trained("mnist").gan, trained("mnist").image_shape
     for step in (1, 2):
         write_saved_model(gan, image_shape, {"made_by": "distgan", "step": step}, tmp_path / "1")
         write_keras(gan, {"made_by": "distgan", "step": step}, tmp_path / "generator.keras")

@@ -359,8 +359,8 @@ def test_runs_of_one_name_go_by_their_paths(tmp_path: Path) -> None:
         ((), "No run is named: give the directories of some without a flag, e.g. runs/mnist runs/fashion."),
         (("nowhere",), "nowhere is not the directory of a run, or the run has logged nothing yet: it holds no "
                        "metrics.jsonl."),
-        (("gs://bucket/run",), "--run_dir=gs://bucket/run must be on this machine: mount the bucket, as by gcsfuse, and "
-                                "give that path, or copy it."),
+        (("gs://bucket/run",), "--run_dir=gs://bucket/run must be on this machine: mount the bucket, as by gcsfuse, "
+                                "and give that path, or copy it."),
         (("{run}", "--output=/dev/null/new/page.html"), "/dev/null/new/page.html: Not a directory."),
     ],
 )  # fmt: skip

@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike
 from PIL import Image, ImageSequence
 
 from distgan import pictures
+from distgan.data.pipeline import to_pixels
 from distgan.store import atomic
 
 Record = dict[str, Any]  # a line of metrics.jsonl
@@ -45,13 +46,13 @@ def squeeze(picture: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("value, pixel", [(-1, 0), (0, 128), (1, 255), (-3, 0), (1.7, 255), (np.nan, 0), (np.inf, 255)])
 def test_an_image_value_becomes_the_nearest_pixel_value(value: float, pixel: int) -> None:
-    assert pictures.to_pixels(np.full((1, 2, 2, 1), value, np.float32)).tolist() == [[[[pixel]] * 2] * 2]
+    assert to_pixels(np.full((1, 2, 2, 1), value, np.float32)).numpy().tolist() == [[[[pixel]] * 2] * 2]
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_all_256_pixel_values_survive_the_way_to_images_and_back(dtype: DTypeLike) -> None:
     levels = np.arange(256, dtype=np.uint8)
-    pixels = pictures.to_pixels((levels / 127.5 - 1).astype(dtype))
+    pixels = to_pixels((levels / 127.5 - 1).astype(dtype)).numpy()
     assert pixels.dtype == np.uint8
     np.testing.assert_array_equal(pixels, levels)
 

@@ -19,9 +19,9 @@ from distgan.data.arrays import open_mnist, open_npz
 from distgan.data.base import Wanted
 from distgan.errors import UserError
 from distgan.metrics import features, neighbours, quality, reference
-from distgan.metrics.classes import Sightings, class_scores, classifier_score
+from distgan.metrics.classes import ClassStatistics, class_scores, classifier_score
 from distgan.metrics.features import FeatureNetwork
-from distgan.metrics.moments import Moments, frechet_distance
+from distgan.metrics.moments import FeatureStatistics, add, frechet_distance
 from distgan.pictures import write_samples
 from distgan.replicas.base import Replicas
 
@@ -41,16 +41,17 @@ def _as_network(width: int) -> FeatureNetwork:
     return FeatureNetwork("rows", "", width, 0, read)
 
 
-def _seen(rows: np.ndarray) -> quality.Seen:
+def _features(rows: np.ndarray) -> quality.Features:
     network = _as_network(rows.shape[1])
-    return quality.look(lambda first, count: rows[first : first + count], len(rows), network, ALONE)
+    return quality.find_features(lambda first, count: rows[first : first + count], len(rows), network, ALONE)
 
 
 def _scores(
     fakes: np.ndarray, reals: np.ndarray, others: np.ndarray | None = None, num_learnt: int = 0
 ) -> dict[str, float]:
-    truth = quality.refer(_seen(reals), _seen(reals if others is None else others), num_learnt or len(reals), ALONE)
-    return quality.judge(_seen(fakes), truth, ALONE)
+    training = _features(reals if others is None else others)
+    reference = quality.make_reference(_features(reals), training, num_learnt or len(reals), ALONE)
+    return quality.judge(_features(fakes), reference, ALONE)
 
 
 def test_frechet_distance_is_that_of_scipy() -> None:
@@ -59,17 +60,19 @@ def test_frechet_distance_is_that_of_scipy() -> None:
                                         for x in (one, other))  # fmt: skip
     root = scipy.linalg.sqrtm(cov_1 @ cov_2).real
     expected = np.sum((mean_1 - mean_2) ** 2) + np.trace(cov_1 + cov_2 - 2 * root)
-    assert frechet_distance(Moments.of(one), Moments.of(other)) == pytest.approx(expected, rel=1e-6)
+    assert frechet_distance(FeatureStatistics.of(one), FeatureStatistics.of(other)) == pytest.approx(expected, rel=1e-6)
 
 
 def test_frechet_distance_of_a_shift_is_its_square() -> None:
     rows = _normal(0, 500)
-    assert frechet_distance(Moments.of(rows), Moments.of(rows + 2)) == pytest.approx(4 * 16, rel=1e-6)
+    assert frechet_distance(FeatureStatistics.of(rows), FeatureStatistics.of(rows + 2)) == pytest.approx(
+        4 * 16, rel=1e-6
+    )
 
 
 def test_moments_may_be_summed_in_parts() -> None:
     rows = _normal(0, 700)
-    parts = Moments.of_nothing(16).and_of(rows[:200]).and_of(rows[200:])
+    parts = add(FeatureStatistics.of(rows[:200]), FeatureStatistics.of(rows[200:]))
     assert np.allclose(parts.covariance, np.cov(rows.astype(float), rowvar=False), atol=1e-12)
 
 
@@ -123,7 +126,7 @@ def test_copies_of_which_some_are_looked_at_have_the_floor() -> None:
 
 
 def test_a_classifier_that_is_sure_of_all_classes_scores_their_number() -> None:
-    sure = Sightings.of(np.eye(10).repeat(7, axis=0))
+    sure = ClassStatistics.of(np.eye(10).repeat(7, axis=0))
     assert classifier_score(sure) == pytest.approx(10)
     scores = class_scores(sure)
     assert scores["modes"] == 10
@@ -132,7 +135,7 @@ def test_a_classifier_that_is_sure_of_all_classes_scores_their_number() -> None:
 
 
 def test_one_class_alone_is_one_mode_and_scores_one() -> None:
-    collapsed = Sightings.of(np.tile(np.eye(10)[4], (50, 1)))
+    collapsed = ClassStatistics.of(np.tile(np.eye(10)[4], (50, 1)))
     assert classifier_score(collapsed) == pytest.approx(1)
     assert class_scores(collapsed)["modes"] == 1
     assert class_scores(collapsed)["kl_to_uniform"] == pytest.approx(np.log(10))

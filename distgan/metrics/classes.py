@@ -8,7 +8,7 @@ MOST_SHARES = 20  # classes, to list the share of each
 MISSING = 0.1  # of the share that each class would have if all were equal: below, it does not count as covered
 
 
-class Sightings(NamedTuple):
+class ClassStatistics(NamedTuple):
     """Of probabilities `[n, classes]`: n, their sums, those of p log p, and how often each class was the likeliest.
 
     as_asked: how often the likeliest class was the one that was asked for.
@@ -22,7 +22,7 @@ class Sightings(NamedTuple):
 
     @classmethod
     def of(cls, probabilities: np.ndarray, asked: np.ndarray | None = None) -> Self:
-        """Those of probabilities `[n, classes]` of images, of which classes `[n]` were asked for if any were."""
+        """Sum up probabilities `[n, classes]` of images; n may be 0, and `asked` `[n]` are the classes asked for."""
         wide = probabilities.astype(np.float64)
         num_classes = wide.shape[1]
         likeliest = wide.argmax(1) if num_classes else np.zeros(0, np.int64)
@@ -32,25 +32,16 @@ class Sightings(NamedTuple):
             np.array(0.0 if asked is None else float((likeliest == asked).sum())),
         )  # fmt: skip
 
-    @classmethod
-    def of_nothing(cls, num_classes: int) -> Self:
-        """Those of no images."""
-        return cls.of(np.zeros((0, num_classes)))
 
-    def and_of(self, probabilities: np.ndarray, asked: np.ndarray | None = None) -> Self:
-        """Those of all these images and of more."""
-        return type(self)(*(one + other for one, other in zip(self, self.of(probabilities, asked), strict=True)))
-
-
-def classifier_score(seen: Sightings) -> float:
+def classifier_score(found: ClassStatistics) -> float:
     """exp(E KL(p(y|x) || p(y))) (the Inception score of Salimans et al. 2016), over all images at once."""
-    overall = _negative_entropies(seen.sums / seen.number)
-    return float(np.exp(seen.negative_entropies / seen.number - overall))
+    overall = _negative_entropies(found.sums / found.number)
+    return float(np.exp(found.negative_entropies / found.number - overall))
 
 
-def class_scores(seen: Sightings) -> dict[str, float]:
+def class_scores(found: ClassStatistics) -> dict[str, float]:
     """How images are spread over the classes that they are taken for; entropies are in nats."""
-    shares, num_classes = seen.likeliest / seen.number, len(seen.likeliest)
+    shares, num_classes = found.likeliest / found.number, len(found.likeliest)
     entropy = float(-_negative_entropies(shares))
     scores = {
         "modes": float((shares >= MISSING / num_classes).sum()),

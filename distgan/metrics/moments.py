@@ -1,11 +1,18 @@
 """Frechet distance between sets of features, by moments that are summed over batches and processes."""
 
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 import numpy as np
 
+Sums = TypeVar("Sums", bound=tuple[np.ndarray, ...])
 
-class Moments(NamedTuple):
+
+def add(one: Sums, other: Sums) -> Sums:
+    """Add up two tuples of sums, entry by entry."""
+    return type(one)(*map(np.add, one, other))
+
+
+class FeatureStatistics(NamedTuple):
     """Of features `[n, width]`: n, their sums `[width]` and the sums of their products `[width, width]`, in float64."""
 
     number: np.ndarray
@@ -14,18 +21,9 @@ class Moments(NamedTuple):
 
     @classmethod
     def of(cls, features: np.ndarray) -> Self:
-        """Those of features `[n, width]`."""
+        """Sum up features `[n, width]`; n may be 0."""
         wide = features.astype(np.float64)
         return cls(np.array(float(len(wide))), wide.sum(0), wide.T @ wide)
-
-    @classmethod
-    def of_nothing(cls, width: int) -> Self:
-        """Those of no features of a width."""
-        return cls(np.zeros([]), np.zeros(width), np.zeros((width, width)))
-
-    def and_of(self, features: np.ndarray) -> Self:
-        """Those of all these features and of more."""
-        return type(self)(*(one + other for one, other in zip(self, self.of(features), strict=True)))
 
     @property
     def mean(self) -> np.ndarray:
@@ -38,7 +36,7 @@ class Moments(NamedTuple):
         return (self.products - np.outer(self.sums, self.mean)) / (self.number - 1)
 
 
-def frechet_distance(one: Moments, other: Moments) -> float:
+def frechet_distance(one: FeatureStatistics, other: FeatureStatistics) -> float:
     """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) (Heusel et al. 2017, eq. 6).
 
     The trace of the root is the sum of the roots of the eigenvalues of C1^(1/2) C2 C1^(1/2), which is symmetric.

@@ -3,7 +3,7 @@
 Each function takes a few rows of one set and the whole of the other, so that processes share the work.
 """
 
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,15 +37,6 @@ class Near(NamedTuple):
     memberships: np.ndarray
     has_fake: np.ndarray
     in_fake_balls: np.ndarray
-
-    @classmethod
-    def of_nothing(cls, num_reals: int) -> Self:
-        """That of no fakes."""
-        return cls(*(np.zeros(shape, np.int64) for shape in ((), (), num_reals, num_reals)))
-
-    def and_of(self, more: "Near") -> Self:
-        """That of all these fakes and of more."""
-        return type(self)(*(one + other for one, other in zip(self, more, strict=True)))
 
 
 def near(fakes: np.ndarray, fake_radii: np.ndarray, reals: np.ndarray, real_radii: np.ndarray) -> Near:

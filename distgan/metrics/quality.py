@@ -9,9 +9,9 @@ import numpy as np
 
 from distgan.data.order import fair_range
 from distgan.metrics import classes, neighbours
-from distgan.metrics.classes import Sightings
+from distgan.metrics.classes import ClassStatistics
 from distgan.metrics.features import FeatureNetwork
-from distgan.metrics.moments import Moments, frechet_distance
+from distgan.metrics.moments import FeatureStatistics, add, frechet_distance
 from distgan.replicas.base import Replicas
 
 AT_ONCE = 500  # images: processes share work in such parts, so that each part is computed alike on any of them
@@ -20,86 +20,90 @@ MOST_POINTS = 10_000  # whose features are kept, to be compared point by point
 Read = Callable[[int, int], np.ndarray]  # of images by (first, count), uint8 [count, height, width, channels]
 
 
-class Seen(NamedTuple):
-    """What a network has seen in images: features `[n, width]` of the first MOST_POINTS; moments and classes of all."""
+class Features(NamedTuple):
+    """What a network finds in images: features `[n, width]` of the first MOST_POINTS, and statistics of all images."""
 
     points: np.ndarray
-    moments: Moments
-    sightings: Sightings
+    features: FeatureStatistics
+    classes: ClassStatistics
 
 
 class Reference(NamedTuple):
     """The real images to compare with.
 
-    truth: what was seen in those that generated ones ought to be like; radii: squared radii `[n, 2]` of its points.
-    others: features of further real images, such as were learnt from.
-    nearest: the mean distance of the truth's points to the nearest of these; floor: their Frechet distance.
-    share: which part of all images learnt from these are, so which part of copies is found among them.
+    real: what was found in held-out images; radii: squared radii `[n, 2]` of its points.
+    training: features `[m, width]` of images that were trained on.
+    nearest: the mean distance of the real points to the nearest of these; floor: their Frechet distance.
+    share: which part of all images trained on these are, so which part of copies is found among them.
     """
 
-    truth: Seen
+    real: Features
     radii: np.ndarray
-    others: np.ndarray
+    training: np.ndarray
     nearest: float
     floor: float
     share: float
 
 
-def look(read: Read, count: int, network: FeatureNetwork, replicas: Replicas, asked: np.ndarray | None = None) -> Seen:
+def find_features(
+    read: Read, count: int, network: FeatureNetwork, replicas: Replicas, asked: np.ndarray | None = None
+) -> Features:
     """Show `count` images to a network, each process its share; waits for all, and returns the same on all.
 
     `asked` are the classes `[count]` that they were to be of, if any.
     """
     points = np.zeros((min(count, MOST_POINTS), network.width), np.float32)
-    moments, sightings = Moments.of_nothing(network.width), Sightings.of_nothing(network.num_classes)
+    features = FeatureStatistics.of(np.zeros((0, network.width)))
+    of_classes = ClassStatistics.of(np.zeros((0, network.num_classes)))
     for first, number in _own_parts(count, replicas):
-        features, probabilities = network.read(read(first, number))
-        points[first : first + number] = features[: max(0, len(points) - first)]
-        moments, sightings = (
-            moments.and_of(features),
-            sightings.and_of(probabilities, None if asked is None else asked[first : first + number]),
-        )
-    summed = iter(replicas.sum([points, *moments, *sightings]))
-    return Seen(next(summed), Moments(*islice(summed, len(moments))), Sightings(*summed))
+        rows, probabilities = network.read(read(first, number))
+        points[first : first + number] = rows[: max(0, len(points) - first)]
+        features = add(features, FeatureStatistics.of(rows))
+        wanted = None if asked is None else asked[first : first + number]
+        of_classes = add(of_classes, ClassStatistics.of(probabilities, wanted))
+    summed = iter(replicas.sum([points, *features, *of_classes]))
+    return Features(next(summed), FeatureStatistics(*islice(summed, len(features))), ClassStatistics(*summed))
 
 
-def refer(truth: Seen, others: Seen, num_learnt: int, replicas: Replicas) -> Reference:
-    """What `truth` is to be compared with, `others` being real images that are not among it, of so many learnt from."""
-    radii = _by_rows(lambda rows: neighbours.radii(rows, truth.points), truth.points, replicas)
-    nearest = _by_rows(lambda rows: neighbours.nearest(rows, others.points), truth.points, replicas)
-    floor = frechet_distance(others.moments, truth.moments)
-    return Reference(truth, radii, others.points, float(nearest.mean()), floor, len(others.points) / num_learnt)
+def make_reference(real: Features, training: Features, num_trained_on: int, replicas: Replicas) -> Reference:
+    """Prepare to compare with `real` images, and with some of the `num_trained_on` images that were trained on."""
+    radii = _by_rows(lambda rows: neighbours.radii(rows, real.points), real.points, replicas)
+    nearest = _by_rows(lambda rows: neighbours.nearest(rows, training.points), real.points, replicas)
+    floor = frechet_distance(training.features, real.features)
+    share = len(training.points) / num_trained_on
+    return Reference(real, radii, training.points, float(nearest.mean()), floor, share)
 
 
-def judge(seen: Seen, reference: Reference, replicas: Replicas, conditional: bool = False) -> dict[str, float]:
+def judge(generated: Features, reference: Reference, replicas: Replicas, conditional: bool = False) -> dict[str, float]:
     """The scores of generated images, by name; waits for all processes, and returns the same on all."""
-    truth, fakes = reference.truth, seen.points
+    real, points = reference.real, generated.points
     scores = {
-        "frechet_distance": frechet_distance(seen.moments, truth.moments),
+        "frechet_distance": frechet_distance(generated.features, real.features),
         "frechet_floor": reference.floor,
-        "kernel_distance": kernel_distance(fakes, truth.points, replicas),
-        **manifold_scores(fakes, reference, replicas),
+        "kernel_distance": kernel_distance(points, real.points, replicas),
+        **manifold_scores(points, reference, replicas),
     }
-    nearest = _by_rows(lambda rows: neighbours.nearest(rows, reference.others), fakes, replicas)
+    nearest = _by_rows(lambda rows: neighbours.nearest(rows, reference.training), points, replicas)
     scores["nearest_neighbour_ratio"] = float(nearest.mean()) / reference.nearest
     scores["nearest_neighbour_floor"] = 1 - reference.share
-    if len(seen.sightings.sums):
-        scores["classifier_score"] = classes.classifier_score(seen.sightings)
-        scores["classifier_score_of_real"] = classes.classifier_score(truth.sightings)
-        scores |= classes.class_scores(seen.sightings)
+    of_classes = generated.classes
+    if len(of_classes.sums):
+        scores["classifier_score"] = classes.classifier_score(of_classes)
+        scores["classifier_score_of_real"] = classes.classifier_score(real.classes)
+        scores |= classes.class_scores(of_classes)
         if conditional:
-            scores["share_as_asked"] = float(seen.sightings.as_asked / seen.sightings.number)
+            scores["class_accuracy"] = float(of_classes.as_asked / of_classes.number)
     return scores
 
 
 def manifold_scores(fakes: np.ndarray, reference: Reference, replicas: Replicas) -> dict[str, float]:
     """Precision, recall, density and coverage of fakes `[n, width]`."""
-    reals = reference.truth.points
+    reals = reference.real.points
     radii = _by_rows(lambda rows: neighbours.radii(rows, fakes), fakes, replicas)
-    counts = neighbours.Near.of_nothing(len(reals))
+    counts = neighbours.near(fakes[:0], radii[:0], reals, reference.radii)
     for first, number in _own_parts(len(fakes), replicas):
         part = slice(first, first + number)
-        counts = counts.and_of(neighbours.near(fakes[part], radii[part], reals, reference.radii))
+        counts = add(counts, neighbours.near(fakes[part], radii[part], reals, reference.radii))
     return neighbours.manifold_scores(neighbours.Near(*replicas.sum(list(counts))), len(fakes))
 
 

@@ -1,4 +1,4 @@
-"""The real images that generated ones are compared with, and a cache of what a network saw in them."""
+"""The real images that generated ones are compared with, and a cache of their features."""
 
 import contextlib
 import hashlib
@@ -14,30 +14,31 @@ from distgan.data.base import Source, Wanted
 from distgan.data.order import examples_at
 from distgan.data.sources import open_source
 from distgan.errors import UserError
-from distgan.metrics.classes import Sightings
+from distgan.metrics.classes import ClassStatistics
 from distgan.metrics.features import FeatureNetwork
-from distgan.metrics.moments import Moments
-from distgan.metrics.quality import Read, Reference, Seen, look, refer
+from distgan.metrics.moments import FeatureStatistics
+from distgan.metrics.quality import Features, Read, Reference, find_features, make_reference
 from distgan.replicas.base import Replicas
 from distgan.store import atomic
 
 FEWEST_IMAGES = 100  # to be compared point by point
-FEWEST_HELD_OUT = 2000  # images of a test split that are enough to be the truth
+FEWEST_HELD_OUT = 2000  # images of a test split that are enough to compare with
 
 
 def reference_for(data: str, wanted: Wanted, network: FeatureNetwork, count: int, replicas: Replicas) -> Reference:
-    """That of a data set, of at most `count` real images; the same on all processes, which share the work.
+    """Return that of a data set, of at most `count` real images; the same on all processes, which share the work.
 
-    The truth is what was held out of the data, and the others are of what is learnt from. Where less than
-    FEWEST_HELD_OUT were held out, both are halves of what is learnt from. Raises `UserError` where data can't be read.
+    The real images are the test split, and the training images some of those that are trained on. Where the test split
+    has less than FEWEST_HELD_OUT images, both are halves of the training split. Raises `UserError` where data can't be
+    read.
     """
-    truth, others, num_learnt = replicas.together(lambda: _two_sets(data, wanted))
-    key = "/".join([network.fingerprint, str(count), *(fingerprint for _, _, fingerprint in (truth, others))])
+    real, training, num_trained_on = replicas.together(lambda: _two_sets(data, wanted))
+    key = "/".join([network.fingerprint, str(count), *(fingerprint for _, _, fingerprint in (real, training))])
     path = paths.cache_directory() / "features" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
     arrays = _from_chief(_cached(path) if replicas.is_chief else None, replicas)
     if arrays is None:
-        seen, seen_others = (look(read, min(count, size), network, replicas) for read, size, _ in (truth, others))
-        arrays = _as_arrays(refer(seen, seen_others, num_learnt, replicas))
+        found = (find_features(read, min(count, size), network, replicas) for read, size, _ in (real, training))
+        arrays = _as_arrays(make_reference(next(found), next(found), num_trained_on, replicas))
         if replicas.is_chief:
             _store(path, arrays)
     return _as_reference(arrays)
@@ -47,7 +48,7 @@ _Set = tuple[Read, int, str]  # images by (first, count), how many there are, an
 
 
 def _two_sets(data: str, wanted: Wanted) -> tuple[_Set, _Set, int]:
-    """The truth, the others, and how many images there are to learn from."""
+    """The real images, the training images, and how many images are trained on."""
     train, test = (open_source(data, split, wanted) for split in ("train", "test"))
     (available,) = train.streams.values()
     if test.fingerprint != train.fingerprint and sum(test.streams.values()) >= FEWEST_HELD_OUT:
@@ -72,8 +73,8 @@ def _part(source: Source, start: int, length: int) -> _Set:
 
 # By the names of what they are, so that what another version has stored does not fit.
 _NAMES = (
-    "points", *(f"moments_{name}" for name in Moments._fields), *(f"sightings_{name}" for name in Sightings._fields),
-    *Reference._fields[1:],
+    "points", *(f"features_{name}" for name in FeatureStatistics._fields),
+    *(f"classes_{name}" for name in ClassStatistics._fields), *Reference._fields[1:],
 )  # fmt: skip
 
 
@@ -107,13 +108,13 @@ def _from_chief(arrays: dict[str, np.ndarray] | None, replicas: Replicas) -> dic
 
 
 def _as_arrays(reference: Reference) -> dict[str, np.ndarray]:
-    truth = reference.truth
-    parts: list[Any] = [truth.points, *truth.moments, *truth.sightings, *reference[1:]]
+    real = reference.real
+    parts: list[Any] = [real.points, *real.features, *real.classes, *reference[1:]]
     return dict(zip(_NAMES, map(np.asarray, parts), strict=True))
 
 
 def _as_reference(arrays: dict[str, np.ndarray]) -> Reference:
     points, *parts = (arrays[name] for name in _NAMES)
-    moments, sightings = Moments(*parts[:3]), Sightings(*parts[3:8])
-    radii, others, *numbers = parts[8:]
-    return Reference(Seen(points, moments, sightings), radii, others, *map(float, numbers))
+    features, classes = FeatureStatistics(*parts[:3]), ClassStatistics(*parts[3:8])
+    radii, training, *numbers = parts[8:]
+    return Reference(Features(points, features, classes), radii, training, *map(float, numbers))

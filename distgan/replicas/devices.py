@@ -2,11 +2,16 @@
 
 import contextlib
 import os
+import platform
+import re
 from pathlib import Path
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from distgan.errors import UserError
+
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def set_up(local_rank: int, local_size: int, virtual_devices: int, deterministic: bool) -> None:
@@ -58,6 +63,20 @@ def _share_threads(local_size: int) -> None:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
         if "TF_NUM_INTEROP_THREADS" not in os.environ:
             tf.config.threading.set_inter_op_parallelism_threads(max(2, threads))  # 1 is slow where cores are shared
+
+
+class Processor(NamedTuple):
+    """A processor's name, and its instruction sets by Linux's names for them; none where they are not known."""
+
+    model: str
+    flags: frozenset[str]
+
+
+def processor() -> Processor:
+    """The processor of this machine, as Linux tells of it."""
+    cpuinfo = CPUINFO.read_text() if CPUINFO.exists() else ""
+    facts = dict(re.findall(r"^(model name|flags)\s*: (.*)$", cpuinfo, re.MULTILINE))
+    return Processor(facts.get("model name", platform.machine()), frozenset(facts.get("flags", "").split()))
 
 
 def available_cores() -> int:

@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import re
 import socket
 import time
 from importlib import metadata
@@ -14,10 +13,9 @@ import tensorflow as tf
 
 from distgan.pages.recorded import ENVIRONMENT, starts_of
 from distgan.replicas.base import Replicas
-from distgan.replicas.devices import available_cores
+from distgan.replicas.devices import available_cores, processor
 from distgan.store import atomic
 
-CPUINFO = Path("/proc/cpuinfo")
 PACKAGES = {"distgan": "distgan", "tensorflow": "TensorFlow", "keras": "Keras", "horovod": "Horovod"}
 
 
@@ -30,7 +28,7 @@ def describe(replicas: Replicas, precision: str, first_step: int) -> dict[str, A
         "host": socket.gethostname(),
         "hosts": len({rank["host"] for rank in ranks}),
         "cores": f"{available_cores()} of {os.cpu_count()}",
-        "processor": _processor(),
+        "processor": processor().model,
         "GPUs": ", ".join(ranks[0]["gpus"]) or "none",
         "backend": replicas.backend,
         "processes": replicas.size,
@@ -53,11 +51,6 @@ def _gpus() -> list[str]:
     """This process's GPUs, by their names."""
     visible = tf.config.get_visible_devices("GPU")
     return [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in visible]
-
-
-def _processor() -> str:
-    found = re.search(r"^model name\s*: (.*)$", CPUINFO.read_text() if CPUINFO.exists() else "", re.M)
-    return found[1] if found else platform.machine()
 
 
 def _version(package: str) -> str:

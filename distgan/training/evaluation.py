@@ -4,11 +4,11 @@ import time
 
 import numpy as np
 
-from distgan import pictures
 from distgan.data.base import Shape, Wanted
+from distgan.data.pipeline import to_pixels
 from distgan.gans.base import GAN
 from distgan.metrics.features import network_for
-from distgan.metrics.quality import Read, judge, look
+from distgan.metrics.quality import Read, find_features, judge
 from distgan.metrics.reference import reference_for
 from distgan.replicas.base import Replicas
 
@@ -41,7 +41,7 @@ class Evaluator:
 
         def scores_of(group: str, averaged: bool) -> dict[str, float]:
             def read(first: int, count: int) -> np.ndarray:
-                return pictures.to_pixels(gan.generate(count, seed, first, averaged).numpy())
+                return to_pixels(gan.generate(count, seed, first, averaged)).numpy()
 
             scores = self.scores_of(read, self._num_images, gan.classes_of(self._num_images, seed))
             return {f"{group}/{name}": value for name, value in scores.items()}
@@ -51,5 +51,5 @@ class Evaluator:
 
     def scores_of(self, read: Read, count: int, asked: np.ndarray | None = None) -> dict[str, float]:
         """Scores of `count` images by name; `asked` are the classes that they were to be of, if any."""
-        seen = look(read, count, self._network, self._replicas, asked)
-        return judge(seen, self._reference, self._replicas, conditional=asked is not None)
+        generated = find_features(read, count, self._network, self._replicas, asked)
+        return judge(generated, self._reference, self._replicas, conditional=asked is not None)

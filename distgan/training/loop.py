@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 import tensorflow as tf
 
-from distgan import heartbeat, pictures
+from distgan import heartbeat
 from distgan.config import Config
 from distgan.data import pipeline
 from distgan.data.base import Shape, Source, Wanted
@@ -317,7 +317,7 @@ class _Run(NamedTuple):
         images = self.gan.preview(self.config.num_samples, self.config.seed, self.held_out)
         ends_epoch = self.config.sample_every_epochs and self.clock.due(epochs=1)
         epoch = int(self.clock.epochs) if ends_epoch else None
-        self.reporter.samples(self.clock.step, epoch, pictures.to_pixels(images.numpy()))
+        self.reporter.samples(self.clock.step, epoch, pipeline.to_pixels(images).numpy())
         names = [name for name in self.state.network_names if not name.startswith(AVERAGE)]
         self.reporter.histograms(self.clock.step, {name: self.state.variables[name].numpy() for name in names})
         self.reporter.page("running")

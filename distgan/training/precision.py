@@ -2,10 +2,11 @@
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import keras
 import tensorflow as tf
+
+from distgan.replicas.devices import processor
 
 
 class _Adam(keras.optimizers.Adam):
@@ -38,13 +39,7 @@ def resolve(precision: str) -> str:
     if gpus:
         capability = min(tf.config.experimental.get_device_details(gpu)["compute_capability"] for gpu in gpus)
         return "mixed_bfloat16" if capability >= (8, 0) else "mixed_float16" if capability >= (7, 0) else "float32"
-    return "mixed_bfloat16" if {"amx_bf16", "avx512_bf16"} & _cpu_flags() else "float32"
-
-
-def _cpu_flags() -> set[str]:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    return set(next((line for line in lines if line.startswith("flags")), "").split())
+    return "mixed_bfloat16" if {"amx_bf16", "avx512_bf16"} & processor().flags else "float32"
 
 
 @contextlib.contextmanager

@@ -1,0 +1,91 @@
+"""Does every preset come to the same bits as at another commit? For changes that are to change nothing.
+
+    python benchmarks/digests.py --against=main            # five minutes
+
+Trains each preset for --steps steps in small, in float32 on one process, by this working tree and by the other commit,
+and prints the state's digest of both. The exit status is 1 where they differ.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import launching
+import record
+from gpu_check import SHARED, SMALL
+
+EARLIER_NAMES: dict[str, str] = {}  # of fields of Config that were renamed since
+
+
+def main() -> None:
+    given = _arguments()
+    if given.answer_to:
+        given.answer_to.write_text(json.dumps(_digests(given)))
+        return
+    here = _ask(launching.ROOT, given)
+    with _worktree(given.against) as other:
+        there = _ask(other, given)
+    rows = [[preset, digest[:12], there[preset][:12], "same" if digest == there[preset] else "DIFFERENT"]
+            for preset, digest in here.items()]  # fmt: skip
+    launching.print_table(["preset", "here", given.against, ""], rows)
+    print(record.write("digests", vars(given), {"here": here, "there": there}))
+    sys.exit(here != there)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = launching.parser(__doc__)
+    parser.add_argument("--against", default="main", help="a commit, a branch or a tag")
+    parser.add_argument("--presets", default=",".join(SMALL))
+    parser.add_argument("--steps", type=int, default=20)
+    return parser.parse_args()
+
+
+@contextlib.contextmanager
+def _worktree(commit: str) -> Any:
+    """Yield a directory that holds the files of a commit."""
+    with tempfile.TemporaryDirectory() as directory:
+        tree = Path(directory) / "tree"
+        git = ["git", "-C", str(launching.ROOT), "worktree"]
+        subprocess.run([*git, "add", "--quiet", "--detach", str(tree), commit], check=True)
+        try:
+            yield tree
+        finally:
+            subprocess.run([*git, "remove", "--force", str(tree)], check=True)
+
+
+def _ask(tree: Path, given: argparse.Namespace) -> dict[str, str]:
+    """The digests by preset, computed by the package in a directory."""
+    with tempfile.TemporaryDirectory() as directory:
+        answer = Path(directory) / "answer.json"
+        words = [f"--answer_to={answer}", f"--presets={given.presets}", f"--steps={given.steps}"]
+        environment = os.environ | {"PYTHONPATH": str(tree), "CUDA_VISIBLE_DEVICES": "-1"}
+        subprocess.run([sys.executable, __file__, *words], check=True, env=environment, cwd=tree)
+        return dict(json.loads(answer.read_text()))
+
+
+def _digests(given: argparse.Namespace) -> dict[str, str]:
+    import distgan
+    from distgan.config import Config
+
+    fields, found = {field.name for field in dataclasses.fields(Config)}, {}
+    for preset in given.presets.split(","):
+        settings = SHARED | SMALL[preset] | {"steps": given.steps, "precision": "float32"}
+        named = {name if name in fields else EARLIER_NAMES[name]: value for name, value in settings.items()}
+        with tempfile.TemporaryDirectory() as run_dir:
+            distgan.train(Config(preset=preset, run_dir=run_dir, **named), io.StringIO())
+            (manifest,) = Path(run_dir, "checkpoints").glob(f"step_{given.steps:09d}/manifest.json")
+            found[preset] = json.loads(manifest.read_text())["state_digest"]
+        print(f"{preset} {found[preset][:12]}", file=sys.stderr, flush=True)
+    return found
+
+
+if __name__ == "__main__":
+    main()
