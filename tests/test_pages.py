@@ -32,7 +32,7 @@ def test_every_curve_has_as_many_points_as_the_log(tmp_path: Path) -> None:
     figures = pages.figures(pages.parsed(_page(pages.make_run(tmp_path))))
     assert {title: pages.points(figure) for title, figure in figures.items()} == {
         "Frechet distance": [10, 10, 10], "Kernel distance": [10, 10], "Precision and recall": [10] * 4,
-        "Density and coverage": [10] * 4, "Classifier score": [10, 10, 10], "Share as asked": [10, 10],
+        "Density and coverage": [10] * 4, "Classifier score": [10, 10, 10], "Class accuracy": [10, 10],
         "Entropy of the classes": [10, 10], "KL to uniform": [10, 10], "Modes": [10, 10],
         "Nearest neighbours": [10, 10, 10], "Shares of the classes": [],
         "Losses": [300, 300], "Accuracies": [300], "Gradient norms": [300], "Learning rates": [300], "Cycle": [300],
@@ -257,7 +257,7 @@ def test_a_measure_stands_beside_what_real_images_have(tmp_path: Path) -> None:
         "measure": "of real images", "frechet distance": "2", "kernel distance": "0", "density": "1",
         "classifier score": "9.8", "nearest neighbour ratio": "1",
     }  # fmt: skip
-    assert rows["share as asked"][:2] == ["0.409", "0.409"]
+    assert rows["class accuracy"][:2] == ["0.409", "0.409"]
     assert rows["entropy"][3].endswith("up to ln 10 = 2.3.")
     assert rows["modes"][3].endswith("up to 10.")
 
@@ -307,7 +307,7 @@ def test_runs_are_drawn_on_one_page_by_both_clocks(tmp_path: Path) -> None:
     assert rows["modes"] == ["4.55", "3.57"]
     assert rows["images a second, median"] == ["500", "500"]
     named = list(rows)
-    assert named.index("Quality") < named.index("share as asked") < named.index("kl to uniform") < named.index("Losses")
+    assert named.index("Quality") < named.index("class accuracy") < named.index("kl to uniform") < named.index("Losses")
     assert not [name for name in named if "raw" in name]
     assert "--noise_size" not in rows
     assert len(list(tree.iter("img"))) == 2
