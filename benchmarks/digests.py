@@ -72,7 +72,7 @@ def _ask(tree: Path, given: argparse.Namespace) -> dict[str, str]:
 
 
 def _digests(given: argparse.Namespace) -> dict[str, str]:
-    import distgan
+    from distgan import run
     from distgan.config import Config
 
     fields, found = {field.name for field in dataclasses.fields(Config)}, {}
@@ -80,7 +80,7 @@ def _digests(given: argparse.Namespace) -> dict[str, str]:
         settings = SHARED | SMALL[preset] | {"steps": given.steps, "precision": "float32"}
         named = {name if name in fields else EARLIER_NAMES[name]: value for name, value in settings.items()}
         with tempfile.TemporaryDirectory() as run_dir:
-            distgan.train(Config(preset=preset, run_dir=run_dir, **named), io.StringIO())
+            run.train(Config(preset=preset, run_dir=run_dir, **named), io.StringIO())
             (manifest,) = Path(run_dir, "checkpoints").glob(f"step_{given.steps:09d}/manifest.json")
             found[preset] = json.loads(manifest.read_text())["state_digest"]
         print(f"{preset} {found[preset][:12]}", file=sys.stderr, flush=True)

@@ -7,7 +7,7 @@ from absl import flags
 
 from distgan import paths, program
 from distgan.errors import UserError, sentence_of
-from distgan.pages import comparison, recorded
+from distgan.report import comparison, recorded
 from distgan.store import atomic
 
 _OUTPUT = flags.DEFINE_string("output", "compare.html", "The page to write.")

@@ -12,24 +12,30 @@ import limits
 import pages
 import pytest
 
-from distgan.pages import comparison, recorded, run_page
+from distgan.report import comparison, recorded, run_page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 PROBE = """
 const box = (one) => { const { width, height } = one.getBoundingClientRect(); return Math.max(width, height); };
 const all = (selector) => Array.from(document.querySelectorAll(selector));
-const plot = document.querySelector("figure.plot svg");
-const place = plot.getBoundingClientRect();
-const legend = () => plot.parentElement.querySelector("figcaption").textContent;
+const plot = document.querySelector("figure.plot");
+const over = plot.querySelector(".u-over");
+const place = over.getBoundingClientRect();
+const legend = () => plot.querySelector("figcaption").textContent;
 const before = legend();
-plot.dispatchEvent(new PointerEvent("pointermove", { clientX: place.left + 0.3 * place.width, clientY: place.top }));
+const move = (kind) => over.dispatchEvent(new MouseEvent(kind, {
+  clientX: place.left + 0.3 * place.width, clientY: place.top + 9,
+}));
+const inked = (canvas) => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean);
+move("mouseenter");
+move("mousemove");
 const pointed = legend();
-const hair = box(plot.querySelector(".hair"));
-plot.dispatchEvent(new PointerEvent("pointerleave"));
+const hair = box(plot.querySelector(".u-cursor-x"));
+move("mouseleave");
 parent.document.title = "seen " + JSON.stringify({
-  paths: all("path").map(box), rects: all("rect").map(box), pictures: all("img").map((one) => one.naturalWidth),
-  texts: all("svg text").map(box), before, pointed, after: legend(), hair,
+  charts: all("canvas").map(inked), bars: all(".bars div i").map(box), sparks: all("polyline").map(box),
+  pictures: all("img").map((one) => one.naturalWidth), before, pointed, after: legend(), hair,
   width: innerWidth, overflow: document.documentElement.scrollWidth - innerWidth,
   paper: getComputedStyle(document.documentElement).backgroundColor,
 });
@@ -81,10 +87,9 @@ def comparison_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_everything_is_drawn(page: str, width: int, request: pytest.FixtureRequest) -> None:
     file = request.getfixturevalue(page)
     seen, text = _seen(file, width), file.read_text()
-    assert (len(seen["paths"]), len(seen["pictures"])) == (text.count("<path"), text.count("<img"))
-    assert min(seen["paths"]) > 0
-    assert min(seen["texts"]) > 0
-    assert min([1, *seen["rects"]]) > 0
+    assert (len(seen["charts"]), len(seen["pictures"])) == (text.count('class="chart"'), text.count("<img"))
+    assert all(seen["charts"])
+    assert min([1, *seen["bars"], *seen["sparks"]]) > 0
     assert min(seen["pictures"]) > 0
     assert (seen["width"], seen["overflow"] <= 0) == (width, True)
 

@@ -8,7 +8,7 @@ import numpy as np
 import small_runs
 import tensorflow as tf
 
-from distgan.report import Reporter
+from distgan.report.reporter import Reporter
 from distgan.training.health import FEW_LOGS, Health, not_finite
 
 FINE = {"accuracy/real": 0.8, "accuracy/fake": 0.7, "gradient_norm/generator": 0.5, "gradient_norm/discriminator": 1.0}

@@ -22,8 +22,8 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
-from distgan.pages.numbers import duration
-from distgan.report import Reporter
+from distgan.report.numbers import duration
+from distgan.report.reporter import Reporter
 
 VALUES = {"loss/generator": 0.9124, "loss/discriminator": 1.203, "accuracy/mean": 0.61}
 
@@ -477,13 +477,13 @@ def test_a_reader_who_has_gone_does_not_stop_the_run(tmp_path: Path) -> None:
 
 @contextmanager
 def tiny_disk(path: Path) -> Iterator[None]:
-    """A disk of 256 kB, of which 16 kB are free."""
+    """A disk of 384 kB, of which 16 kB are free."""
     path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(path)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=384k", "tmpfs", str(path)]
     if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("mounting a tiny disk needs root")
     try:
-        (path / "ballast").write_bytes(bytes(240 * 1024))
+        (path / "ballast").write_bytes(bytes(368 * 1024))
         yield
     finally:
         subprocess.run(["umount", "--lazy", str(path)], check=True)

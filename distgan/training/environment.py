@@ -11,9 +11,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from distgan.pages.recorded import ENVIRONMENT, starts_of
 from distgan.replicas.base import Replicas
 from distgan.replicas.devices import available_cores, processor
+from distgan.report.recorded import ENVIRONMENT, starts_of
 from distgan.store import atomic
 
 PACKAGES = {"distgan": "distgan", "tensorflow": "TensorFlow", "keras": "Keras", "horovod": "Horovod"}

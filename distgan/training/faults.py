@@ -8,7 +8,7 @@ import tensorflow as tf
 from distgan.data.base import Source, refuse_faults
 from distgan.errors import UserError
 from distgan.replicas.base import Replicas
-from distgan.report import Reporter
+from distgan.report.reporter import Reporter
 
 
 class Faults:

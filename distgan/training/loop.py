@@ -18,9 +18,9 @@ from distgan.errors import TrainingError, UserError
 from distgan.gans import GANS, make_gan
 from distgan.gans.base import GAN
 from distgan.nets import convolutions
-from distgan.pages.recorded import ENVIRONMENT, PAGE
 from distgan.replicas.base import Replicas
-from distgan.report import Reporter
+from distgan.report.recorded import ENVIRONMENT, PAGE
+from distgan.report.reporter import Reporter
 from distgan.store.run_directory import RunDirectory
 from distgan.training import environment, health, precision, profiler
 from distgan.training.clock import Clock, Speed

@@ -26,9 +26,9 @@ from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from distgan import pictures
-from distgan.pages import run_page
-from distgan.pages.numbers import duration
-from distgan.pages.recorded import PAGE
+from distgan.report import run_page
+from distgan.report.numbers import duration
+from distgan.report.recorded import PAGE
 from distgan.store import atomic
 
 REDRAW_SECONDS = 0.1

@@ -4,11 +4,9 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from distgan.pages.curves import Frame, Line, Style, plot
-from distgan.pages.html import Html
-from distgan.pages.numbers import short
-from distgan.pages.recorded import RANK, SHARE_OF, Recorded
-from distgan.pages.scales import Axis
+from distgan.report.charts import Axis, Chart, Line, Style, chart
+from distgan.report.numbers import short
+from distgan.report.recorded import RANK, SHARE_OF, Recorded
 
 
 class Measure(NamedTuple):
@@ -115,7 +113,7 @@ def meaning(name: str, num_classes: int) -> str:
     return measure.meaning.format(number=num_classes or "all", logarithm=logarithm) if measure else ""
 
 
-def of_run(panels: Iterable[Panel], run: Recorded, fewest: int = 1) -> list[Html]:
+def of_run(panels: Iterable[Panel], run: Recorded, fewest: int = 1) -> list[Chart]:
     """The panels of a run that has something to show in them, of so many moments at least."""
     clock = "epoch" if run.last["epoch"] >= 2 else "step"
     every_name, num_classes = run.names, run.num_classes  # each goes through the whole log
@@ -125,7 +123,7 @@ def of_run(panels: Iterable[Panel], run: Recorded, fewest: int = 1) -> list[Html
         said = filter(None, (meaning(name, num_classes) for name in names))
         lines = _of_names(panel, names, run, clock)
         if max((len(line.x) for line in lines), default=0) >= fewest:
-            figures.append(plot(Frame(panel.title, clock, panel.axis, " ".join(said)), lines))
+            figures.append(chart(panel.title, clock, lines, panel.axis, " ".join(said)))
     return [figure for figure in figures if figure is not None]
 
 
@@ -140,7 +138,7 @@ def _of_names(panel: Panel, names: list[str], run: Recorded, clock: str) -> list
     return lines
 
 
-def of_runs(panels: Iterable[Panel], runs: list[Recorded], called: list[str]) -> list[Html]:
+def of_runs(panels: Iterable[Panel], runs: list[Recorded], called: list[str]) -> list[Chart]:
     """For each name of the panels two plots of all runs: by images shown, and by the time of training.
 
     The runs are `called` what they are called in the legends. What is measured of raw weights, too, is left out.
@@ -159,7 +157,7 @@ def of_runs(panels: Iterable[Panel], runs: list[Recorded], called: list[str]) ->
     return figures
 
 
-def _by_both_clocks(panel: Panel, name: str, said: str, runs: dict[str, Recorded]) -> list[Html]:
+def _by_both_clocks(panel: Panel, name: str, said: str, runs: dict[str, Recorded]) -> list[Chart]:
     longest = max(run.last["training_seconds"] for run in runs.values())
     units = {"hours": 3600, "minutes": 60, "seconds": 1}
     unit = next((unit for unit, seconds in units.items() if longest >= 2 * seconds), "seconds")
@@ -169,7 +167,7 @@ def _by_both_clocks(panel: Panel, name: str, said: str, runs: dict[str, Recorded
         ("training_seconds", units[unit], f"{unit} of training"),
     ):
         lines = [line._replace(x=line.x / size) for line in _lines(panel, name, runs, clock)]
-        figures.append(plot(Frame(panel.title, words_of_clock, panel.axis, said), lines))
+        figures.append(chart(panel.title, words_of_clock, lines, panel.axis, said))
     return [figure for figure in figures if figure is not None]
 
 

@@ -14,7 +14,6 @@ import numpy as np
 from distgan import pictures
 from distgan.config import DEFAULTS, ONE_OF
 from distgan.options import merge
-from distgan.pages.html import Html, element
 from distgan.presets import PRESETS
 
 METRICS, CONFIG, ENVIRONMENT, PAGE = "metrics.jsonl", "config.json", "environment.json", "report.html"
@@ -31,11 +30,11 @@ class Sample(NamedTuple):
     path: Path
     moment: str
 
-    def image(self) -> Html | None:
-        """The picture as an element of a page; None where it can't be read."""
+    @property
+    def address(self) -> str:
+        """The picture as an address that holds it; empty where it can't be read."""
         png = _png(self.path)
-        address = f"data:image/png;base64,{base64.b64encode(png or b'').decode()}"
-        return element("img", src=address, alt=f"samples of {self.moment}") if png else None
+        return f"data:image/png;base64,{base64.b64encode(png).decode()}" if png else ""
 
 
 class Recorded(NamedTuple):

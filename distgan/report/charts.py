@@ -1,0 +1,133 @@
+"""Charts as data: uPlot, in page.js, draws them, and shows the values under the pointer."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from distgan import pictures
+from distgan.report.numbers import short
+
+COLOURS = 8
+MOST_POINTS = 600  # of a line; a longer one is drawn by the means of its neighbours
+FEW_POINTS = 40  # up to here each is marked, and none smoothed away
+ROOM = 0.03  # of an axis, above the highest value: for its dot
+LEAST_DECADES = 1.0  # a range as wide as this is drawn on a logarithmic scale, where one was wished
+SPARK_WIDTH, SPARK_HEIGHT = 120, 26
+Style = Literal["", "reference", "aside"]
+
+
+class Line(NamedTuple):
+    """A line of a chart, its colour by number.
+
+    Of styles, a "reference" is what others are to be held against, "aside" a lesser one of another line's colour.
+    """
+
+    label: str
+    colour: int
+    x: np.ndarray
+    y: np.ndarray
+    style: Style = ""
+
+
+class Axis(NamedTuple):
+    """What an axis ought to be: logarithmic where that is of use; from `least` to `most`, or beyond where some values
+    are; with none but whole numbers written beside it.
+    """
+
+    logarithmic: bool = False
+    least: float | None = None
+    most: float | None = None
+    whole: bool = False
+
+
+class Key(NamedTuple):
+    """A line in a chart's legend: the class of its style, its label and its last value, in words."""
+
+    style: str
+    label: str
+    last: str
+
+
+class Chart(NamedTuple):
+    """A chart: what is written about it, and what page.js draws."""
+
+    title: str
+    clock: str
+    note: str
+    keys: list[Key]
+    data: dict[str, Any]
+
+
+def chart(title: str, clock: str, lines: Sequence[Line], axis: Axis = Axis(), note: str = "") -> Chart | None:  # noqa: B008
+    """A chart of lines by a clock that begins at zero; None where there is nothing to draw."""
+    lines = [_thinned(line) for line in lines if np.isfinite(line.y).any()]
+    if not lines:
+        return None
+    end = max(1e-9, *(float(line.x.max()) for line in lines))
+    is_logarithmic, limits = _limits(np.concatenate([line.y for line in lines]), axis)
+    keys = [Key(style_of(one.colour, one.style), one.label, short(one.y[np.isfinite(one.y)][-1])) for one in lines]
+    data = {
+        "logarithmic": is_logarithmic, "limits": limits, "end": end * (1 + ROOM / 4), "whole": axis.whole,
+        "lines": [_drawn(line, end) for line in lines],
+    }  # fmt: skip
+    return Chart(title, clock, note, keys, data)
+
+
+def style_of(colour: int, style: Style = "") -> str:
+    """The class of a line's style; colours that come again are dashed."""
+    return f"c{colour % COLOURS} {style or 'aside' * (colour >= COLOURS)}".strip()
+
+
+def _drawn(line: Line, end: float) -> dict[str, Any]:
+    """A line as page.js takes it: a reference of one value goes all across, a line of many points has a smooth one."""
+    x, y = line.x, line.y
+    if line.style == "reference" and np.isfinite(y).sum() == 1:
+        x, y = np.array([0.0, end]), np.repeat(y[np.isfinite(y)], 2)
+    drawn = {"style": style_of(line.colour, line.style), "x": _rounded(x, 7), "y": _rounded(y, 4)}
+    is_smooth = len(x) > FEW_POINTS and line.style != "reference"
+    return drawn | ({"smooth": _rounded(pictures.smooth(y), 4)} if is_smooth else {})
+
+
+def _rounded(values: np.ndarray, digits: int) -> list[float | None]:
+    return [float(f"{value:.{digits}g}") if math.isfinite(value) else None for value in values]
+
+
+def _thinned(line: Line) -> Line:
+    if len(line.x) <= MOST_POINTS:
+        return line
+    parts = np.array_split(np.arange(len(line.x)), MOST_POINTS)
+    x, y = (np.array([values[part].mean() for part in parts]) for values in (line.x, line.y))
+    return line._replace(x=x, y=y)
+
+
+def _limits(values: np.ndarray, axis: Axis) -> tuple[bool, tuple[float, float]]:
+    """Whether an axis is logarithmic, and its ends, which hold all but stray values.
+
+    It is where that is wished and of use: all are positive, and some ten times as large as others.
+    """
+    known = values[np.isfinite(values)]
+    if axis.logarithmic and known.min() > 0 and math.log10(known.max() / known.min()) > LEAST_DECADES:
+        low, high = _wider(*pictures.limits(np.log10(known)))
+        return True, (10**low, 10**high)
+    low, high = pictures.limits(known)
+    if known.min() == known.max():
+        half = abs(float(known[0])) / 2 or 0.5
+        low, high = float(known[0]) - half, float(known[0]) + half
+    low = low if axis.least is None else min(axis.least, float(known.min()))
+    high = high if axis.most is None else max(axis.most, float(known.max()))
+    return False, _wider(float(low), float(high + ROOM * (high - low)))
+
+
+def _wider(low: float, high: float) -> tuple[float, float]:
+    """A range that is not empty."""
+    return (float(low), float(high)) if high > low else (float(low) - 0.5, float(low) + 0.5)
+
+
+def spark_line(y: np.ndarray, high: float) -> str:
+    """The points of a small line without axes, from zero to `high`, as SVG has them."""
+    y = _thinned(Line("", 0, np.arange(len(y), dtype=float), y)).y
+    across = np.linspace(0, SPARK_WIDTH, max(2, len(y)))
+    up = SPARK_HEIGHT - 2 - np.nan_to_num(y) / high * (SPARK_HEIGHT - 4)
+    return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across, up, strict=False))

@@ -1,0 +1,90 @@
+"""The page of several runs, side by side."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+
+from distgan.report import document, panels
+from distgan.report.charts import style_of
+from distgan.report.numbers import duration, setting, short, whole
+from distgan.report.recorded import Recorded
+
+MEASURED_BY = ("data", "features", "evaluate_num_images")  # settings that a distance depends on
+
+
+def make(runs: list[Recorded]) -> bytes:
+    """The page as a file; runs of equal names go by their paths."""
+    times = Counter(run.name for run in runs)
+    names = [run.name if times[run.name] == 1 else str(run.directory) for run in runs]
+    every_name = list(dict.fromkeys(name for run in runs for name in run.names if not name.startswith("quality_raw/")))
+    heading = f"{len(runs)} run{'s' if len(runs) > 1 else ''}"
+    training = (*panels.TRAINING, *panels.others(every_name))
+    caution = _caution(runs)
+    groups = [("Quality", [name for panel in panels.QUALITY for name in panels.members(panel, every_name)])]
+    groups += [(panel.title, panels.members(panel, every_name)) for panel in training]
+    return document.render(
+        "comparison.html.j2",
+        title=f"{heading}: {', '.join(names)}",
+        heading=heading,
+        names=names,
+        styles=[style_of(number) for number in range(len(runs))],
+        newest=[_newest(run) for run in runs],
+        caution=caution,
+        numbers=list(_numbers(runs, groups, has_best=not caution)),
+        settings=_settings(runs),
+        plots=[
+            ("Quality", panels.of_runs(panels.QUALITY, runs, names)),
+            ("Training", panels.of_runs((*training, *panels.SPEED), runs, names)),
+        ],
+    )
+
+
+def _newest(run: Recorded) -> tuple[str, str]:
+    """The address and the moment of the newest sample picture."""
+    address = run.samples[-1].address if run.samples else ""
+    return address, run.samples[-1].moment if address else "no sample picture yet"
+
+
+def _caution(runs: list[Recorded]) -> str:
+    """That scores can't be compared, where samples were not measured alike."""
+    measured = [run.config for run in runs if any(name.startswith("quality/") for name in run.names)]
+    differ = [f"--{name}" for name in MEASURED_BY if len({setting(config.get(name)) for config in measured}) > 1]
+    said = f"Samples were measured by different {' and '.join(differ)}: distances of such runs can't be compared."
+    return said if differ else ""
+
+
+Row = tuple[str, list[tuple[str, bool]] | None]  # its name, and for each run a value and whether it is the best
+
+
+def _numbers(runs: list[Recorded], groups: list[tuple[str, list[str]]], has_best: bool) -> Iterator[Row]:
+    """How far the runs are, and the last value of each of their measures, by groups; the best of quality is marked."""
+    rates = [run.median("speed/images_per_second") for run in runs]
+    clocks = {
+        "step": [whole(run.last["step"]) for run in runs],
+        "images shown": [whole(run.last["images_shown"]) for run in runs],
+        "epoch": [short(run.epoch) for run in runs],
+        "time of training": [duration(run.last["training_seconds"]) for run in runs],
+        "images a second, median": [short(rate) if math.isfinite(rate) else "" for rate in rates],
+    }
+    for name, values in clocks.items():
+        yield name, [(value, False) for value in values]
+    for title, names in groups:
+        if names:
+            yield title, None
+        for name in names:
+            yield panels.words(name), _values(name, runs, has_best)
+
+
+def _values(name: str, runs: list[Recorded], has_best: bool) -> list[tuple[str, bool]]:
+    values = [run.newest(name) for run in runs]
+    known = {value for value in values if math.isfinite(value)}
+    measure = panels.MEASURES.get(name.removeprefix("quality/"))
+    best = measure.best(known) if has_best and measure and measure.best and len(known) > 1 else None
+    return [(short(value) if math.isfinite(value) else "", value == best) for value in values]
+
+
+def _settings(runs: list[Recorded]) -> list[tuple[str, list[str]]]:
+    """The settings that differ between runs."""
+    fields = dict.fromkeys(name for run in runs for name in run.config)
+    rows = [(name, [setting(run.config.get(name)) for run in runs]) for name in fields]
+    return [(name, values) for name, values in rows if len(set(values)) > 1]

@@ -1,0 +1,49 @@
+"""Pages from templates: what comes from outside is escaped, no script but ours runs, and nothing is loaded."""
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from distgan.report import numbers
+
+TEMPLATES = Path(__file__).parent / "templates"
+STYLE = "".join((TEMPLATES / name).read_text() for name in ("uPlot.min.css", "page.css"))
+SCRIPT = "".join((TEMPLATES / name).read_text() for name in ("uPlot.iife.min.js", "page.js"))
+_UNFIT = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what HTML has no room for
+
+
+def _fit(value: Any) -> Any:
+    """Write a value of a template: None as nothing, and a replacement for characters that HTML has no room for."""
+    if value is None:
+        return ""
+    return value if isinstance(value, Markup) else _UNFIT.sub("\N{REPLACEMENT CHARACTER}", str(value))
+
+
+def _is_number(value: object) -> bool:
+    """Whether a cell of a table begins as a number does, so that it is not broken."""
+    return bool(re.match(r"\N{MINUS SIGN}?\d", str(value)))
+
+
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(TEMPLATES),
+    autoescape=True,
+    finalize=_fit,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_ENVIRONMENT.filters |= {"date": numbers.date, "short": numbers.short, "whole": numbers.whole}
+_ENVIRONMENT.tests["number_in_words"] = _is_number
+
+
+def render(template: str, **values: Any) -> bytes:
+    """Render a template of a page, with its styles and scripts inside it."""
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    page = _ENVIRONMENT.get_template(template)
+    return page.render(policy=policy, style=Markup(STYLE), script=Markup(SCRIPT), **values).encode()

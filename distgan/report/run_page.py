@@ -1,0 +1,181 @@
+"""The page of a run: what it is, where it stands, what it makes, and how it came there."""
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from distgan.config import OPTIONS
+from distgan.report import document, panels, recorded
+from distgan.report.charts import spark_line
+from distgan.report.numbers import date, duration, milliseconds, setting, short, whole
+from distgan.report.recorded import RANK, SHARE_OF, Recorded
+from distgan.store import atomic
+
+MOST_SAMPLES = 6
+MOST_RANKS = 16
+NOTEWORTHY_WAIT = 0.05  # of a step
+KINDS = ("input", "processor")
+DIGEST = re.compile("[0-9a-f]{64}")
+
+
+def write(run_dir: Path, state: str) -> None:
+    """Write report.html, the page of the run in a directory that is `state`: running, finished, stopped.
+
+    Raises `OSError`.
+    """
+    atomic.write(run_dir / recorded.PAGE, make(recorded.read(run_dir), state))
+
+
+def make(run: Recorded, state: str) -> bytes:
+    """The page as a file."""
+    recipe = f"{run.config.get('preset', '?')} on {run.config.get('data', '?')}"
+    film = _film(run)
+    took = run.newest("quality/seconds")
+    return document.render(
+        "run.html.j2",
+        title=f"{run.name}: {recipe}",
+        run=run,
+        state=state,
+        recipe=recipe,
+        began=min([run.last["seconds"], *(one["seconds"] for one in (*run.records[:1], *run.starts))]),
+        figures=list(_figures(run)),
+        newest=film.pop() if film else None,
+        film=film,
+        warnings=[(whole(one["step"]), date(one["seconds"]), one["warning"]) for one in run.warnings],
+        quality=panels.of_run(panels.QUALITY, run, fewest=2),
+        shares={name.removeprefix(SHARE_OF): run.newest(name) for name in run.names if name.startswith(SHARE_OF)},
+        **_measures(run),
+        took=duration(took) if math.isfinite(took) else "",
+        training=panels.of_run((*panels.TRAINING, *panels.others(run.names)), run),
+        speed=panels.of_run(panels.SPEED, run),
+        **_ranks(run),
+        **_settings(run),
+        **_environment(run),
+        checkpoint=[_fact(name, value) for name, value in run.checkpoint.items() if name != "files"],
+    )
+
+
+def _figures(run: Recorded) -> Iterator[tuple[str, str, str]]:
+    """The numbers that sum a run up, and what is said beside them."""
+    steps, epochs = run.config.get("steps"), run.config.get("epochs")
+    yield "step", whole(run.last["step"]) + (f" of {steps:,}" if steps else ""), ""
+    yield "epoch", short(run.epoch) + (f" of {epochs:,}" if epochs else ""), ""
+    yield "images shown", whole(run.last["images_shown"]), ""
+    yield "time of training", duration(run.last["training_seconds"]), ""
+    rate = run.median("speed/images_per_second")
+    if math.isfinite(rate):
+        yield "images a second, median", short(rate), ""
+    distance, floor = (run.newest(f"quality/frechet_{what}") for what in ("distance", "floor"))
+    if math.isfinite(distance):
+        yield "Frechet distance", short(distance), f"floor {short(floor)}" if math.isfinite(floor) else ""
+
+
+def _film(run: Recorded) -> list[tuple[str, str]]:
+    """The addresses and moments of the first sample picture, some between, and the newest."""
+    chosen = np.unique(np.linspace(0, len(run.samples) - 1, min(MOST_SAMPLES, len(run.samples))).round().astype(int))
+    shown = [(run.samples[number].address, run.samples[number].moment) for number in chosen]
+    return [(address, moment) for address, moment in shown if address]
+
+
+def _measures(run: Recorded) -> dict[str, Any]:
+    """The table of the last evaluation; without the column of raw weights where they were not measured."""
+    rows, num_classes = [], run.num_classes
+    for name, (_, _, of_real) in panels.MEASURES.items():
+        newest = [run.newest(f"{group}/{name}") for group in ("quality", "quality_raw")]
+        if np.isfinite(newest).any():
+            real = run.newest(f"quality/{of_real}") if isinstance(of_real, str) else of_real
+            said = panels.meaning(name, num_classes)
+            rows.append((panels.words(f"quality/{name}"), *map(_known, (*newest, real)), said))
+    heads = ("measure", "of the samples", "by raw weights", "of real images", "")
+    kept = [0, 1, 2, 3, 4] if any(row[2] for row in rows) else [0, 1, 3, 4]
+    return {"measure_heads": [heads[n] for n in kept], "measures": [[row[n] for n in kept] for row in rows]}
+
+
+def _known(value: float) -> str:
+    return short(value) if math.isfinite(value) else ""
+
+
+def _ranks(run: Recorded) -> dict[str, Any]:
+    """What each rank spends on a step, the slowest named."""
+    ranks = sorted({int(found[1]) for name in run.names if (found := RANK.fullmatch(name))})
+    if not ranks:
+        return {"ranks": [], "verdict": ""}
+    spent = {(rank, kind): _spent(run, rank, kind) for rank in ranks for kind in KINDS}
+    waits = {rank: float(np.nanmean(spent[rank, "input"])) for rank in ranks}
+    highs = {kind: max(float(np.nanmax(spent[rank, kind])) for rank in ranks) or 1.0 for kind in KINDS}
+    slowest = sorted(ranks, key=lambda rank: -waits[rank])
+    hosts = [place.get("host", "") for place in run.starts[-1].get("ranks", [])] if run.starts else []
+    chosen = f" Of {len(ranks)} ranks, the {MOST_RANKS} that wait longest are shown." * (len(ranks) > MOST_RANKS)
+    return {
+        "verdict": _verdict(run, slowest, waits) + chosen,
+        "ranks": [
+            (
+                rank,
+                hosts[rank] if rank < len(hosts) else "",
+                [
+                    (milliseconds(float(np.nanmean(spent[rank, kind]))), spark_line(spent[rank, kind], highs[kind]))
+                    for kind in KINDS
+                ],
+            )
+            for rank in sorted(slowest[:MOST_RANKS])
+        ],
+    }
+
+
+def _spent(run: Recorded, rank: int, kind: str) -> np.ndarray:
+    """Seconds a step, as they were logged; a zero where none were."""
+    seconds = run.curve(f"speed/rank_{rank}_{kind}_seconds", "step")[1]
+    return seconds if len(seconds) else np.zeros(1)
+
+
+def _verdict(run: Recorded, slowest: list[int], waits: dict[int, float]) -> str:
+    """How long a step takes, and who is waited for; the median, so that what is done between steps counts little."""
+    step_seconds = run.batch_size / run.median("speed/images_per_second")
+    longest = waits[slowest[0]]
+    took = "" if math.isnan(step_seconds) else f"A step takes {milliseconds(step_seconds)} in the median. "
+    if longest < NOTEWORTHY_WAIT * step_seconds:
+        return f"{took}No rank waits long for its data."
+    if len(slowest) == 1:
+        return f"{took}Of a step, {milliseconds(longest)} are spent waiting for data."
+    return f"{took}Rank {slowest[0]} is the slowest to get its data: it waits {milliseconds(longest)} a step."
+
+
+def _settings(run: Recorded) -> dict[str, Any]:
+    """The settings, those in which the run differs from its preset apart; those that are not used left out."""
+    defaults = run.defaults()
+    own, others = [], []
+    for name, value in run.config.items():
+        flag = Markup("<code>--{}</code>").format(name)
+        explanation = OPTIONS[name].explanation if name in OPTIONS else ""
+        if value is not None and value != defaults.get(name):
+            own.append((flag, setting(value), setting(defaults.get(name)), explanation))
+        elif value is not None:
+            others.append((flag, setting(value), explanation))
+    return {"own_settings": own, "other_settings": others}
+
+
+def _environment(run: Recorded) -> dict[str, Any]:
+    newest = run.starts[-1] if run.starts else {}
+    return {
+        "environment": [
+            _fact(name, value) for name, value in newest.items() if name not in ("seconds", "first_step", "ranks")
+        ],
+        "starts": [
+            (date(start["seconds"]), whole(start.get("first_step", 0)),
+             *(start.get(name, "") for name in ("backend", "processes", "host")))
+            for start in run.starts
+        ],
+    }  # fmt: skip
+
+
+def _fact(name: str, value: object) -> tuple[str, str, str]:
+    """A fact: its name, its value and, of a digest whose beginning that is, the whole."""
+    text = str(value)
+    if DIGEST.fullmatch(text):
+        return f"{name.removesuffix('_digest')}'s digest", f"{text[:12]}…", text
+    return name.replace("num_", "number of ").replace("_", " "), text, ""
