@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -127,12 +128,24 @@ def test_a_profile_is_left_for_tensorboard(tmp_path: Path) -> None:
 def test_a_failed_save_leaves_the_checkpoints_as_they_were(tmp_path: Path) -> None:
     facts = {"images_shown": 16, "data": "noise", "image_shape": [28, 28, 1], "precision": "float32"}
     checkpoint.save(tmp_path, {"x": np.ones(3)}, facts | {"step": 1}, keep=3)
-    (tmp_path / ".unfinished-step_000000002").write_text("a file where the directory should go")
-    with pytest.raises(OSError, match="exists"):
-        checkpoint.save(tmp_path, {"x": np.zeros(3)}, facts | {"step": 2}, keep=3)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            checkpoint.save(tmp_path, {"x": np.zeros(10_000)}, facts | {"step": 2}, keep=3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["step_000000001"]
     found = checkpoint.load_newest(tmp_path)
     assert found is not None
     assert (found.arrays["x"].tolist(), found.manifest["step"], found.damaged) == ([1, 1, 1], 1, {})
+
+
+def test_what_a_killed_run_left_unfinished_is_in_nobody_s_way(tmp_path: Path) -> None:
+    facts = {"images_shown": 16, "data": "noise", "image_shape": [28, 28, 1], "precision": "float32", "step": 2}
+    (tmp_path / ".unfinished-step_000000002").write_text("a file where the directory should go")
+    checkpoint.save(tmp_path, {"x": np.ones(3)}, facts, keep=3)
+    assert [path.name for path in tmp_path.iterdir()] == ["step_000000002"]
 
 
 def test_nothing_is_loaded_from_where_there_never_was_a_checkpoint(tmp_path: Path) -> None:
