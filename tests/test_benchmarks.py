@@ -22,7 +22,13 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
-OTHERS = {"project", "plots", "train_digit_classifier", "faults"}  # tested below, and the last by test_faults.py
+OTHERS = {"project", "plots", "train_digit_classifier", "digests", "faults"}  # tested below, faults by test_faults.py
+    "project",
+    "plots",
+    "train_digit_classifier",
+    "digests",
+    "faults",
+}  # tested below, and the last by test_faults.py
 
 
 class Case(NamedTuple):
@@ -105,6 +111,11 @@ def test_the_digit_classifier_can_be_trained_again(tmp_path: Path) -> None:
     said = _run("train_digit_classifier", "--epochs=1 --max_images_per_class=20 --output=digits.npz", tmp_path)
     assert re.search(r"test accuracy: \d+\.\d\d%", said)
     assert (tmp_path / "digits.npz").exists()
+
+
+def test_digests_are_held_against_those_of_another_commit(tmp_path: Path) -> None:
+    said = _run("digests", "--against=HEAD --presets=mlp --steps=2", tmp_path)
+    assert re.search(r"\| mlp \| (\w{12}) \| \1 \| same \|", said), said
 
 
 def test_no_benchmark_is_left_out_here() -> None:
