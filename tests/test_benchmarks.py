@@ -22,13 +22,8 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
-OTHERS = {"project", "plots", "train_digit_classifier", "digests", "faults"}  # tested below, faults by test_faults.py
-    "project",
-    "plots",
-    "train_digit_classifier",
-    "digests",
-    "faults",
-}  # tested below, and the last by test_faults.py
+# Tested below, and the last by test_faults.py.
+OTHERS = {"project", "plots", "train_digit_classifier", "digests", "faults"}
 
 
 class Case(NamedTuple):
