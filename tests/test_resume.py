@@ -56,6 +56,9 @@ def test_a_run_killed_at_a_random_step_ends_in_the_same_bits(layout: layouts.Lay
     broken = tmp_path / "broken"
     first = _start(layout, broken, **settings)
     small_runs.wait_for_step(broken, random.SystemRandom().randrange(8, KILLED_STEPS // 2), first)
+    limits.wait_until(
+        lambda: bool(small_runs.checkpoints(broken)), "a checkpoint, which is written beside the training"
+    )
     random.SystemRandom().choice(small_runs.workers(broken)).kill()
     for process in first:
         limits.output_of(process)

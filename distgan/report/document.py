@@ -46,4 +46,4 @@ def render(template: str, **values: Any) -> bytes:
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     page = _ENVIRONMENT.get_template(template)
-    return page.render(policy=policy, style=Markup(STYLE), script=Markup(SCRIPT), **values).encode()
+    return page.render(policy=policy, style=STYLE, script=SCRIPT, **values).encode()
