@@ -11,7 +11,7 @@
 #   CXX=g++-13         the compiler, of C++ and behind nvcc, which refuses newer ones than it knows
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-cache=${DISTGAN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/distgan}
+cache=${DISTGAN_CACHE:-${XDG_CACHE_HOME:-${HOME:-$PWD/.venv}/.cache}/distgan}
 log=.venv/setup.log
 
 main() {
