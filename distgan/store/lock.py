@@ -86,4 +86,6 @@ class RunLock:
     def release(self) -> None:
         """Give the lock back, if it is still held."""
         with contextlib.suppress(OSError):  # where the directory is gone, so is the lock
+            if self._lock.is_locked:
+                self._job_path.unlink(missing_ok=True)
             self._lock.release(force=True)
