@@ -54,7 +54,8 @@ def _worktree(commit: str) -> Any:
     with tempfile.TemporaryDirectory() as directory:
         tree = Path(directory) / "tree"
         git = ["git", "-C", str(launching.ROOT), "worktree"]
-        subprocess.run([*git, "add", "--quiet", "--detach", str(tree), commit], check=True)
+        if subprocess.run([*git, "add", "--quiet", "--detach", str(tree), commit], check=False).returncode:
+            sys.exit(f"--against={commit} can't be checked out, as git says above: name a commit, a branch or a tag.")
         try:
             yield tree
         finally:

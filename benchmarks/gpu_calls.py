@@ -23,6 +23,7 @@ import tensorflow as tf
 
 from distgan.config import Config
 from distgan.replicas.connect import connect
+from distgan.tracing import traced
 from distgan.training import loop
 
 CASES = {
@@ -41,6 +42,9 @@ class _MeasuredError(Exception):
 
 def main() -> None:
     given = _arguments()
+    for flag, wanted, known in (("cases", given.cases.split(";"), CASES), ("ways", given.ways.split(","), WAYS)):
+        if unknown := [one for one in wanted if one not in known]:
+            sys.exit(f"--{flag} has no {unknown[0]}: there are {'; '.join(known)}.")
     if given.device == "cpu":
         tf.config.set_visible_devices([], "GPU")
     elif not tf.config.list_physical_devices("GPU"):
@@ -99,8 +103,8 @@ def _measure(settings: dict[str, Any], way: str, given: argparse.Namespace) -> d
 def _call(step: Callable[..., Any], way: str, steps: int, batch: tuple[Any, ...]) -> Callable[..., Any]:
     """A function that makes some steps in one call."""
     if way != "loop":
-        return tf.function(step, autograph=False, jit_compile=way == "step")
-    results = tf.function(step, autograph=False).get_concrete_function(*batch).structured_outputs
+        return traced(step, jit_compile=way == "step")
+    results = traced(step).get_concrete_function(*batch).structured_outputs
     zeros = tf.nest.map_structure(lambda result: tf.zeros(result.shape, result.dtype), results)
 
     def many(*batch: Any) -> Any:
@@ -109,7 +113,7 @@ def _call(step: Callable[..., Any], way: str, steps: int, batch: tuple[Any, ...]
             parallel_iterations=1,
         )[1]  # fmt: skip
 
-    return tf.function(many, autograph=False, jit_compile=True)
+    return traced(many, jit_compile=True)
 
 
 def _time(call: Callable[..., Any], batch: tuple[Any, ...], steps: int) -> dict[str, Any]:
