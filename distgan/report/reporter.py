@@ -26,7 +26,6 @@ from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from distgan import pictures
-from distgan.report import run_page
 from distgan.report.numbers import duration
 from distgan.report.recorded import PAGE
 from distgan.store import atomic
@@ -143,6 +142,8 @@ class Reporter:
         started = time.monotonic()
         if not self.enabled or (state == "running" and started < self._next_page_seconds):
             return
+        from distgan.report import run_page  # and with it Jinja2, which most processes never need
+
         with self._spared(self._run_dir / PAGE):
             run_page.write(self._run_dir, state)
         now = time.monotonic()
