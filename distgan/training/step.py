@@ -15,16 +15,16 @@ from distgan.training.state import TrainState
 
 
 def make_step(
-    gan: GAN, state: TrainState, replicas: Replicas,
-    *, augment: Augmentation, example_shape: Shape, batch_size: int, config: Config,
-) -> Callable[[dict[str, tf.Tensor], Share, tf.Tensor], dict[str, tf.Tensor]]:  # fmt: skip
-    """A function of the resident data set, this replica's share of the global batch and its requests: makes one step.
+    gan: GAN, state: TrainState, replicas: Replicas, *, augment: Augmentation, example_shape: Shape, config: Config
+) -> Callable[[dict[str, tf.Tensor], Share, tf.Tensor], dict[str, tf.Tensor]]:
+    """A function of the resident data set, this replica's share of the global batch and its flags: makes one step.
 
-    It returns what is worth logging, averaged over the global batch, and `requests`, the sum over all replicas of a
-    vector by which any of them may ask the others for something.
+    It returns what is worth logging, averaged over the global batch, and `flags`, the sum over all replicas of the
+    vectors that they were given.
     """
+    batch_size = config.batch_size
 
-    def step(resident: dict[str, tf.Tensor], share: Share, requests: tf.Tensor) -> dict[str, tf.Tensor]:
+    def step(resident: dict[str, tf.Tensor], share: Share, flags: tf.Tensor) -> dict[str, tf.Tensor]:
         values: dict[str, tf.Tensor] = {}
         for number, phase in enumerate(gan.phases):
             gan.prepare(phase)
@@ -32,7 +32,7 @@ def make_step(
             moves = [Move(state.optimizers[player], gradients[player], gan.trainable(player)) for player in phase]
             if number == len(gan.phases) - 1:
                 dtype = moves[0].gradients[0].dtype  # one data type: one all-reduce
-                scalars["requests"] = tf.cast(requests, dtype)
+                scalars["flags"] = tf.cast(flags, dtype)
             values |= replicas.update(moves, scalars, config.wire_dtype)
         state.advance(images=batch_size * sum(gan.image_phases))
         return values

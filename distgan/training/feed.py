@@ -1,0 +1,67 @@
+"""The data of the steps: one share of the global batch after the other, and the files that are no images."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from distgan.config import Config
+from distgan.data import pipeline
+from distgan.data.base import Source, refuse_faults
+from distgan.errors import UserError
+from distgan.replicas.base import Replicas
+
+
+class Feed:
+    """This process's shares, from a position in the data on.
+
+    Attributes:
+        resident: the data set in memory, on the devices, where it is held there; seconds: that the last share was
+            waited for.
+    """
+
+    def __init__(self, config: Config, replicas: Replicas, source: Source, position: int, image_phases: int) -> None:
+        """Begin at `position`, the number of real images shown; a step has so many phases that show some."""
+        self._replicas, self._source = replicas, source
+        self.resident = pipeline.hold(source, replicas.place, with_labels=config.conditional)
+        self.seconds = 0.0
+        self._shares = replicas.batches(
+            lambda shard: pipeline.make_shares(
+                shard,
+                source,
+                batch_size=config.batch_size,
+                seed=config.seed,
+                first_position=position,
+                image_phases=image_phases,
+            )
+        )
+        self._bad_files: dict[str, str] = {}  # that all processes know of, each with the reason
+        self._announced: set[str] = set()
+
+    def next(self) -> Any:
+        """The next share, as `pipeline.make_shares` makes it. Raises `UserError` where it can't be read."""
+        started = time.perf_counter()
+        try:
+            share = next(self._shares)
+        except tf.errors.OpError:
+            if self._source.failure is None:
+                raise
+            raise UserError(self._source.failure) from None
+        self.seconds = time.perf_counter() - started
+        return share
+
+    def has_new_bad_files(self) -> bool:
+        """Whether this process has found files that are no images, and has not yet said so here."""
+        found = set(self._source.faults) - self._announced
+        self._announced |= found
+        return bool(found - set(self._bad_files))
+
+    def report_bad_files(self, say: Callable[[str], None]) -> None:
+        """Name new ones, of all processes. Raises `UserError`, on all processes, where there are too many."""
+        for faults in self._replicas.gather(dict(self._source.faults)):
+            for path, reason in faults.items():
+                if path not in self._bad_files:
+                    self._bad_files[path] = reason
+                    say(f"warning: {path} is left out: {reason} ({len(self._bad_files)} such files)")
+        refuse_faults(self._source.name, self._bad_files, self._source.num_files)

@@ -1,0 +1,86 @@
+"""The trainer: the networks and the state of a run, and the step that trains them."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from distgan.config import Config
+from distgan.data.base import Source
+from distgan.data.pipeline import Augmentation
+from distgan.gans import make_gan
+from distgan.nets import convolutions
+from distgan.replicas.base import Replicas
+from distgan.training import precision
+from distgan.training.feed import Feed
+from distgan.training.state import TrainState
+from distgan.training.step import make_step
+
+
+class Trainer:
+    """What trains: networks, state, data and the compiled step of a run, on some replicas.
+
+        config = Config(batch_size=64)
+        trainer = Trainer(config, connect(config), open_source("mnist", "train", Wanted()))
+        losses = trainer.step()
+
+    Attributes:
+        gan: the networks and their losses; state: all that is checkpointed; number_format: of the networks.
+        images_per_step: real images that a step shows; num_examples: those of an epoch.
+        step_number: steps made; images_shown: real images shown in them.
+    """
+
+    step_number: int
+    images_shown: int
+
+    def __init__(self, config: Config, replicas: Replicas, source: Source) -> None:
+        """Make the networks and the state; all processes do so together. Raises `UserError` where they can't be made."""
+        self.config, self.replicas, self.source = config, replicas, source
+        self.number_format = replicas.agree(precision.resolve(config.precision))
+        self.num_examples = max(source.streams.values())
+        with replicas.scope(), precision.policy(self.number_format), convolutions.way(config.convolutions):
+            self.gan = make_gan(config, source.image_shape, replicas.sum_in_step, source.num_classes)
+            self.state = TrainState(self.gan, config, self.number_format, self.num_examples)
+        self.images_per_step = config.batch_size * sum(self.gan.image_phases)
+        self.resume()
+
+    def resume(self) -> None:
+        """Go on from where the state stands, which was made or changed since; waits for the device."""
+        self.step_number, self.images_shown = int(self.state.step.numpy()), int(self.state.images_shown.numpy())
+        self._feed: Feed | None = None
+        self._step: Callable[..., dict[str, tf.Tensor]] | None = None
+
+    @property
+    def feed(self) -> Feed:
+        """The data of the steps to come; made when it is first asked for."""
+        if self._feed is None:
+            phases = sum(self.gan.image_phases)
+            self._feed = Feed(self.config, self.replicas, self.source, self.images_shown, phases)
+        return self._feed
+
+    def step(self, flags: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+        """Train for one step; the first one compiles it. Does not wait for the device.
+
+        Returns what is worth logging, and `flags`, the sum over all replicas of the vectors that were given. Raises
+        `UserError` where the data can't be read.
+        """
+        return self.step_on(self.feed.next(), flags)
+
+    def step_on(self, share: dict[str, tf.Tensor], flags: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+        """Train for one step on a share of the feed's."""
+        if self._step is None:
+            self._step = self.make_step()
+        results = self._step(self.feed.resident, share, tf.zeros(1) if flags is None else flags)
+        self.step_number += 1
+        self.images_shown += self.images_per_step
+        return results
+
+    def make_step(self) -> Callable[..., dict[str, tf.Tensor]]:
+        """The compiled step, a function of the resident data, a share and the flags."""
+        return make_step(
+            self.gan,
+            self.state,
+            self.replicas,
+            augment=Augmentation(*self.source.image_shape[:2], self.config.mirror),
+            example_shape=self.source.example_shape,
+            config=self.config,
+        )
