@@ -8,11 +8,9 @@ as TensorFlow starts them; `step`, the whole step compiled by XLA; `loop`, --ste
 """
 
 import argparse
-import io
 import shlex
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -22,9 +20,11 @@ import record
 import tensorflow as tf
 
 from distgan.config import Config
+from distgan.data.sources import open_source
 from distgan.replicas.connect import connect
 from distgan.tracing import traced
 from distgan.training import loop
+from distgan.training.trainer import Trainer
 
 CASES = {
     "mnist, batch 256": {"preset": "mnist", "batch_size": 256},
@@ -34,10 +34,6 @@ CASES = {
 }
 WAYS = ("operations", "step", "loop")
 BLOCKS, BLOCK_STEPS = 5, 100
-
-
-class _MeasuredError(Exception):
-    """Ends a run once its step was measured."""
 
 
 def main() -> None:
@@ -79,25 +75,14 @@ def _settings(flags: str) -> dict[str, Any]:
 
 def _measure(settings: dict[str, Any], way: str, given: argparse.Namespace) -> dict[str, Any]:
     """Milliseconds a step and images a second, the median of some blocks of steps, and how long the first call took."""
-    found: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as run_dir:
-        config = Config(run_dir=run_dir, steps=1_000_000, num_samples=4, **settings)
-        replicas = connect(config)
-
-        def compile_and_measure(step: Callable[..., Any]) -> Callable[..., Any]:
-            def measure(*batch: Any) -> Any:
-                steps = given.steps_per_call if way == "loop" else 1
-                found.update(_time(_call(step, way, steps, batch), batch, steps))
-                raise _MeasuredError
-
-            return measure
-
-        launching.wrap(replicas, "compile", lambda _: compile_and_measure)
-        try:
-            loop.train(config, replicas, io.StringIO())
-        except _MeasuredError:
-            return found | {"images_per_second": 1000 * config.batch_size / found["ms"]}
-    raise AssertionError("the run ended without a step")
+    config = Config(steps=1_000_000, **settings)
+    replicas = connect(config)
+    launching.wrap(replicas, "compile", lambda _: lambda step: step)  # as `_call` compiles it
+    trainer = Trainer(config, replicas, open_source(str(config.data), "train", loop.images_wanted(config)))
+    batch = trainer.feed.resident, trainer.feed.next(), tf.zeros(1)
+    steps = given.steps_per_call if way == "loop" else 1
+    found = _time(_call(trainer.make_step(), way, steps, batch), batch, steps)
+    return found | {"images_per_second": 1000 * config.batch_size / found["ms"]}
 
 
 def _call(step: Callable[..., Any], way: str, steps: int, batch: tuple[Any, ...]) -> Callable[..., Any]:

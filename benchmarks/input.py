@@ -99,41 +99,32 @@ def drain(flags: list[str], seconds: float) -> tuple[float, float]:
 
     from distgan.data import pipeline
     from distgan.data.sources import open_source
-    from distgan.gans import GANS
-    from distgan.replicas.base import Replicas
     from distgan.replicas.connect import connect
     from distgan.training import loop
+    from distgan.training.trainer import Trainer
 
     config = launching.config_of(flags)
-    replicas: Replicas = connect(config)
     source = open_source(config.data, "train", loop.images_wanted(config))
-    gan = GANS[config.architecture](config, source.image_shape, list)
-    size, image_phases = config.batch_size, [n for n, shows in enumerate(gan.image_phases) if shows]
-    augment = pipeline.Augmentation(*source.image_shape[:2], config.mirror)
-    resident = pipeline.hold(source, replicas.place, with_labels=config.conditional)
+    trainer = Trainer(config, connect(config), source)
+    feed = trainer.feed
 
-    @replicas.compile
+    @trainer.replicas.compile
     def images_of(resident: Any, share: Any, step: tf.Tensor) -> list[Any]:
         return [
             pipeline.make_batch(
-                share, resident, number, augment, example_shape=source.example_shape,
-                name=str(number), step=step, size=size,
+                share, resident, number, pipeline.Augmentation(*source.image_shape[:2], config.mirror),
+                example_shape=source.example_shape, name=str(number), step=step, size=config.batch_size,
             ).images
-            for number in range(len(image_phases))
+            for number in range(sum(trainer.gan.image_phases))
         ]  # fmt: skip
 
-    batches = replicas.batches(
-        lambda shard: pipeline.make_shares(
-            shard, source, batch_size=size, seed=0, first_position=0, image_phases=len(image_phases)
-        )
-    )
     for _ in range(2):  # to warm up, and to be timed
         started, count = time.perf_counter(), 0
         while time.perf_counter() < started + seconds:
-            images_of(resident, next(batches), tf.constant(count, tf.int64))
+            images_of(feed.resident, feed.next(), tf.constant(count, tf.int64))
             count += 1
         taken = time.perf_counter() - started
-    return count / taken, count * size / taken
+    return count / taken, count * config.batch_size / taken
 
 
 def _row(source: str, found: dict[Any, list[Any]], given: argparse.Namespace) -> dict[str, Any]:

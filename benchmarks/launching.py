@@ -212,18 +212,18 @@ def wrap(owner: Any, name: str, around: Callable[[Any], Any]) -> None:
 
 def watch_steps(watch: Callable[[int, Callable[..., Any], tuple[Any, ...]], Any]) -> None:
     """Have `watch` make each step of the training loop, of its number from 0, the compiled step and its arguments."""
-    from distgan.training import loop
+    from distgan.training.trainer import Trainer
 
     numbers = itertools.count()
 
-    def watched(make_step: Callable[..., Any]) -> Callable[..., Any]:
-        def make_watched(*arguments: Any, **settings: Any) -> Callable[..., Any]:
-            step = make_step(*arguments, **settings)
+    def watched(make_step: Callable[[Trainer], Callable[..., Any]]) -> Callable[[Trainer], Callable[..., Any]]:
+        def make_watched(trainer: Trainer) -> Callable[..., Any]:
+            step = make_step(trainer)
             return lambda *arguments: watch(next(numbers), step, arguments)
 
         return make_watched
 
-    wrap(loop, "make_step", watched)
+    wrap(Trainer, "make_step", watched)
 
 
 def make_images(directory: Path, count: int, height: int, width: int) -> None:

@@ -119,17 +119,17 @@ def stopwatch(flags: list[str], started: float) -> dict[str, float] | None:
     program.import_tensorflow()
     done("TensorFlow")()
     from distgan.replicas.connect import connect
-    from distgan.training import loop
+    from distgan.training import loop, trainer
 
     done("Keras, distgan")()
     replicas = done("connect", connect)(config)
     launching.wrap(loop, "open_source", functools.partial(done, "data"))
-    launching.wrap(loop, "TrainState", functools.partial(done, "networks"))
+    launching.wrap(trainer, "TrainState", functools.partial(done, "networks"))
 
     def step_of_number(number: int, step: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         done("input" if number == 0 else "logs")()
         results = step(*arguments)
-        results["requests"].numpy()  # waits for the device
+        results["flags"].numpy()  # waits for the device
         done("first step" if number == 0 else "second step")()
         return results
 

@@ -115,6 +115,7 @@ class Parts:
         from distgan.data import pipeline
         from distgan.replicas.connect import connect
         from distgan.training import loop
+        from distgan.training.trainer import Trainer
 
         last = launching.WARM_UP_STEPS + self._blocks * self._steps
         config = launching.config_of([*flags, f"--steps={last + 1}", "--sample_every_steps=1000000"])
@@ -122,14 +123,14 @@ class Parts:
         self._make_switchable(replicas)
         kinds = ["no update", "no reduction"] if replicas.num_replicas > 1 else ["no update"]
 
-        def with_lesser(make_step: Callable[..., Any]) -> Callable[..., Any]:
-            def make_all(*arguments: Any, **settings: Any) -> Callable[..., Any]:
-                self._lesser = {kind: make_step(*arguments, **settings) for kind in kinds}
-                return make_step(*arguments, **settings)
+        def with_lesser(make_step: Callable[[Trainer], Callable[..., Any]]) -> Callable[[Trainer], Callable[..., Any]]:
+            def make_all(trainer: Trainer) -> Callable[..., Any]:
+                self._lesser = {kind: make_step(trainer) for kind in kinds}
+                return make_step(trainer)
 
             return make_all
 
-        launching.wrap(loop, "make_step", with_lesser)
+        launching.wrap(Trainer, "make_step", with_lesser)
         launching.watch_steps(self._watch)
         launching.wrap(pipeline, "make_shares", lambda make: lambda *a, **s: self._time_input(make(*a, **s)))
         with open(os.devnull, "w") as console, contextlib.suppress(Measured):
@@ -169,9 +170,9 @@ class Parts:
             for kind, lesser in self._lesser.items():
                 self._without = {"update"} if kind == "no update" else {"update", "reduction"}
                 lesser(*arguments)  # traces, the first time
-                self._time(kind, functools.partial(_requests, lesser, arguments))
+                self._time(kind, functools.partial(_flags, lesser, arguments))
             self._without = set()
-            self._time("step", functools.partial(_requests, step, arguments))
+            self._time("step", functools.partial(_flags, step, arguments))
             self._started = time.perf_counter()
         return step(*arguments)
 
@@ -183,9 +184,9 @@ class Parts:
         self.seconds.setdefault(kind, []).append((time.perf_counter() - started) / self._steps)
 
 
-def _requests(step: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+def _flags(step: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     """What is there when a step is over."""
-    return step(*arguments)["requests"]
+    return step(*arguments)["flags"]
 
 
 def _row(case: Case, found: dict[Case, list[dict[str, list[float]]]]) -> dict[str, Any]:

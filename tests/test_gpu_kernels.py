@@ -8,14 +8,10 @@ import preset_program
 import pytest
 import tensorflow as tf
 
-from distgan.data import pipeline
 from distgan.data.sources import open_source
-from distgan.gans import make_gan
-from distgan.nets import convolutions
-from distgan.replicas.base import Replicas, Shard
-from distgan.training import loop, precision
-from distgan.training.state import TrainState
-from distgan.training.step import make_step
+from distgan.replicas.base import Replicas
+from distgan.training import loop
+from distgan.training.trainer import Trainer
 
 
 def test_the_table_of_kernels_tells_what_has_none() -> None:
@@ -28,22 +24,11 @@ def test_the_table_of_kernels_tells_what_has_none() -> None:
 
 
 def _traced_step(preset: str, **settings: Any) -> Any:
-    """The concrete function of a step as one replica makes it."""
-    config = preset_program.config(preset, Path(), Path(), **settings)
-    source = open_source(str(config.data), "train", loop.images_wanted(config))
-    with precision.policy(config.precision), convolutions.way("direct"):  # a GPU's way
-        gan = make_gan(config, source.image_shape, list, source.num_classes)
-        state = TrainState(gan, config, config.precision, max(source.streams.values()))
-    replicas, batch_size = Replicas(), config.batch_size
-    step: Any = make_step(
-        gan, state, replicas, augment=pipeline.Augmentation(*source.image_shape[:2], config.mirror),
-        example_shape=source.example_shape, batch_size=batch_size, config=config,
-    )  # fmt: skip
-    shares = pipeline.make_shares(
-        Shard(0, 1, 1), source, batch_size=batch_size, seed=0, first_position=0, image_phases=sum(gan.image_phases)
-    )
-    resident = pipeline.hold(source, replicas.place, with_labels=config.conditional)
-    return step.get_concrete_function(resident, next(iter(shares)), tf.zeros(4))
+    """The concrete function of a step as one replica makes it, with convolutions as on a GPU."""
+    config = preset_program.config(preset, Path(), Path(), convolutions="direct", **settings)
+    trainer = Trainer(config, Replicas(), open_source(str(config.data), "train", loop.images_wanted(config)))
+    step: Any = trainer.make_step()
+    return step.get_concrete_function(trainer.feed.resident, trainer.feed.next(), tf.zeros(4))
 
 
 OF_A_STEP: dict[str, dict[str, Any]] = {

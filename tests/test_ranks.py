@@ -2,14 +2,17 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import layouts
 import numpy as np
 import pytest
 import small_runs
+import tensorflow as tf
 
-from distgan.training.clock import STARTING_STEPS, Ranks
+from distgan.replicas.base import Replicas
+from distgan.replicas.votes import STARTING_STEPS, Exchange, Votes
 
 LATE_SECONDS = 0.2
 LATE = f"""
@@ -30,35 +33,60 @@ runpy.run_module('distgan.train', run_name='__main__', alter_sys=True)
 """
 
 
-def _after_start(rank: int, size: int, num_replicas: int) -> Ranks:
-    ranks = Ranks(rank, size, num_replicas)
-    for _ in range(STARTING_STEPS):
-        ranks.heard(ranks.told())
-    return ranks
+class _Layout(Replicas):
+    """Replicas of so many processes, which need not be there."""
+
+    def __init__(self, rank: int, size: int, num_replicas: int) -> None:
+        self.rank, self.size, self.num_replicas = rank, size, num_replicas
+
+
+def _after_start(rank: int, size: int, num_replicas: int) -> Exchange:
+    exchange = Exchange(_Layout(rank, size, num_replicas))
+    for _ in range(STARTING_STEPS + 1):  # what is received is of the step before
+        exchange.receive(exchange.send(Votes(), 0.0))
+    exchange.seconds_since_log()
+    return exchange
+
+
+def _times(sums: Sequence[float]) -> tf.Tensor:
+    return tf.constant([0.0] * len(Votes._fields) + list(sums))
 
 
 def test_a_rank_tells_of_itself_in_slots_of_its_own() -> None:
-    ranks = _after_start(1, 3, 3)
-    assert ranks.timed(lambda: "a batch") == "a batch"
-    told = np.reshape(ranks.told(), (3, 2))
-    assert told[1, 0] > 0
+    sent = _after_start(1, 3, 3).send(Votes(save=1.0), 0.5).numpy()
+    assert Votes(*sent[: len(Votes._fields)]) == Votes(save=1.0)
+    told = np.reshape(sent[len(Votes._fields) :], (3, 2))
+    assert told[1, 0] == 0.5
     assert not told[[0, 2]].any()
+
+
+def test_votes_are_heard_a_step_later() -> None:
+    exchange = Exchange(Replicas())
+    assert exchange.receive(exchange.send(Votes(stop=1.0), 0.0)) == Votes()
+    assert exchange.receive(exchange.send(Votes(), 0.0)) == Votes(stop=1.0)
 
 
 @pytest.mark.parametrize(("size", "num_replicas"), [(2, 2), (2, 8), (1, 4)])
 def test_means_do_not_depend_on_how_many_replicas_tell_the_same(size: int, num_replicas: int) -> None:
-    ranks = _after_start(0, size, num_replicas)
+    exchange = _after_start(0, size, num_replicas)
+    exchange.receive(_times([0.0] * 2 * size))
+    exchange.seconds_since_log()
     for step in (1, 3):
-        ranks.heard([slot * step * num_replicas / size for slot in range(2 * size)])
+        exchange.receive(_times([slot * step * num_replicas / size for slot in range(2 * size)]))
+    exchange.receive(_times([0.0] * 2 * size))
     expected = {f"speed/rank_{rank}_input_seconds": 4.0 * rank for rank in range(size)}
     expected |= {f"speed/rank_{rank}_processor_seconds": 4.0 * rank + 2 for rank in range(size)}
-    assert ranks.since_log() == expected
-    assert ranks.since_log() == {}
+    # Three steps were received: the two, and a zero before them.
+    assert {name: 1.5 * value for name, value in exchange.seconds_since_log().items()} == expected
+    assert exchange.seconds_since_log() == {}
 
 
 def test_nothing_is_told_of_the_step_that_compiles() -> None:
-    assert Ranks(0, 1, 1).since_log() == {}
-    assert _after_start(0, 1, 1).since_log() == {}
+    exchange = Exchange(Replicas())
+    for _ in range(STARTING_STEPS):
+        assert exchange.seconds_since_log() == {}
+        exchange.receive(exchange.send(Votes(), 0.0))
+    assert exchange.seconds_since_log() == {}
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import itertools
 import json
 import resource
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -37,34 +38,44 @@ def test_losses_are_the_paper_s() -> None:
     }  # fmt: skip
 
 
-def _clock(**settings: int | None) -> Clock:
-    known: dict[str, Any] = {"step": 0, "images_shown": 0, "images_per_step": 30, "num_examples": 100}
-    return Clock(**known | {"steps": None, "epochs": None} | settings)
+class _Counts(SimpleNamespace):
+    """What is trained so far, of 30 images a step and 100 in all."""
+
+    images_per_step, num_examples = 30, 100
+
+    def step(self) -> None:
+        self.step_number += 1
+        self.images_shown += self.images_per_step
+
+
+def _clock(step: int = 0, steps: int | None = None, epochs: int | None = None) -> tuple[Clock, _Counts]:
+    counts = _Counts(step_number=step, images_shown=step * _Counts.images_per_step)
+    return Clock(counts, steps=steps, epochs=epochs), counts
 
 
 def test_epochs_end_in_the_step_that_shows_their_last_image() -> None:
-    clock = _clock(epochs=2)
+    clock, counts = _clock(epochs=2)
     ended = []
     while not clock.is_over:
-        clock.tick()
+        counts.step()
         if clock.due(epochs=1):
             ended.append((clock.step, clock.images_shown))
     assert ended == [(4, 120), (7, 210)]
     assert (clock.total_steps, clock.total_epochs) == (7, 2)
-    assert _clock(steps=5).total_epochs == 1.5
+    assert _clock(steps=5)[0].total_epochs == 1.5
 
 
 def test_a_clock_that_goes_on_ends_where_it_would_have() -> None:
-    assert _clock(step=4, images_shown=120, epochs=2).total_steps == 7
-    assert _clock(step=4, images_shown=120, steps=9).total_steps == 9
-    assert _clock(step=9, images_shown=270, epochs=2).is_over
+    assert _clock(step=4, epochs=2)[0].total_steps == 7
+    assert _clock(step=4, steps=9)[0].total_steps == 9
+    assert _clock(step=9, epochs=2)[0].is_over
 
 
 def test_steps_are_due_at_their_multiples() -> None:
-    clock = _clock(steps=10)
+    clock, counts = _clock(steps=10)
     due = []
     while not clock.is_over:
-        clock.tick()
+        counts.step()
         due.append(clock.due(steps=4))
     assert [step for step, is_due in enumerate(due, 1) if is_due] == [4, 8]
     assert not clock.due()

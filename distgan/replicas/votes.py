@@ -1,7 +1,7 @@
 """What processes tell each other in the sum that each step makes anyway, so that nobody waits to hear it.
 
-Votes, by which any process has all of them stop, save or the like after the same step; and what each process spends on a
-step, in two slots of its own.
+Votes, by which any process has all of them stop, save or the like after the same step; and what each process spends on
+a step, in two slots of its own.
 """
 
 import time

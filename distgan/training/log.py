@@ -1,7 +1,5 @@
 """What a run says of itself while it trains: means of its steps, the live line, warnings, pictures."""
 
-from collections.abc import Mapping
-
 import tensorflow as tf
 
 from distgan.data import pipeline
@@ -30,17 +28,18 @@ class Log:
         self._results.append(results)
         self._speed.stepped(self._clock.step)
 
-    def not_finite(self) -> str:
-        """The first loss since the last log that is NaN or infinite, in words; empty if none is. Waits for the device."""
-        return health.not_finite(self._results, self._clock.step, self._trainer.number_format)
+    def write(self, further: dict[str, float]) -> str:
+        """Log the means of the steps since the last log, and further values; waits for the device.
 
-    def write(self, further: Mapping[str, float]) -> None:
-        """Log the means of the steps since the last log, and further values; waits for the device."""
+        Returns in words which loss of these steps is NaN or infinite; empty where none is.
+        """
         means = self._means() | self._settings() | further
         means["speed/images_per_second"] = self._speed.since_log(self._clock.step)
         self._scalars(means)
         self.warn(self._health.of_training(means))
+        problem = health.not_finite(self._results, self._clock.step, self._trainer.number_format)
         self._results.clear()
+        return problem
 
     def scores(self, scores: dict[str, float]) -> None:
         """Log what samples are worth; the time that measuring took is not the training's."""

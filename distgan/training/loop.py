@@ -73,4 +73,206 @@ def train(
         clock = Clock(trainer, steps=config.steps, epochs=config.epochs)
         reporter = Reporter(config.directory, enabled=replicas.is_chief, first_step=clock.step, console=console)
         with contextlib.closing(reporter), signals.collected(caught):
-            return _Run(trainer, clock, directory, reporter, commit, caught).run(notes)
+            run = _Run(trainer, clock, directory=directory, reporter=reporter, commit=commit, caught=caught)
+            return run.run(notes)
+
+
+def images_wanted(config: Config) -> Wanted:
+    """How a run wants the images that it learns from."""
+    return Wanted(
+        config.height_and_width,
+        config.jitter_pixels,
+        config.fit,
+        config.channels,
+        config.max_classes,
+        config.max_images_per_class,
+    )
+
+
+def _open(config: Config, replicas: Replicas) -> Source:
+    """Open the data, the same on all processes. Raises `UserError` where it is not what the GAN learns from."""
+    expected, streams = GANS[config.architecture].streams, kind_of(str(config.data)).streams
+    if expected != streams:
+        raise UserError(
+            f"--architecture={config.architecture} learns from {_words(expected)}, and --data={config.data} has "
+            f"{_words(streams)}."
+        )
+    source = replicas.together(lambda: open_source(str(config.data), "train", images_wanted(config)))
+    if len(set(replicas.gather(source.fingerprint))) > 1:
+        raise UserError(f"--data={config.data} is not the same data for all processes: copy it to all machines.")
+    if config.conditional and not source.num_classes:
+        raise UserError(
+            f"--conditional needs classes, and --data={config.data} has none: have a folder for each class, or give "
+            "--conditional=false."
+        )
+    return source
+
+
+def _words(streams: tuple[str, ...]) -> str:
+    return "two domains, A and B" if len(streams) > 1 else streams[0]
+
+
+class _Run:
+    """A run that goes on: what its steps are made of, and what is done between them."""
+
+    def __init__(
+        self, trainer: Trainer, clock: Clock, *, directory: RunDirectory, reporter: Reporter, commit: Commit,
+        caught: list[int],
+    ) -> None:  # fmt: skip
+        self.trainer, self.clock, self.directory, self.reporter = trainer, clock, directory, reporter
+        self.config, self.replicas, self.source = trainer.config, trainer.replicas, trainer.source
+        self.commit, self.caught = commit, caught
+        self.facts = {
+            "data": self.source.fingerprint,
+            "image_shape": self.source.image_shape,
+            "num_classes": self.source.num_classes if self.config.conditional else 0,
+            "precision": trainer.number_format,
+            "backend": self.replicas.backend,
+            "num_replicas": self.replicas.num_replicas,
+        }
+
+    def run(self, notes: list[str]) -> Outcome:
+        """Say what is about to run, and train; a run that is over already is left as it is."""
+        clock, config, say = self.clock, self.config, self.reporter.say
+        say(
+            opening.words(
+                config, data=self.source.name, streams=self.source.streams, image_shape=self.source.image_shape,
+                facts=self.facts, processes=self.replicas.size, step=clock.step, total_steps=clock.total_steps,
+                epoch=clock.epochs, total_epochs=clock.total_epochs,
+            )
+        )  # fmt: skip
+        say(f"run directory {self.directory.path}" + "".join(f"; {note}" for note in notes))
+        if clock.is_over:
+            say(f"This run is finished; --{'steps' if config.steps else 'epochs'} above that goes on with it.")
+            return Outcome(self.trainer.gan, self.source.image_shape, clock.step, None)
+        start = environment.describe(self.replicas, self.trainer.number_format, clock.step)
+        self.reporter.spared(config.directory / ENVIRONMENT, lambda: environment.add(config.directory, start))
+        held_out = self.replicas.together(lambda: self._held_out() if self.replicas.is_chief else {})
+        return self.loop(Log(self.trainer, clock, self.reporter, held_out), self._evaluator())
+
+    def loop(self, log: Log, evaluator: Evaluator | None) -> Outcome:
+        """Make step after step, and between them whatever is due, until the run is over or a signal was caught."""
+        config, clock, trainer, directory = self.config, self.clock, self.trainer, self.directory
+        profile = profiler.Profiler(config.profile_range(), directory.path, self.replicas)
+        trainer.feed.report_bad_files(self.reporter.say)
+        exchange, votes = Exchange(self.replicas), Votes()
+
+        while not (clock.is_over or votes.stop):
+            profile.before(clock.step + 1)
+            share = trainer.feed.next()
+            results = trainer.step_on(share, exchange.send(self._votes(), trainer.feed.seconds))
+            profile.after(clock.step)
+            log.add(results)
+            votes = exchange.receive(results[FLAGS])
+            if clock.due(steps=config.log_every_steps) or clock.is_over or votes.stop:
+                self._check_finite(log.write(exchange.seconds_since_log() | directory.stall_since_log()))
+            log.progress()
+            if votes.report_files:
+                self._report_bad_files()
+            if votes.settle:
+                directory.settle()
+            log.warn(directory.problems())
+            if clock.is_over or clock.due(steps=config.sample_every_steps, epochs=config.sample_every_epochs):
+                log.pictures()
+            if votes.save or votes.stop or clock.is_over or clock.due(
+                steps=config.checkpoint_every_steps, epochs=config.checkpoint_every_epochs
+            ):  # fmt: skip
+                self._save()
+            if self.replicas.is_elastic and not votes.stop:
+                self._commit(votes.regroup)
+            if evaluator and (clock.is_over or clock.due(epochs=config.evaluate_every_epochs)):
+                self._evaluate(evaluator, log)
+
+        profile.close()
+        directory.settle(is_last=True)
+        stopped_by = None if clock.is_over else signals.stopped_by(self.caught)
+        self._say_goodbye(stopped_by, log)
+        return Outcome(trainer.gan, self.source.image_shape, clock.step, stopped_by)
+
+    def _votes(self) -> Votes:
+        """What this process wants all of them to do."""
+        return Votes(
+            stop=signals.stopping(self.caught),
+            save=signals.take_saving(self.caught) or self.directory.wants_to_save(),
+            settle=self.directory.has_failed(),
+            report_files=self.trainer.feed.has_new_bad_files(),
+            regroup=self.replicas.is_to_regroup(),
+        )
+
+    def _save(self) -> None:
+        """Checkpoint the state, if it is one to go on from."""
+        self._check_finite("")
+        self.directory.save(self.trainer.state, self.facts)
+
+    def _check_finite(self, problem: str) -> None:
+        """Raise `TrainingError`, on all processes, where a loss has a problem, or the state is not finite."""
+        what = problem or self.trainer.state.not_finite()
+        if what:
+            with contextlib.suppress(UserError):  # a checkpoint that can't be written is not the last one
+                self.directory.settle()
+            newest = self.directory.newest_checkpoint()
+            raise TrainingError(
+                f"{what}. "
+                + (f"The last checkpoint, {newest}, is well. " if newest else "No checkpoint had been made. ")
+                + "The same command would come to the same: go on with --precision=float32 if it was less, or start "
+                f"another run with smaller learning rates{f', --init_from={self.directory.path}' if newest else ''}.",
+                NOT_FINITE,
+            )
+
+    def _commit(self, regroup: float) -> None:
+        """Keep the state in memory where that is due. Raises `Regrouping` where processes are to come or go."""
+        if regroup or self.clock.due(steps=self.config.commit_every_steps):
+            self.commit.keep(self.trainer.state)
+        if regroup and not self.clock.is_over:
+            raise Regrouping
+
+    def _report_bad_files(self) -> None:
+        try:
+            self.trainer.feed.report_bad_files(self.reporter.say)
+        except UserError:
+            self._save()
+            raise
+
+    def _held_out(self) -> dict[str, tf.Tensor]:
+        """The images that previews are made of, by stream, like those of the source that is learnt from."""
+        if not self.trainer.gan.shows_data:
+            return {}
+        wanted = images_wanted(self.config).of_shape(self.source.image_shape)
+        held_out = open_source(str(self.config.data), "test", wanted)
+        return {
+            stream: pipeline.to_images(held_out.read(stream, np.arange(min(self.config.num_samples, number))))
+            for stream, number in held_out.streams.items()
+        }
+
+    def _evaluator(self) -> Evaluator | None:
+        config = self.config
+        if not config.evaluate_every_epochs:
+            return None
+        return Evaluator(
+            self.replicas, str(config.data), images_wanted(config), self.source.image_shape,
+            num_images=config.evaluate_num_images, features=config.features,
+        )  # fmt: skip
+
+    def _evaluate(self, evaluator: Evaluator, log: Log) -> None:
+        """Measure the samples, and keep the checkpoint if they are the best so far."""
+        scores = evaluator.scores(self.trainer.gan, self.config.seed % STEPS)
+        log.scores(scores)
+        self._save()
+        self.directory.keep_if_best(scores["quality/frechet_distance"])
+        self.reporter.page("running")
+
+    def _say_goodbye(self, stopped_by: signal.Signals | None, log: Log) -> None:
+        path, step, say = self.directory.path, self.clock.step, self.reporter.say
+        if stopped_by:
+            say(f"{stopped_by.name}: stopped at step {step}, which is saved; the same command goes on.")
+            self.reporter.page("stopped")
+        else:
+            self.reporter.finish()
+            say(f"finished at step {step}")
+        distance, floor = (log.newest(f"quality/frechet_{what}") for what in ("distance", "floor"))
+        if distance is not None and floor is not None:
+            say(f"quality      Frechet distance {distance:.3f}, of real images {floor:.3f}")
+        say(f"page         {path}/{PAGE}")
+        say(f"samples      {path}/samples" + ("" if stopped_by else f", {path}/progress.gif, {path}/losses.png"))
+        say(f"tensorboard  tensorboard --logdir {path}/tensorboard")
+        say(f"checkpoint   {path}/checkpoints/{self.directory.newest_checkpoint()}")

@@ -33,7 +33,7 @@ class Trainer:
     images_shown: int
 
     def __init__(self, config: Config, replicas: Replicas, source: Source) -> None:
-        """Make the networks and the state; all processes do so together. Raises `UserError` where they can't be made."""
+        """Make the networks and the state, together with all processes. Raises `UserError` where that can't be."""
         self.config, self.replicas, self.source = config, replicas, source
         self.number_format = replicas.agree(precision.resolve(config.precision))
         self.num_examples = max(source.streams.values())
