@@ -20,10 +20,9 @@ import record
 import tensorflow as tf
 
 from distgan.config import Config
-from distgan.data.sources import open_source
 from distgan.replicas.connect import connect
 from distgan.tracing import traced
-from distgan.training import loop
+from distgan.training.feed import open_data
 from distgan.training.trainer import Trainer
 
 CASES = {
@@ -78,7 +77,7 @@ def _measure(settings: dict[str, Any], way: str, given: argparse.Namespace) -> d
     config = Config(steps=1_000_000, **settings)
     replicas = connect(config)
     launching.wrap(replicas, "compile", lambda _: lambda step: step)  # as `_call` compiles it
-    trainer = Trainer(config, replicas, open_source(str(config.data), "train", loop.images_wanted(config)))
+    trainer = Trainer(config, replicas, open_data(config, replicas))
     batch = trainer.feed.resident, trainer.feed.next(), tf.zeros(1)
     steps = given.steps_per_call if way == "loop" else 1
     found = _time(_call(trainer.make_step(), way, steps, batch), batch, steps)

@@ -98,14 +98,14 @@ def drain(flags: list[str], seconds: float) -> tuple[float, float]:
     import tensorflow as tf
 
     from distgan.data import pipeline
-    from distgan.data.sources import open_source
     from distgan.replicas.connect import connect
-    from distgan.training import loop
+    from distgan.training.feed import open_data
     from distgan.training.trainer import Trainer
 
     config = launching.config_of(flags)
-    source = open_source(config.data, "train", loop.images_wanted(config))
-    trainer = Trainer(config, connect(config), source)
+    replicas = connect(config)
+    source = open_data(config, replicas)
+    trainer = Trainer(config, replicas, source)
     feed = trainer.feed
 
     @trainer.replicas.compile

@@ -123,7 +123,7 @@ def stopwatch(flags: list[str], started: float) -> dict[str, float] | None:
 
     done("Keras, distgan")()
     replicas = done("connect", connect)(config)
-    launching.wrap(loop, "open_source", functools.partial(done, "data"))
+    launching.wrap(loop, "open_data", functools.partial(done, "data"))
     launching.wrap(trainer, "TrainState", functools.partial(done, "networks"))
 
     def step_of_number(number: int, step: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:

@@ -82,7 +82,7 @@ Measured = tuple[dict[str, str | int], dict[str, float]]  # what by what, and th
 def _of_run(replicas: "Replicas") -> Measured:
     from distgan.run import load
     from distgan.training.evaluation import Evaluator
-    from distgan.training.loop import images_wanted
+    from distgan.training.feed import images_wanted
 
     run = replicas.together(lambda: load(_RUN_DIR.value or "", _CHECKPOINT.value))
     evaluator = Evaluator(

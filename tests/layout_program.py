@@ -24,9 +24,8 @@ from distgan.gans import GANS
 from distgan.gans.noise_to_image import MnistDCGAN
 from distgan.replicas.base import Replicas
 from distgan.replicas.connect import connect
-from distgan.store.run_directory import RunDirectory
+from distgan.store.run_directory import RunDirectory, Snapshot
 from distgan.training import loop, precision
-from distgan.training.commit import Commit
 from distgan.training.state import TrainState
 
 RECIPE: dict[str, Any] = {
@@ -135,7 +134,7 @@ def divergence(replicas: Replicas, output: Path) -> dict[str, Any]:
         with replicas.scope(), precision.policy("float32"):
             gan = GANS["mnist"](config, (28, 28, 1), replicas.sum_in_step)
             state = TrainState(gan, config, "float32", 60000)
-            directory.restore(state, "", Commit())
+            directory.restore(state, "", Snapshot())
         state.step.assign(1)
         astray = state.variables["discriminator/logit/bias"]
         if replicas.rank == replicas.size - 1:

@@ -8,9 +8,8 @@ import preset_program
 import pytest
 import tensorflow as tf
 
-from distgan.data.sources import open_source
 from distgan.replicas.base import Replicas
-from distgan.training import loop
+from distgan.training.feed import open_data
 from distgan.training.trainer import Trainer
 
 
@@ -26,7 +25,7 @@ def test_the_table_of_kernels_tells_what_has_none() -> None:
 def _traced_step(preset: str, **settings: Any) -> Any:
     """The concrete function of a step as one replica makes it, with convolutions as on a GPU."""
     config = preset_program.config(preset, Path(), Path(), convolutions="direct", **settings)
-    trainer = Trainer(config, Replicas(), open_source(str(config.data), "train", loop.images_wanted(config)))
+    trainer = Trainer(config, Replicas(), open_data(config, Replicas()))
     step: Any = trainer.make_step()
     return step.get_concrete_function(trainer.feed.resident, trainer.feed.next(), tf.zeros(4))
 

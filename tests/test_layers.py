@@ -23,7 +23,6 @@ STOREYS = (
     (
         "training.precision",
         "training.state",
-        "training.commit",
         "training.clock",
         "training.evaluation",
         "training.environment",

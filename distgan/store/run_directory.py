@@ -44,11 +44,18 @@ class State(Protocol):
         """Take the weights only."""
 
 
-class Snapshot(Protocol):
-    """A state that a process has in memory: the arrays after a step, which is -1 where there is none."""
+class Snapshot:
+    """A copy of a run's state after some step that a process has in memory; `step` is -1 while there is none."""
 
-    step: int
-    arrays: dict[str, np.ndarray]
+    def __init__(self) -> None:
+        """Nothing is kept yet."""
+        self.step = -1
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def keep(self, state: State) -> None:
+        """Copy the state, in place of what was kept; waits for the device."""
+        arrays = state.arrays()
+        self.step, self.arrays = int(arrays["step"]), arrays
 
 
 class RunDirectory:

@@ -13,8 +13,8 @@ import tensorflow as tf
 from distgan.config import Config
 from distgan.errors import LEFT, AloneError, reason
 from distgan.replicas.base import Replicas
+from distgan.store.run_directory import Snapshot
 from distgan.training import loop
-from distgan.training.commit import Commit
 from distgan.training.loop import Outcome, Regrouping
 
 # What a collective raises on those that are left when another process has gone.
@@ -24,20 +24,20 @@ VAIN_ATTEMPTS = 5  # in a row to go on, without a step's having been kept
 
 def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> Outcome:
     """As `loop.train`; where processes may come and go, also when they do."""
-    commit, caught = Commit(), list[int]()  # a signal that came just before a loss is answered after it
+    snapshot, caught = Snapshot(), list[int]()  # a signal that came just before a loss is answered after it
     attempts, last_step = 0, -1
     while True:
         try:
-            return loop.train(config, replicas, console, commit, caught)
+            return loop.train(config, replicas, console, snapshot, caught)
         except Regrouping:
             why = "processes come or go"
         except LOST as error:
             if not replicas.is_elastic or attempts == VAIN_ATTEMPTS:
                 raise
             why = f"processes were lost ({reason(error)})"
-        attempts, last_step = (attempts + 1 if commit.step == last_step else 0), commit.step
+        attempts, last_step = (attempts + 1 if snapshot.step == last_step else 0), snapshot.step
         if replicas.is_chief:
-            print(f"distgan: {why}; those that are there go on from step {max(0, commit.step)}", file=console)
+            print(f"distgan: {why}; those that are there go on from step {max(0, snapshot.step)}", file=console)
         gc.collect()  # the networks of the run so far, before they are made anew
         _regroup(replicas)
 

@@ -4,13 +4,60 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from distgan.config import Config
 from distgan.data import pipeline
-from distgan.data.base import Source, refuse_faults
+from distgan.data.base import Source, Wanted, refuse_faults
+from distgan.data.sources import kind_of, open_source
 from distgan.errors import UserError
+from distgan.gans import GANS
 from distgan.replicas.base import Replicas
+
+
+def images_wanted(config: Config) -> Wanted:
+    """How a run wants the images that it learns from."""
+    return Wanted(
+        config.height_and_width,
+        config.jitter_pixels,
+        config.fit,
+        config.channels,
+        config.max_classes,
+        config.max_images_per_class,
+    )
+
+
+def open_data(config: Config, replicas: Replicas) -> Source:
+    """Open the data, the same on all processes. Raises `UserError` where it is not what the GAN learns from."""
+    expected, streams = GANS[config.architecture].streams, kind_of(str(config.data)).streams
+    if expected != streams:
+        raise UserError(
+            f"--architecture={config.architecture} learns from {_words(expected)}, and --data={config.data} has "
+            f"{_words(streams)}."
+        )
+    source = replicas.together(lambda: open_source(str(config.data), "train", images_wanted(config)))
+    if len(set(replicas.gather(source.fingerprint))) > 1:
+        raise UserError(f"--data={config.data} is not the same data for all processes: copy it to all machines.")
+    if config.conditional and not source.num_classes:
+        raise UserError(
+            f"--conditional needs classes, and --data={config.data} has none: have a folder for each class, or give "
+            "--conditional=false."
+        )
+    return source
+
+
+def _words(streams: tuple[str, ...]) -> str:
+    return "two domains, A and B" if len(streams) > 1 else streams[0]
+
+
+def held_out_images(config: Config, source: Source) -> dict[str, tf.Tensor]:
+    """The images that previews are made of, by stream, like those of the source that is learnt from."""
+    held_out = open_source(str(config.data), "test", images_wanted(config).of_shape(source.image_shape))
+    return {
+        stream: pipeline.to_images(held_out.read(stream, np.arange(min(config.num_samples, number))))
+        for stream, number in held_out.streams.items()
+    }
 
 
 class Feed:

@@ -13,7 +13,7 @@ FLAGS = "flags"  # the one result of a step that is not for the log
 
 
 class Log:
-    """Collects what steps return, and reports it where it is due."""
+    """Collects what steps return, and reports it where it is due; `newest` are the last values by name."""
 
     def __init__(self, trainer: Trainer, clock: Clock, reporter: Reporter, held_out: dict[str, tf.Tensor]) -> None:
         """Report to `reporter`; pictures are made of the images `held_out`, by stream, where the GAN shows data."""
@@ -21,7 +21,7 @@ class Log:
         self._health = health.Health()
         self._speed = Speed(clock.step, trainer.config.batch_size)
         self._results: list[dict[str, tf.Tensor]] = []
-        self._newest: dict[str, float] = {}
+        self.newest: dict[str, float] = {}
 
     def add(self, results: dict[str, tf.Tensor]) -> None:
         """Take what a step returned."""
@@ -47,10 +47,6 @@ class Log:
         self._scalars(scores)
         self.warn(self._health.of_samples(scores))
 
-    def newest(self, name: str) -> float | None:
-        """The newest value of a name in this process's log."""
-        return self._newest.get(name)
-
     def warn(self, texts: list[str]) -> None:
         """Log warnings."""
         for text in texts:
@@ -64,8 +60,8 @@ class Log:
             total_steps=clock.total_steps,
             epoch=clock.epochs,
             total_epochs=clock.total_epochs,
-            images_per_second=self._newest.get("speed/images_per_second", speed.average(clock.step)),
-            values=self._newest,
+            images_per_second=self.newest.get("speed/images_per_second", speed.average(clock.step)),
+            values=self.newest,
             seconds_left=speed.seconds_for(clock.total_steps - clock.step, clock.step),
         )
 
@@ -84,7 +80,7 @@ class Log:
 
     def _scalars(self, values: dict[str, float]) -> None:
         self._reporter.scalars(self._clock.step, self._clock.images_shown, self._clock.epochs, values)
-        self._newest |= values
+        self.newest |= values
 
     def _means(self) -> dict[str, float]:
         """Means over the last steps of what they returned, each over those that computed it."""

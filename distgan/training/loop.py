@@ -5,28 +5,22 @@ import signal
 import sys
 from typing import NamedTuple, TextIO
 
-import numpy as np
-import tensorflow as tf
-
 from distgan import heartbeat
 from distgan.config import Config
-from distgan.data import pipeline
-from distgan.data.base import Shape, Source, Wanted
+from distgan.data.base import Shape
 from distgan.data.order import STEPS
-from distgan.data.sources import kind_of, open_source
 from distgan.errors import TrainingError, UserError
-from distgan.gans import GANS
 from distgan.gans.base import GAN
 from distgan.replicas.base import Replicas
 from distgan.replicas.votes import Exchange, Votes
-from distgan.report import opening
-from distgan.report.recorded import ENVIRONMENT, PAGE
+from distgan.report import messages
+from distgan.report.recorded import ENVIRONMENT
 from distgan.report.reporter import Reporter
-from distgan.store.run_directory import RunDirectory
+from distgan.store.run_directory import RunDirectory, Snapshot
 from distgan.training import environment, profiler, signals
 from distgan.training.clock import Clock
-from distgan.training.commit import Commit
 from distgan.training.evaluation import Evaluator
+from distgan.training.feed import held_out_images, images_wanted, open_data
 from distgan.training.log import FLAGS, Log
 from distgan.training.state import NOT_FINITE
 from distgan.training.trainer import Trainer
@@ -49,17 +43,17 @@ def train(
     config: Config,
     replicas: Replicas,
     console: TextIO = sys.stdout,
-    commit: Commit | None = None,
+    snapshot: Snapshot | None = None,
     caught: list[int] | None = None,
 ) -> Outcome:
     """Train as `config` says, going on from the run directory's newest checkpoint if it has one.
 
-    Where processes may come and go, from a newer `commit` of one of them, which is kept up to date, and so are the
+    Where processes may come and go, from a newer `snapshot` of one of them, which is kept up to date, and so are the
     signals that were `caught`. Raises `UserError`, on all processes, `TrainingError` where they differ or their numbers
     are not finite, and `Regrouping`.
     """
-    commit, caught = commit or Commit(), [] if caught is None else caught
-    source = _open(config, replicas)
+    snapshot, caught = snapshot or Snapshot(), [] if caught is None else caught
+    source = open_data(config, replicas)
     config.check_compiles(replicas.num_replicas)
     config.check_batch(replicas.num_replicas)
     with RunDirectory(config, replicas) as directory:
@@ -67,61 +61,26 @@ def train(
         images_before_last_step = ((config.steps or 1) - 1) * trainer.images_per_step
         config.check_schedule(f"--steps={config.steps}", images_before_last_step / trainer.num_examples)
         heartbeat.waits()
-        notes = directory.restore(trainer.state, source.fingerprint, commit)
+        notes = directory.restore(trainer.state, source.fingerprint, snapshot)
         trainer.resume()
         heartbeat.waits()
         clock = Clock(trainer, steps=config.steps, epochs=config.epochs)
         reporter = Reporter(config.directory, enabled=replicas.is_chief, first_step=clock.step, console=console)
         with contextlib.closing(reporter), signals.collected(caught):
-            run = _Run(trainer, clock, directory=directory, reporter=reporter, commit=commit, caught=caught)
+            run = _Run(trainer, clock, directory=directory, reporter=reporter, snapshot=snapshot, caught=caught)
             return run.run(notes)
-
-
-def images_wanted(config: Config) -> Wanted:
-    """How a run wants the images that it learns from."""
-    return Wanted(
-        config.height_and_width,
-        config.jitter_pixels,
-        config.fit,
-        config.channels,
-        config.max_classes,
-        config.max_images_per_class,
-    )
-
-
-def _open(config: Config, replicas: Replicas) -> Source:
-    """Open the data, the same on all processes. Raises `UserError` where it is not what the GAN learns from."""
-    expected, streams = GANS[config.architecture].streams, kind_of(str(config.data)).streams
-    if expected != streams:
-        raise UserError(
-            f"--architecture={config.architecture} learns from {_words(expected)}, and --data={config.data} has "
-            f"{_words(streams)}."
-        )
-    source = replicas.together(lambda: open_source(str(config.data), "train", images_wanted(config)))
-    if len(set(replicas.gather(source.fingerprint))) > 1:
-        raise UserError(f"--data={config.data} is not the same data for all processes: copy it to all machines.")
-    if config.conditional and not source.num_classes:
-        raise UserError(
-            f"--conditional needs classes, and --data={config.data} has none: have a folder for each class, or give "
-            "--conditional=false."
-        )
-    return source
-
-
-def _words(streams: tuple[str, ...]) -> str:
-    return "two domains, A and B" if len(streams) > 1 else streams[0]
 
 
 class _Run:
     """A run that goes on: what its steps are made of, and what is done between them."""
 
     def __init__(
-        self, trainer: Trainer, clock: Clock, *, directory: RunDirectory, reporter: Reporter, commit: Commit,
+        self, trainer: Trainer, clock: Clock, *, directory: RunDirectory, reporter: Reporter, snapshot: Snapshot,
         caught: list[int],
     ) -> None:  # fmt: skip
         self.trainer, self.clock, self.directory, self.reporter = trainer, clock, directory, reporter
         self.config, self.replicas, self.source = trainer.config, trainer.replicas, trainer.source
-        self.commit, self.caught = commit, caught
+        self.snapshot, self.caught = snapshot, caught
         self.facts = {
             "data": self.source.fingerprint,
             "image_shape": self.source.image_shape,
@@ -134,20 +93,15 @@ class _Run:
     def run(self, notes: list[str]) -> Outcome:
         """Say what is about to run, and train; a run that is over already is left as it is."""
         clock, config, say = self.clock, self.config, self.reporter.say
-        say(
-            opening.words(
-                config, data=self.source.name, streams=self.source.streams, image_shape=self.source.image_shape,
-                facts=self.facts, processes=self.replicas.size, step=clock.step, total_steps=clock.total_steps,
-                epoch=clock.epochs, total_epochs=clock.total_epochs,
-            )
-        )  # fmt: skip
+        say(messages.opening(config, self.source, clock, self.facts, self.replicas.size))
         say(f"run directory {self.directory.path}" + "".join(f"; {note}" for note in notes))
         if clock.is_over:
             say(f"This run is finished; --{'steps' if config.steps else 'epochs'} above that goes on with it.")
             return Outcome(self.trainer.gan, self.source.image_shape, clock.step, None)
         start = environment.describe(self.replicas, self.trainer.number_format, clock.step)
         self.reporter.spared(config.directory / ENVIRONMENT, lambda: environment.add(config.directory, start))
-        held_out = self.replicas.together(lambda: self._held_out() if self.replicas.is_chief else {})
+        shows_data = self.trainer.gan.shows_data and self.replicas.is_chief
+        held_out = self.replicas.together(lambda: held_out_images(config, self.source) if shows_data else {})
         return self.loop(Log(self.trainer, clock, self.reporter, held_out), self._evaluator())
 
     def loop(self, log: Log, evaluator: Evaluator | None) -> Outcome:
@@ -222,7 +176,7 @@ class _Run:
     def _commit(self, regroup: float) -> None:
         """Keep the state in memory where that is due. Raises `Regrouping` where processes are to come or go."""
         if regroup or self.clock.due(steps=self.config.commit_every_steps):
-            self.commit.keep(self.trainer.state)
+            self.snapshot.keep(self.trainer.state)
         if regroup and not self.clock.is_over:
             raise Regrouping
 
@@ -232,17 +186,6 @@ class _Run:
         except UserError:
             self._save()
             raise
-
-    def _held_out(self) -> dict[str, tf.Tensor]:
-        """The images that previews are made of, by stream, like those of the source that is learnt from."""
-        if not self.trainer.gan.shows_data:
-            return {}
-        wanted = images_wanted(self.config).of_shape(self.source.image_shape)
-        held_out = open_source(str(self.config.data), "test", wanted)
-        return {
-            stream: pipeline.to_images(held_out.read(stream, np.arange(min(self.config.num_samples, number))))
-            for stream, number in held_out.streams.items()
-        }
 
     def _evaluator(self) -> Evaluator | None:
         config = self.config
@@ -269,10 +212,5 @@ class _Run:
         else:
             self.reporter.finish()
             say(f"finished at step {step}")
-        distance, floor = (log.newest(f"quality/frechet_{what}") for what in ("distance", "floor"))
-        if distance is not None and floor is not None:
-            say(f"quality      Frechet distance {distance:.3f}, of real images {floor:.3f}")
-        say(f"page         {path}/{PAGE}")
-        say(f"samples      {path}/samples" + ("" if stopped_by else f", {path}/progress.gif, {path}/losses.png"))
-        say(f"tensorboard  tensorboard --logdir {path}/tensorboard")
-        say(f"checkpoint   {path}/checkpoints/{self.directory.newest_checkpoint()}")
+        distance, floor = (log.newest.get(f"quality/frechet_{what}") for what in ("distance", "floor"))
+        say(messages.ending(path, self.directory.newest_checkpoint(), distance, floor, is_finished=not stopped_by))

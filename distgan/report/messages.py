@@ -1,0 +1,41 @@
+"""What a run says when it starts and when it ends."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from distgan.report.recorded import PAGE
+
+
+def opening(config: Any, source: Any, clock: Any, facts: Mapping[str, Any], num_processes: int) -> str:
+    """The lines for the start of the log, the whole config among them."""
+    height, width, channels = source.image_shape
+    counts = " and ".join(f"{number:,} {'of ' * (len(name) == 1)}{name}" for name, number in source.streams.items())
+    replicas = facts["num_replicas"]
+    lines = [
+        f"preset {config.preset} on {source.name}: {counts}, {height}x{width}x{channels}",
+        f"backend {facts['backend']}: {_count(replicas, 'replica')} in {_count(num_processes, 'process')}",
+        f"precision {facts['precision']}",
+        f"batch {config.batch_size} over all replicas, {config.batch_size / replicas:g} on each; learning rates do not "
+        "depend on their number",
+        f"step {clock.step} of {clock.total_steps}, epoch {clock.epochs:.2f} of {clock.total_epochs:.2f}",
+        "config " + " ".join(f"{name}={value}" for name, value in vars(config).items() if value is not None),
+    ]
+    return "\n".join(lines)
+
+
+def ending(run_dir: Path, checkpoint: str, distance: float | None, floor: float | None, is_finished: bool) -> str:
+    """Where what a run made is to be found, and what its samples are worth, if that was measured."""
+    lines = [
+        f"page         {run_dir}/{PAGE}",
+        f"samples      {run_dir}/samples" + (f", {run_dir}/progress.gif, {run_dir}/losses.png" if is_finished else ""),
+        f"tensorboard  tensorboard --logdir {run_dir}/tensorboard",
+        f"checkpoint   {run_dir}/checkpoints/{checkpoint}",
+    ]
+    if distance is not None and floor is not None:
+        lines.insert(0, f"quality      Frechet distance {distance:.3f}, of real images {floor:.3f}")
+    return "\n".join(lines)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "es" if what.endswith("s") else "s")
