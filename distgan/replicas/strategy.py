@@ -33,13 +33,15 @@ class StrategyReplicas(Replicas):
         return self.strategy.scope()
 
     def batches(self, make: Callable[[Shard], tf.data.Dataset]) -> Iterator[Any]:
-        """Deal the elements of this process's data set to its replicas in turn."""
+        """Deal the elements of this process's data set to its replicas in turn.
+
+        By an iterator of the host's: the end of one of tf.distribute's, which has threads for each device, took up to
+        2.5 seconds, and once for ever; its elements took twice as long.
+        """
         local = self.num_replicas // self.size
-
-        def dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            return make(Shard(context.input_pipeline_id * local, local, self.num_replicas))
-
-        return iter(self.strategy.distribute_datasets_from_function(dataset))
+        elements = iter(make(Shard(self.rank * local, local, self.num_replicas)))
+        while True:
+            yield self.strategy.experimental_distribute_values_from_function(lambda _: next(elements))
 
     def place(self, array: np.ndarray) -> Any:
         """A copy on the device of each local replica."""
