@@ -8,7 +8,6 @@ and prints the state's digest of both. The exit status is 1 where they differ.
 
 import argparse
 import contextlib
-import dataclasses
 import io
 import json
 import os
@@ -22,7 +21,9 @@ import launching
 import record
 from gpu_check import SHARED, SMALL
 
-EARLIER_NAMES: dict[str, str] = {}  # of fields of Config that were renamed since
+EARLIER: dict[str, dict[str, Any]] = {  # settings of today, as versions had them whose Config does not know these
+    "sample_every": {"sample_every_steps": 1000000},
+}
 
 
 def main() -> None:
@@ -76,12 +77,15 @@ def _digests(given: argparse.Namespace) -> dict[str, str]:
     from distgan import run
     from distgan.config import Config
 
-    fields, found = {field.name for field in dataclasses.fields(Config)}, {}
+    found = {}
     for preset in given.presets.split(","):
         settings = SHARED | SMALL[preset] | {"steps": given.steps, "precision": "float32"}
-        named = {name if name in fields else EARLIER_NAMES[name]: value for name, value in settings.items()}
+        if not hasattr(Config, "values"):
+            for name in settings.keys() & EARLIER:
+                del settings[name]
+                settings |= EARLIER[name]
         with tempfile.TemporaryDirectory() as run_dir:
-            run.train(Config(preset=preset, run_dir=run_dir, **named), io.StringIO())
+            run.train(Config(preset=preset, run_dir=run_dir, **settings), io.StringIO())
             (manifest,) = Path(run_dir, "checkpoints").glob(f"step_{given.steps:09d}/manifest.json")
             found[preset] = json.loads(manifest.read_text())["state_digest"]
         print(f"{preset} {found[preset][:12]}", file=sys.stderr, flush=True)

@@ -32,8 +32,8 @@ import atheris
 with atheris.instrument_imports(include={readers}):
     import hostile
 from absl import flags
-from distgan import config
-config.define_flags()
+from distgan.config import command_line
+command_line.define_flags()
 target, counts = hostile.TARGETS[{name!r}], {{"inputs": 0, "accepted": 0}}
 
 def one(content):

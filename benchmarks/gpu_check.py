@@ -61,7 +61,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "cyclegan": {"data": "mnist-domains", "image_size": "32x32", "filters": 8, "residual_blocks": 2},
 }
 SHARED: dict[str, Any] = {
-    "batch_size": 16, "steps": STEPS, "log_every_steps": STEPS, "sample_every_steps": 1_000_000, "num_samples": 4,
+    "batch_size": 16, "steps": STEPS, "log_every_steps": STEPS, "sample_every": "1000000steps", "num_samples": 4,
 }  # fmt: skip
 OTHERS: dict[str, dict[str, Any]] = {
     "mnist_best": {},
@@ -391,7 +391,7 @@ def _compute_placement(given: argparse.Namespace, settings: dict[str, Any]) -> d
     with tempfile.TemporaryDirectory() as directory:
         return {
             preset: _trained(replicas, preset=preset, run_dir=f"{directory}/{preset}",
-                             **SHARED | SMALL[preset] | settings | {"steps": 3, "sample_every_steps": 2})
+                             **SHARED | SMALL[preset] | settings | {"steps": 3, "sample_every": "2steps"})
             for preset in given.presets.split(",")
         }  # fmt: skip
 
@@ -404,7 +404,7 @@ def _compute_runs(given: argparse.Namespace, settings: dict[str, Any]) -> dict[s
     for preset in given.presets.split(","):
         of_preset = SHARED | SMALL[preset] | settings
         if preset == "cyclegan" and not with_history:
-            of_preset["history_size"] = 0  # which XLA can't compile
+            of_preset["image_buffer_size"] = 0  # which XLA can't compile
         problems[preset] = _trained(replicas, preset=preset, run_dir=f"{directory}/{preset}", **of_preset)
     return problems
 
@@ -435,7 +435,7 @@ def _compute_speed(given: argparse.Namespace, settings: dict[str, Any]) -> dict[
             started = time.time()
             problem = _trained(
                 replicas, preset=preset, run_dir=run_dir, steps=WARM_UP + BLOCKS * block, log_every_steps=block,
-                sample_every_steps=1_000_000, num_samples=4, **of_case,
+                sample_every="1000000steps", num_samples=4, **of_case,
             )  # fmt: skip
             case: dict[str, Any] = {"preset": preset, "settings": of_case}
             if problem:
@@ -458,7 +458,7 @@ def _compute_profile(given: argparse.Namespace, settings: dict[str, Any]) -> dic
     replicas = _connected(given.device)
     with tempfile.TemporaryDirectory() as run_dir:
         problem = _trained(
-            replicas, preset="mnist", run_dir=run_dir, steps=60, log_every_steps=60, sample_every_steps=1_000_000,
+            replicas, preset="mnist", run_dir=run_dir, steps=60, log_every_steps=60, sample_every="1000000steps",
             profile_steps=f"{PROFILED[0]}:{PROFILED[-1]}", **settings,
         )  # fmt: skip
         if problem:

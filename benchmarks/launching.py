@@ -130,7 +130,7 @@ def train(layout: Layout, flags: Sequence[str], steps: int, hosts: Any = None) -
     with tempfile.TemporaryDirectory() as directory:
         run(layout, [
             sys.executable, "-m", "distgan.train", *backend_flags(layout), f"--run_dir={directory}/{{process}}",
-            f"--steps={WARM_UP_STEPS + steps}", f"--log_every_steps={WARM_UP_STEPS}", "--sample_every_steps=1000000",
+            f"--steps={WARM_UP_STEPS + steps}", f"--log_every_steps={WARM_UP_STEPS}", "--sample_every=1000000steps",
             *flags,
         ], hosts)  # fmt: skip
         return sum(_images_per_second(path.parent) for path in Path(directory).glob("*/metrics.jsonl"))
@@ -195,11 +195,11 @@ def config_of(flags: Sequence[str]) -> Any:
     """The config that flags of distgan.train describe; once a process."""
     from absl import flags as absl_flags
 
-    from distgan import config
+    from distgan.config import command_line
 
-    config.define_flags()
+    command_line.define_flags()
     absl_flags.FLAGS(["benchmark", *flags])
-    return config.from_flags()
+    return command_line.from_flags()
 
 
 def wrap(owner: Any, name: str, around: Callable[[Any], Any]) -> None:
@@ -240,7 +240,7 @@ def make_images(directory: Path, count: int, height: int, width: int) -> None:
 
 def make_data(preset: str, directory: Path, count: int = 256) -> dict[str, Any]:
     """What a preset needs besides its own defaults: nothing, or `--data`, images of its size made here."""
-    from distgan.presets import PRESETS
+    from distgan.config.presets import PRESETS
 
     defaults = PRESETS[preset]
     if "data" not in defaults:

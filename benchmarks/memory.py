@@ -52,7 +52,7 @@ def main() -> None:
     ))  # fmt: skip
     growth = {}
     if given.growth_steps:
-        settings = {"sample_every_steps": given.growth_steps // 4, "checkpoint_every_steps": given.growth_steps // 4}
+        settings = dict.fromkeys(("sample_every", "checkpoint_every"), f"{given.growth_steps // 4}steps")
         for name, case in GROWTH.items():
             growth[name] = _ask(case | settings, given.growth_steps, given)
             growth[name]["slope_bytes"], growth[name]["slope_interval_bytes"] = _slope(growth[name]["resident_bytes"])
@@ -79,7 +79,7 @@ def _arguments() -> argparse.Namespace:
 
 def _ask(case: dict[str, Any], steps: int, given: argparse.Namespace) -> dict[str, Any]:
     """Train in a fresh process on all cores."""
-    every = {"log_every_steps": 1, "sample_every_steps": 10**6} if steps < 20 else {}
+    every = {"log_every_steps": 1, "sample_every": "10steps"**6} if steps < 20 else {}
     with tempfile.TemporaryDirectory() as directory:
         data = launching.make_data(case["preset"], Path(directory) / "data")
         settings = {"run_dir": f"{directory}/run", "steps": steps} | every | data | case

@@ -130,7 +130,7 @@ def _distgan(program: Program, given: argparse.Namespace) -> Answer:
             sys.executable, "-m", "distgan.train", f"--backend={'single' if program.processes == 1 else 'horovod'}",
             f"--batch_size={given.batch_size}", f"--precision={program.precision}", f"--run_dir={run_dir}",
             f"--normalization={'sync' if program.batch_norm == 'global batch' else 'local'}",
-            f"--steps={WARM_UP_STEPS + given.steps}", "--log_every_steps=1", "--sample_every_epochs=1000",
+            f"--steps={WARM_UP_STEPS + given.steps}", "--log_every_steps=1", "--sample_every=1000epochs",
         ]  # fmt: skip
         horovodrun = str(Path(sys.executable).with_name("horovodrun"))
         _checked(program, _on_cores(program, command, [horovodrun, "--gloo", "-np", str(CORES)], "HOROVOD_LOCAL_RANK"))

@@ -50,7 +50,7 @@ JITTER = 0.3 / 139.4  # of a GPU's step: tf_cnn_benchmarks prints 139.4 images/s
 LEVERS = {
     "launches": "fewer kernels (XLA, one fused Adam)", "batch norms": "--normalization=local",
     "gradients": "a faster network, --wire_dtype=bfloat16",
-    "history": "gather the fakes, not sum zeros; --history_size=0",
+    "history": "gather the fakes, not sum zeros; --image_buffer_size=0",
     "stragglers": "steadier nodes", "arithmetic": "a larger batch",
 }  # fmt: skip
 
@@ -268,12 +268,12 @@ def workload(preset: str, given: argparse.Namespace) -> Workload:
     one another (real and fake) go in one cycle.
     """
     from distgan.config import Config
-    from distgan.gans import GANS
-    from distgan.presets import PRESETS
+    from distgan.config.presets import PRESETS
+    from distgan.gans.table import make_gan
 
     config = Config(preset=preset, data=PRESETS[preset].get("data", "mnist") or "folder:any")
     shape = (*config.height_and_width, 3) if config.height_and_width else (28, 28, 1)
-    gan = GANS[config.architecture](config, shape, list)
+    gan = make_gan(config, shape, list, 0)
     passes, chain = _passes(config.architecture, gan.phases)
     flops, kernels, norms, norm_numbers = 0.0, 0, 0, []
     for name, network in gan.networks.items():
@@ -289,7 +289,7 @@ def workload(preset: str, given: argparse.Namespace) -> Workload:
         preset, config.batch_size, flops, kernels,
         tuple(given.wire_bytes * sum(sizes[player] for player in phase) for phase in gan.phases),
         norms if given.normalization == "sync" else 0, 4 * statistics.mean(norm_numbers or [0]),
-        2 * 4 * math.prod(shape) if config.history_size else 0,
+        2 * 4 * math.prod(shape) if getattr(config.gan, "image_buffer_size", 0) else 0,
     )  # fmt: skip
 
 

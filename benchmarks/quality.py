@@ -81,8 +81,8 @@ def _train(recipe: str, seed: int, given: argparse.Namespace) -> list[dict[str, 
     # A shorter run is a small whole one: its rates fall as far as those of the preset's twelve epochs.
     whole = {} if recipe == "mnist" else {"decay_epochs": given.epochs * 16 / 12}
     flags = {"preset": "mnist_best"} | whole | RECIPES[recipe] | {
-        "seed": seed, "epochs": given.epochs, "evaluate_every_epochs": 1, "precision": "float32",
-        "sample_every_epochs": given.epochs, "checkpoint_every_epochs": given.epochs,
+        "seed": seed, "epochs": given.epochs, "evaluate_every": "1epochs", "precision": "float32",
+        "sample_every": f"{given.epochs}epochs", "checkpoint_every": f"{given.epochs}epochs",
     }  # fmt: skip
     layout = dataclasses.replace(launching.layouts(given.layout)[0], crowded=given.crowded)
     if layout == Layout("single"):

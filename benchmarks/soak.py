@@ -2,7 +2,7 @@
 
     python benchmarks/soak.py                                   # 2,000 steps of a smaller mnist on four processes
     python benchmarks/soak.py --steps=200000 --processes=2 \\
-        --flags="--filters=1 --noise_size=4 --batch_size=4 --alternating=false --normalization=none"    # 21 minutes
+        --flags="--filters=1 --latent_dim=4 --batch_size=4 --alternating=false --normalization=none"    # 21 minutes
 
 Looks at the processes of one horovodrun from outside, every second. The slope is that of a line through the last four
 fifths. The replicas are compared, bit for bit, at each of twenty checkpoints: a run whose ranks drift apart ends there.
@@ -65,8 +65,8 @@ def _watch(given: argparse.Namespace, run_dir: Path) -> dict[int, list[dict[str,
     """Train; what each process that does so held, second by second."""
     every = max(1, given.steps // CHECKPOINTS)
     flags = launching.as_flags({
-        "run_dir": run_dir, "steps": given.steps, "checkpoint_every_steps": every, "keep_checkpoints": CHECKPOINTS + 1,
-        "sample_every_steps": every, "log_every_steps": max(1, every // 10),
+        "run_dir": run_dir, "steps": given.steps, "checkpoint_every": f"{every}steps", "keep_checkpoints": CHECKPOINTS + 1,
+        "sample_every": f"{every}steps", "log_every_steps": max(1, every // 10),
     })  # fmt: skip
     horovodrun = [str(Path(sys.executable).with_name("horovodrun")), "--gloo", "-np", str(given.processes)]
     command = [*horovodrun, sys.executable, "-m", "distgan.train", *flags, *shlex.split(given.flags)]

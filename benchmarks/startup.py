@@ -95,7 +95,7 @@ MEASURES: dict[str, Callable[[Case], Any]] = {"imports": _imports, "command": _c
 
 def _flags(case: Case, directory: str, steps: int) -> list[str]:
     return [*launching.backend_flags(case.layout), *shlex.split(case.flags), f"--steps={steps}",
-            f"--run_dir={directory}/run", "--log_every_steps=1", "--sample_every_steps=1000000"]  # fmt: skip
+            f"--run_dir={directory}/run", "--log_every_steps=1", "--sample_every=1000000steps"]  # fmt: skip
 
 
 def stopwatch(flags: list[str], started: float) -> dict[str, float] | None:

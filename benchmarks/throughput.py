@@ -118,7 +118,7 @@ class Parts:
         from distgan.training.trainer import Trainer
 
         last = launching.WARM_UP_STEPS + self._blocks * self._steps
-        config = launching.config_of([*flags, f"--steps={last + 1}", "--sample_every_steps=1000000"])
+        config = launching.config_of([*flags, f"--steps={last + 1}", "--sample_every=1000000steps"])
         replicas = connect(config)
         self._make_switchable(replicas)
         kinds = ["no update", "no reduction"] if replicas.num_replicas > 1 else ["no update"]

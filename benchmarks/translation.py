@@ -15,7 +15,6 @@ Prints a table and writes results/translation-*_*.json, a file a task.
 """
 
 import argparse
-import dataclasses
 import shlex
 import subprocess
 import sys
@@ -55,7 +54,7 @@ def main() -> None:
         measured = {"minutes": minutes} | JUDGES[task](run, given.judged)
         for name, value in measured.items():
             print(f"{task:8} {name:45} {value:.3f}")
-        print(record.write(f"translation-{task}", dataclasses.asdict(run.config) | {"judged": given.judged}, measured))
+        print(record.write(f"translation-{task}", run.config.values() | {"judged": given.judged}, measured))
 
 
 def _arguments() -> argparse.Namespace:

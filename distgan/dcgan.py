@@ -32,7 +32,7 @@ class DCGAN:
         """
         height, width, channels = img_size
         self.settings = settings | {
-            "preset": "dcgan", "run_dir": save_path, "noise_size": input_size, "image_size": f"{height}x{width}",
+            "preset": "dcgan", "run_dir": save_path, "latent_dim": input_size, "image_size": f"{height}x{width}",
             "channels": channels, "filters": increment,
         }  # fmt: skip
 

@@ -19,8 +19,14 @@ WRONG_INPUT = 2  # exit status
 CHIEF_SPEAKS_SECONDS = 5.0
 
 
-def run(main: Callable[[], int]) -> Never:
-    """Parse absl's flags, run `main` and exit with what it returns; on a `UserError`, one sentence and status 2."""
+def run(main: Callable[[], int], help_text: Callable[[], str] | None = None) -> Never:
+    """Parse absl's flags, run `main` and exit with what it returns; on a `UserError`, one sentence and status 2.
+
+    --help prints `help_text`, if given.
+    """
+    if help_text and {"--help", "-help", "-?", "-h"} & set(sys.argv):
+        print(f"{sys.modules['__main__'].__doc__}{help_text()}")
+        sys.exit(0)
     app.run(lambda _: _exit_with(main), flags_parser=_parse)
     raise AssertionError("app.run does not return")
 

@@ -14,7 +14,7 @@ from distgan.data.base import Shape
 from distgan.data.order import Draws
 from distgan.data.pipeline import to_images, to_pixels
 from distgan.errors import UserError
-from distgan.gans import make_gan
+from distgan.gans.table import make_gan
 from distgan.gans.base import GAN
 from distgan.nets import convolutions
 from distgan.replicas.connect import connect

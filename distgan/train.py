@@ -9,25 +9,22 @@ The same command goes on where it was stopped or killed. --helpfull explains eve
 import signal
 import sys
 
-from absl import flags
-
-from distgan import config as configs
 from distgan import heartbeat, program
+from distgan.config import Config, command_line
 from distgan.data import sources
 from distgan.errors import AloneError, TrainingError, UserError, reason
 
-configs.define_flags()
-flags.adopt_module_key_flags(configs)
+command_line.define_flags()
 
 
 def main() -> int:
     """Train as the flags say; returns the exit status."""
-    config = configs.from_flags()
+    config = command_line.from_flags()
     sources.kind_of(str(config.data))
     return heartbeat.guard(lambda: _train(config), config.stall_timeout_seconds, config.start_timeout_seconds)
 
 
-def _train(config: configs.Config) -> int:
+def _train(config: Config) -> int:
     program.import_tensorflow()
     heartbeat.starts()
     import tensorflow as tf
@@ -55,4 +52,4 @@ def _train(config: configs.Config) -> int:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    program.run(main, command_line.help_text)

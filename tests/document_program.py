@@ -20,7 +20,7 @@ import tensorflow as tf
 import distgan.run
 import distgan.serving  # noqa: F401
 from distgan import program
-from distgan.presets import PRESETS
+from distgan.config.presets import PRESETS
 
 with contextlib.suppress(ImportError):
     import horovod.tensorflow  # noqa: F401

@@ -16,8 +16,8 @@ import numpy as np
 import psutil
 import small_runs
 
-SETTINGS = {"precision": "float64", "commit_every_steps": 3, "checkpoint_every_steps": 100_000,
-            "sample_every_steps": 100_000, "keep_checkpoints": 1}  # fmt: skip
+SETTINGS = {"precision": "float64", "commit_every_steps": 3, "checkpoint_every": "100000steps",
+            "sample_every": "100000steps", "keep_checkpoints": 1}  # fmt: skip
 GLOO_SECONDS = round(max(30.0, 6 * limits.LOAD_SECONDS))  # by when a newcomer must have loaded TensorFlow
 DISCOVER = Path(__file__).parent.parent / "launch" / "hosts.sh"
 

@@ -14,8 +14,8 @@ from absl import flags
 from idx_files import idx_bytes, write_idx
 from PIL import Image
 
-from distgan import config as configs
-from distgan.config import Config, load_config
+from distgan.config import Config, command_line, load_config
+from distgan.config.config import options
 from distgan.data.arrays import open_idx, open_npz
 from distgan.data.idx import read_idx
 from distgan.data.images import BadImageError, fitted, open_picture
@@ -85,7 +85,7 @@ def _state_file(content: bytes, directory: Path) -> None:
 
 def _flags(content: bytes, directory: Path) -> None:
     values = flags.FlagValues()
-    for name in ("config", *configs.OPTIONS):
+    for name in ("config", *options()):
         values[name] = flags.FLAGS[name]
     values.unparse_flags()
     for flag in values:
@@ -94,7 +94,7 @@ def _flags(content: bytes, directory: Path) -> None:
         values(["train", *content.decode(errors="replace").split("\0")])
     except flags.Error as error:
         raise UserError(str(error)) from None
-    configs.from_flags(values)
+    command_line.from_flags(values)
 
 
 def _environment(content: bytes, directory: Path) -> None:

@@ -20,8 +20,8 @@ from distgan.data import order, pipeline
 from distgan.data.arrays import LabelledImages
 from distgan.data.base import Wanted
 from distgan.errors import TrainingError, UserError
-from distgan.gans import GANS
-from distgan.gans.noise_to_image import MnistDCGAN
+from distgan.gans.dcgan import DCGAN
+from distgan.gans.table import GANS, make_gan
 from distgan.replicas.base import Replicas
 from distgan.replicas.connect import connect
 from distgan.store.run_directory import RunDirectory, Snapshot
@@ -31,12 +31,12 @@ from distgan.training.state import TrainState
 RECIPE: dict[str, Any] = {
     "batch_size": 64,
     "steps": 20,
-    "checkpoint_every_steps": 20,
-    "sample_every_epochs": 1000,
+    "checkpoint_every": "20steps",
+    "sample_every": "1000epochs",
     "log_every_steps": 1,
 }
 PROFILED: dict[str, Any] = {"profile_steps": "2:3"}
-SMALL = RECIPE | {"filters": 4, "noise_size": 10, "batch_size": 16, "precision": "float32"}
+SMALL = RECIPE | {"filters": 4, "latent_dim": 10, "batch_size": 16, "precision": "float32"}
 
 
 def main() -> None:
@@ -59,7 +59,7 @@ def main() -> None:
 
 def exact_run(replicas: Replicas, output: Path) -> dict[str, Any]:
     """The recipe in float64; the average beside it changes nothing in it."""
-    config = Config(**RECIPE, precision="float64", average_half_life_images=640, run_dir=str(output / "float64"))
+    config = Config(**RECIPE, precision="float64", ema_half_life_images=640, run_dir=str(output / "float64"))
     loop.train(config, replicas, io.StringIO())
     return {}
 
@@ -132,7 +132,7 @@ def divergence(replicas: Replicas, output: Path) -> dict[str, Any]:
     config = Config(**SMALL, run_dir=str(output / "diverged"))
     with RunDirectory(config, replicas) as directory:
         with replicas.scope(), precision.policy("float32"):
-            gan = GANS["mnist"](config, (28, 28, 1), replicas.sum_in_step)
+            gan = make_gan(config, (28, 28, 1), replicas.sum_in_step, 0)
             state = TrainState(gan, config, "float32", 60000)
             directory.restore(state, "", Snapshot())
         state.step.assign(1)
@@ -147,7 +147,7 @@ def divergence(replicas: Replicas, output: Path) -> dict[str, Any]:
     return {"divergence": None}
 
 
-class OverflowsOnce(MnistDCGAN):
+class OverflowsOnce(DCGAN):
     """Overflows in the first row of the last replica's share, in the third step."""
 
     def losses(self, batch: pipeline.Batch, phase: tuple[str, ...]) -> Any:
@@ -159,11 +159,12 @@ class OverflowsOnce(MnistDCGAN):
 
 def overflow(replicas: Replicas, output: Path) -> dict[str, Any]:
     """Five steps in float16, the third of which overflows on one replica; replicas must stay equal to be saved."""
-    GANS["mnist"] = OverflowsOnce
-    config = Config(**SMALL | {"precision": "mixed_float16", "steps": 5, "checkpoint_every_steps": 1,
+    usual = GANS["mnist"]
+    GANS["mnist"] = usual._replace(gan=f"{__name__}:OverflowsOnce")
+    config = Config(**SMALL | {"precision": "mixed_float16", "steps": 5, "checkpoint_every": "1steps",
                     "keep_checkpoints": 9} | PROFILED, run_dir=str(output / "float16"))  # fmt: skip
     loop.train(config, replicas, io.StringIO())
-    GANS["mnist"] = MnistDCGAN
+    GANS["mnist"] = usual
     return {}
 
 

@@ -12,7 +12,7 @@ from distgan.training import loop
 
 STEPS = 4
 SHARED: dict[str, Any] = {
-    "filters": 4, "noise_size": 10, "batch_size": 7, "steps": STEPS, "precision": "float64", "log_every_steps": 1,
+    "filters": 4, "latent_dim": 10, "batch_size": 7, "steps": STEPS, "precision": "float64", "log_every_steps": 1,
     "conditional": True,
 }  # fmt: skip
 RUNS: dict[str, dict[str, Any]] = {

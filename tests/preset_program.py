@@ -19,25 +19,25 @@ from distgan.training import loop
 
 STEPS = 4
 SHARED: dict[str, Any] = {
-    "batch_size": 7, "steps": STEPS, "checkpoint_every_steps": 2, "sample_every_steps": 2, "log_every_steps": 1,
-    "precision": "float64", "jitter_pixels": 2, "average_half_life_images": 20,
+    "batch_size": 7, "steps": STEPS, "checkpoint_every": "2steps", "sample_every": "2steps", "log_every_steps": 1,
+    "precision": "float64", "jitter_pixels": 2, "ema_half_life_images": 20,
     "learning_rate_schedule": "cosine", "constant_epochs": 0.0, "decay_epochs": 0.3,
 }  # fmt: skip
 # A run that is long enough to be killed after its first checkpoint.
-WHOLE: dict[str, Any] = {"steps": 16, "keep_checkpoints": 1000, "sample_every_steps": 1000}
+WHOLE: dict[str, Any] = {"steps": 16, "keep_checkpoints": 1000, "sample_every": "1000steps"}
 # Fewer digits, as each is made larger one by one, and with margins for crops.
 FEW: dict[str, Any] = {"max_images_per_class": 200}
 PRESETS: dict[str, dict[str, Any]] = {
     "mnist": FEW | {"filters": 4},
     "mnist_large": FEW | {"filters": 4, "image_size": "56x56"},
     "mnist_best": FEW | {"filters": 4, "generator_filters": 4, "evaluate_num_images": 100},
-    "mlp": FEW | {"noise_size": 10, "learning_rate_schedule": "constant"},
+    "mlp": FEW | {"latent_dim": 10, "learning_rate_schedule": "constant"},
     "dcgan": {"image_size": "14x10", "filters": 4, "mirror": True},
     "dcgan64": FEW | {"data": "mnist", "image_size": "32x32", "channels": 3, "filters": 4, "generator_filters": 8},
     "faces": FEW | {"data": "mnist", "channels": 3, "filters": 4, "generator_filters": 4, "discriminator_updates": 2},
     "pix2pix": {"data": "mnist-edges", "image_size": "32x32", "filters": 4},
     "cyclegan": {
-        "data": "mnist-domains", "image_size": "32x32", "filters": 4, "history_size": 9, "residual_blocks": 1,
+        "data": "mnist-domains", "image_size": "32x32", "filters": 4, "image_buffer_size": 9, "residual_blocks": 1,
     },
 }  # fmt: skip
 

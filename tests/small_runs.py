@@ -17,7 +17,7 @@ from distgan.config import Config
 from distgan.replicas.base import Replicas
 from distgan.training import loop
 
-SMALL: dict[str, Any] = {"filters": 4, "noise_size": 10, "batch_size": 16, "precision": "float32", "log_every_steps": 1}
+SMALL: dict[str, Any] = {"filters": 4, "latent_dim": 10, "batch_size": 16, "precision": "float32", "log_every_steps": 1}
 
 
 def flags(run_dir: Path, **settings: Any) -> list[str]:

@@ -40,7 +40,7 @@ def test_the_example_trains_resumes_to_the_same_bits_clips_and_is_exported(
 
     def train(name: str, steps: int) -> None:
         config = Config(
-            preset="mlp", steps=steps, batch_size=16, precision="float32", checkpoint_every_steps=3,
+            preset="mlp", steps=steps, batch_size=16, precision="float32", checkpoint_every="3steps",
             run_dir=str(tmp_path / name),
         )  # fmt: skip
         loop.train(config, Replicas(), io.StringIO())

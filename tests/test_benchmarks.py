@@ -38,7 +38,7 @@ class Case(NamedTuple):
 TWO_CORES = pytest.mark.skipif(len(launching.cores()) < 2, reason="each process needs a core, and here is one")
 HOROVOD = pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
 HOSTS = pytest.mark.skipif(bool(virtual_hosts.why_not()), reason=virtual_hosts.why_not() or "root")
-TINY = "--filters=1 --generator_filters=1 --noise_size=4"
+TINY = "--filters=1 --generator_filters=1 --latent_dim=4"
 
 
 def _without(package: str, needed_by: str) -> pytest.MarkDecorator:

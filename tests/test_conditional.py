@@ -19,7 +19,7 @@ from distgan.data.base import Wanted
 from distgan.data.order import Draws
 from distgan.data.sources import open_source
 from distgan.errors import UserError
-from distgan.gans import make_gan
+from distgan.gans.table import make_gan
 from distgan.gans.noise_to_image import NoiseToImage
 from distgan.pictures import grid
 from distgan.run import load
@@ -38,7 +38,7 @@ def gan() -> NoiseToImage:
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_dir = tmp_path_factory.mktemp("conditional")
-    small_runs.train(run_dir, steps=2, conditional=True, evaluate_every_epochs=1, evaluate_num_images=600)
+    small_runs.train(run_dir, steps=2, conditional=True, evaluate_every="1epochs", evaluate_num_images=600)
     return run_dir
 
 

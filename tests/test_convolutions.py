@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from distgan.config import Config
-from distgan.gans import GANS
+from distgan.gans.table import make_gan
 from distgan.nets import convolutions
 from distgan.nets.convolutions import Convolution, TransposedConvolution
 from distgan.training import precision
@@ -79,7 +79,7 @@ def test_in_float32_the_fourier_transform_is_as_exact_as_the_sum(
 def _kinds_of_products(way: str, **settings: Any) -> set[str]:
     """The operations that a `mnist` generator is made of, for a batch of 64."""
     with precision.policy(str(settings.get("precision", "float32"))), convolutions.way(way):
-        generator = GANS["mnist"](Config(**settings), (28, 28, 1), list).networks["generator"]
+        generator = make_gan(Config(**settings), (28, 28, 1), list, 0).networks["generator"]
     graph = tf.function(generator).get_concrete_function(tf.TensorSpec([64, 100])).graph
     return {operation.type for operation in graph.get_operations()} & {"BatchMatMulV2", "Conv2DBackpropInput", "Conv2D"}
 

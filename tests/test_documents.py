@@ -44,7 +44,7 @@ RUN = [
 # The runs that other blocks take for granted, and which block makes them; make train's is made by MAKE_TRAIN.
 MADE_BY = {f"runs/{name}": USE_IT for name in ("mnist", "small", "conditional", "pix2pix", "cyclegan")}
 MADE_BY["runs/wgan"] = TRAIN_IT
-MAKE_TRAIN = ["python", "-m", "distgan.train", "--config=launch/mnist-quick.json", "--evaluate_every_epochs=0"]
+MAKE_TRAIN = ["python", "-m", "distgan.train", "--config=launch/mnist-quick.json", "--evaluate_every=0epochs"]
 PAINTINGS = "numpy.zeros((1, 256, 256, 3), 'uint8')"
 BEFORE = {  # what the text above a block says of what is there already, by a phrase of the block
     "number_format=": "import wgan",
@@ -188,7 +188,7 @@ def test_a_block_does_what_it_says(block: Block, reader: Reader) -> None:
 
 WRONG = [
     ("bash", "python -m distgan.train --presets=mlp", "Unknown command line flag 'presets'"),
-    ("bash", "python -m distgan.train --preset=mlp --filters=4", "--filters says nothing to --architecture=mlp"),
+    ("bash", "python -m distgan.train --preset=mlp --filters=4", "--filters is not used by --architecture=mlp"),
     ("bash", "python -m distgan.sample --run_dir=runs/none", "runs/none"),
     ("bash", "python -m distgan.doctors", "No module named distgan.doctors"),
     ("bash", "horovodrun -np 4 python -m distgan.train --epochs=0", "--epochs=0 is refused"),

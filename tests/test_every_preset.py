@@ -19,7 +19,7 @@ import tensorflow as tf
 from preset_program import PRESETS, STEPS
 
 from distgan.data.order import examples_at
-from distgan.presets import PRESETS as ALL_PRESETS
+from distgan.config.presets import PRESETS as ALL_PRESETS
 from distgan.replicas.connect import connect
 from distgan.training import loop
 

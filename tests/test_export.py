@@ -21,7 +21,7 @@ import tensorflow as tf
 import distgan
 from distgan.data.order import Draws
 from distgan.errors import UserError
-from distgan.gans import GANS
+from distgan.gans.table import make_gan
 from distgan.gans.base import GAN
 from distgan.gans.noise_to_image import NoiseToImage
 from distgan.gans.pix2pix import Pix2Pix
@@ -57,7 +57,7 @@ def _gan(preset: str, **settings: Any) -> GAN:
     config = preset_program.config(preset, NOWHERE, NOWHERE, **WITHOUT_FILES.get(preset, {}) | settings)
     height, width = config.height_and_width or (28, 28)
     with precision.policy("float64"):
-        gan = GANS[config.architecture](config, (height, width, 1 if preset.startswith("m") else 3), list)
+        gan = make_gan(config, (height, width, 1 if preset.startswith("m") else 3), list, 0)
     numbers = np.random.default_rng(0)
     for network in (*gan.networks.values(), *gan.averages.values()):
         for variable in network.variables:

@@ -17,9 +17,10 @@ from distgan.config import Config
 from distgan.data.order import Draws
 from distgan.data.pipeline import Augmentation, Batch
 from distgan.errors import UserError
-from distgan.gans import losses, make_gan
+from distgan.gans import losses
+from distgan.gans.table import make_gan
 from distgan.gans.base import GAN
-from distgan.gans.history import ImageHistory, exchanges
+from distgan.gans.image_buffer import ImageBuffer, exchanges
 from distgan.replicas.base import Replicas
 from distgan.training import loop
 
@@ -93,7 +94,7 @@ def test_dcgan64_and_faces_have_the_papers_shapes() -> None:
 
 @pytest.mark.parametrize("image_shape", [(150, 150, 3), (40, 31, 1), (9, 64, 3)])
 def test_dcgan_makes_images_of_any_size(image_shape: tuple[int, int, int]) -> None:
-    networks = _gan("dcgan", image_shape, data="folder:x", filters=2, noise_size=3, stride=3).networks
+    networks = _gan("dcgan", image_shape, data="folder:x", filters=2, latent_dim=3, stride=3).networks
     images = networks["generator"](tf.zeros([2, 3]))
     assert tuple(images.shape) == (2, *image_shape)
     assert tuple(networks["discriminator"](images).shape) == (2, 1)
@@ -158,8 +159,8 @@ def test_a_history_exchanges_as_one_fake_after_the_other_would(batch_size: int) 
 
 def test_replicas_hand_in_their_rows_and_get_their_own() -> None:
     fakes = tf.reshape(tf.range(7, dtype=tf.float32), [7, 1, 1, 1])
-    whole = ImageHistory("A", 5, (1, 1, 1), list)
-    half = ImageHistory("A", 5, (1, 1, 1), lambda tensors: [fakes])
+    whole = ImageBuffer("A", 5, (1, 1, 1), list)
+    half = ImageBuffer("A", 5, (1, 1, 1), lambda tensors: [fakes])
     for step in range(4):
         shown = whole.exchange(fakes, Batch({}, Draws("run", step, 0, 7), 7)).numpy()
         mine = half.exchange(fakes[3:5], Batch({}, Draws("run", step, tf.constant(3, tf.int64), 2), 7)).numpy()

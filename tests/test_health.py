@@ -84,6 +84,6 @@ def test_a_warning_is_said_and_logged(tmp_path: Path) -> None:
 
 
 def test_a_run_whose_samples_are_all_alike_is_warned_of(tmp_path: Path) -> None:
-    said = small_runs.train(tmp_path, steps=1, evaluate_every_epochs=1, evaluate_num_images=200)
+    said = small_runs.train(tmp_path, steps=1, evaluate_every="1epochs", evaluate_num_images=200)
     assert "warning: The samples show too few kinds of images" in said
     assert np.isfinite(json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])["loss/generator"])

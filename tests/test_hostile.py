@@ -7,10 +7,10 @@ from absl import flags
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from distgan import config as configs
+from distgan.config import command_line
 
 if "preset" not in flags.FLAGS:
-    configs.define_flags()
+    command_line.define_flags()
 
 
 def mutated(valid: list[bytes]) -> st.SearchStrategy[bytes]:

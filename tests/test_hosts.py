@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.slow,
 ]
 needs_horovod = pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
-SETTINGS: dict[str, Any] = {"precision": "float64", "batch_size": 18, "steps": 6, "checkpoint_every_steps": 3}
+SETTINGS: dict[str, Any] = {"precision": "float64", "batch_size": 18, "steps": 6, "checkpoint_every": "3steps"}
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_horovod_s_ranks_end_when_a_cable_is_pulled(hosts: Any, tmp_path: Path) 
     run_dir, logs = tmp_path / "run", tmp_path / "logs"
     logs.mkdir()
     own_log = f'exec "$@" >{logs}/rank-$HOROVOD_RANK 2>&1'  # what the far ones say no longer reaches horovodrun
-    train = _train(run_dir, steps=100_000, checkpoint_every_steps=5)
+    train = _train(run_dir, steps=100_000, checkpoint_every="5steps")
     job = subprocess.Popen(
         _horovodrun(hosts, 2, "sh", "-c", own_log, "rank", *train),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -145,7 +145,7 @@ def test_what_runs_on_virtual_hosts_is_told_to_end_as_they_are() -> None:
 
 
 def test_workers_end_when_a_cable_is_pulled(hosts: Any, tmp_path: Path) -> None:
-    workers = _start_workers(hosts, *_train(tmp_path, steps=100_000, checkpoint_every_steps=5))
+    workers = _start_workers(hosts, *_train(tmp_path, steps=100_000, checkpoint_every="5steps"))
     small_runs.wait_for_step(tmp_path, 6, workers)
     hosts.cut("host2")
     try:

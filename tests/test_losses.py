@@ -15,7 +15,8 @@ from distgan.config import Config
 from distgan.data.order import Draws
 from distgan.data.pipeline import Batch
 from distgan.errors import UserError
-from distgan.gans import GANS, losses, penalties
+from distgan.gans import losses, penalties
+from distgan.gans.table import make_gan
 from distgan.gans.augmentation import AUGMENTATIONS
 from distgan.gans.base import GAN
 from distgan.nets import convolutions
@@ -115,7 +116,7 @@ def _discriminator(
     """A small GAN, and what its discriminator pays in step 0 with the gradient of that by its weights, times 64."""
     chosen = Config(**small_runs.SMALL | {"gradient_penalty": 10.0, "r1_weight": 2.0, "dropout": 0.0} | settings)
     with convolutions.way(way), precision.policy(number_format):
-        gan = GANS[chosen.architecture](chosen, (28, 28, 1), list)
+        gan = make_gan(chosen, (28, 28, 1), list, 0)
     images = tf.constant(np.random.default_rng(1).uniform(-1, 1, (6, 28, 28, 1)), tf.float32)
     step = tf.Variable(0, dtype=tf.int64)
 
@@ -229,7 +230,7 @@ def test_a_lazy_penalty_shortens_the_discriminator_s_adam(tmp_path: Path) -> Non
     for every, part in ((4, 0.8), (1, 1.0)):
         settings = {"r1_weight": 2.0, "r1_every_steps": every, "discriminator_beta_1": 0.5, "discriminator_beta_2": 0.9}
         chosen = Config(**small_runs.SMALL | settings, learning_rate_schedule="linear", decay_epochs=1.0, epochs=1)
-        gan = GANS["mnist"](chosen, (28, 28, 1), list)
+        gan = make_gan(chosen, (28, 28, 1), list, 0)
         state = TrainState(gan, chosen, "float32", 160)
         adam = state.optimizers["discriminator"]
         assert (adam.beta_1, adam.beta_2) == (0.5**part, 0.9**part)
@@ -250,7 +251,7 @@ def test_a_lazy_penalty_shortens_the_discriminator_s_adam(tmp_path: Path) -> Non
     ids=lambda settings: " ".join(str(value) for value in settings.values()),
 )
 def test_every_loss_and_penalty_moves_both_networks_to_finite_weights(settings: dict[str, Any], tmp_path: Path) -> None:
-    small_runs.train(tmp_path, **settings, steps=3, checkpoint_every_steps=1)
+    small_runs.train(tmp_path, **settings, steps=3, checkpoint_every="1steps")
     before, after = (small_runs.state(tmp_path, step) for step in (1, 3))
     assert all(np.isfinite(value).all() for value in after.values())
     for kernel in ("generator/project/kernel", "discriminator/logit/kernel"):

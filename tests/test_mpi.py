@@ -12,7 +12,7 @@ import pytest
 import small_runs
 
 pytestmark = [pytest.mark.skipif(not layouts.has_mpi(), reason="needs a Horovod with MPI"), pytest.mark.slow]
-SETTINGS: dict[str, Any] = {"precision": "float64", "batch_size": 18, "steps": 6, "checkpoint_every_steps": 6}
+SETTINGS: dict[str, Any] = {"precision": "float64", "batch_size": 18, "steps": 6, "checkpoint_every": "6steps"}
 AS_ROOT_ON_FEW_CORES = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
     "OMPI_MCA_hwloc_base_binding_policy": "none",

@@ -10,16 +10,16 @@ import tensorflow as tf
 
 from distgan.config import Config
 from distgan.data.order import Draws
-from distgan.gans import GANS
-from distgan.nets import mnist
+from distgan.gans.table import make_gan
+from distgan.nets import dcgan
 from distgan.nets.layers import Dropout, Initial
-from distgan.nets.normalization import BatchNorm, BatchNormalization
+from distgan.nets.normalization import NO_BATCH_NORM, BatchNorm, BatchNormalization
 from distgan.nets.resnet import resnet
 from distgan.training import precision
 
 
 def _networks(image_shape: tuple[int, int, int], **settings: Any) -> dict[str, keras.Model]:
-    return GANS["mnist"](Config(**settings), image_shape, list).networks
+    return make_gan(Config(**settings), image_shape, list, 0).networks
 
 
 def test_the_mnist_recipe_has_its_numbers_of_parameters() -> None:
@@ -33,7 +33,7 @@ def test_the_mnist_recipe_has_its_numbers_of_parameters() -> None:
 @pytest.mark.parametrize("image_shape", [(28, 28, 1), (32, 32, 3), (30, 17, 3), (5, 9, 1)])
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_images_of_any_size_go_through(image_shape: tuple[int, int, int], depth: int) -> None:
-    networks = _networks(image_shape, depth=depth, filters=2, noise_size=3)
+    networks = _networks(image_shape, depth=depth, filters=2, latent_dim=3)
     images = networks["generator"](tf.zeros([2, 3]))
     assert tuple(images.shape) == (2, *image_shape)
     assert tuple(networks["discriminator"](images).shape) == (2, 1)
@@ -128,7 +128,9 @@ def test_local_batch_norm_normalises_by_its_share_and_follows_the_global_batch()
 
 
 def test_draws_reach_dropout_through_a_network() -> None:
-    network = mnist.discriminator((28, 28, 1), filters=4, kernel_size=3, dropout=0.5, spectral_norm=False, seed=0)
+    network = dcgan.discriminator(
+        dcgan.TUTORIAL, (28, 28, 1), size=dcgan.Size(4, 3, 2, 2, 0.5), batch_norm=NO_BATCH_NORM, spectral_norm=False, seed=0
+    )
     images = tf.ones([4, 28, 28, 1])
     one, same, other = (network(images, training=True, draws=Draws(name, 0, 0, 4)).numpy() for name in ("a", "a", "b"))
     assert np.array_equal(one, same)

@@ -224,7 +224,7 @@ def test_the_page_says_what_differs_from_the_preset(tmp_path: Path) -> None:
         for table in tree.iter("table") if table.attrib.get("class") == "flags"
     ]  # fmt: skip
     assert differs == {"flag": "value", "--filters": "8", "--steps": "120"}
-    assert rest["--noise_size"] == "100"
+    assert rest["--latent_dim"] == "100"
     assert "--cycle_weight" not in rest
 
 
@@ -296,7 +296,7 @@ def test_runs_are_drawn_on_one_page_by_both_clocks(tmp_path: Path) -> None:
     named = list(rows)
     assert named.index("Quality") < named.index("class accuracy") < named.index("kl to uniform") < named.index("Losses")
     assert not [name for name in named if "raw" in name]
-    assert "--noise_size" not in rows
+    assert "--latent_dim" not in rows
     assert len(list(tree.iter("img"))) == 2
 
 
@@ -361,7 +361,7 @@ def test_a_mistake_is_answered_in_a_sentence(arguments: tuple[str, ...], sentenc
 
 
 def test_a_run_leaves_its_page_and_its_environment(tmp_path: Path) -> None:
-    said = small_runs.train(tmp_path, steps=4, sample_every_steps=2)
+    said = small_runs.train(tmp_path, steps=4, sample_every="2steps")
     assert f"page         {tmp_path}/report.html" in said
     words = pages.text(pages.parsed((tmp_path / "report.html").read_bytes()))
     assert "finished" in words

@@ -214,14 +214,14 @@ def test_too_few_images_are_refused(tmp_path: Path) -> None:
 
 
 EVALUATED: dict[str, Any] = {
-    "steps": 4, "evaluate_every_epochs": 1, "evaluate_num_images": 700, "max_images_per_class": 200,
+    "steps": 4, "evaluate_every": "1epochs", "evaluate_num_images": 700, "max_images_per_class": 200,
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_dir = tmp_path_factory.mktemp("run")
-    small_runs.train(run_dir, **EVALUATED, average_half_life_images=100)
+    small_runs.train(run_dir, **EVALUATED, ema_half_life_images=100)
     return run_dir
 
 
@@ -242,13 +242,13 @@ def test_a_run_logs_its_quality_and_keeps_the_best_checkpoint(run_dir: Path) -> 
 
 @pytest.mark.slow
 def test_the_best_checkpoint_stays_while_others_are_worse(run_dir: Path, tmp_path: Path) -> None:
-    small_runs.train(tmp_path, **EVALUATED, average_half_life_images=100)
+    small_runs.train(tmp_path, **EVALUATED, ema_half_life_images=100)
     (best,) = (tmp_path / "best").iterdir()
     manifest = json.loads((best / "manifest.json").read_text())
     for distance, stays in ((1.0, True), (1e9, False)):
         (best / "manifest.json").write_text(json.dumps(manifest | {"frechet_distance": distance}))
         steps = 5 if stays else 6
-        small_runs.train(tmp_path, **EVALUATED | {"steps": steps}, average_half_life_images=100)
+        small_runs.train(tmp_path, **EVALUATED | {"steps": steps}, ema_half_life_images=100)
         assert [path.name for path in (tmp_path / "best").iterdir()] == [best.name if stays else "step_000000006"]
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from distgan.config import OPTIONS
+from distgan.config.config import options
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -10,10 +10,10 @@ README = Path(__file__).parent.parent / "README.md"
 def flags_table() -> str:
     """One row an option: its name, default, what it allows and what it is."""
     rows = ["| flag | default | allowed | |", "|---|---|---|---|"]
-    for name, option in OPTIONS.items():
+    for name, option in options().items():
         default = "" if option.default is None else f"`{option.default}`"
         limits = option.allowed.removeprefix("one of ") if option.is_limited else ""
-        rows.append(f"| `--{name}` | {default} | {limits} | {option.explanation} |")
+        rows.append(f"| `--{name}` | {default} | {limits} | {option.help} |")
     return "\n".join(rows)
 
 

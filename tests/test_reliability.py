@@ -17,7 +17,7 @@ from distgan.errors import TrainingError, UserError, reason
 from distgan.store import checkpoint
 
 GOLDEN = Path(__file__).parent / "golden"
-OF_GOLDEN = {"filters": 2, "noise_size": 4}
+OF_GOLDEN = {"filters": 2, "latent_dim": 4}
 needs_horovod = pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
 
 
@@ -30,7 +30,7 @@ def test_numbers_that_are_not_finite_end_the_run_by_name_and_spare_the_last_chec
     layout: layouts.Layout, tmp_path: Path
 ) -> None:
     flags = small_runs.flags(
-        tmp_path, steps=50, generator_learning_rate=1e30, checkpoint_every_steps=1, log_every_steps=3
+        tmp_path, steps=50, generator_learning_rate=1e30, checkpoint_every="1steps", log_every_steps=3
     )
     status, output = layouts.run(layout, "-m", "distgan.train", *flags)
     assert status == (3 if layout == layouts.SINGLE else 1)  # horovodrun has a status of its own
@@ -80,7 +80,7 @@ def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path, monkeypa
         return save(*arguments, **settings)  # type: ignore[arg-type]
 
     monkeypatch.setattr(checkpoint, "save", save_slowly)
-    small_runs.train(tmp_path, steps=60, checkpoint_every_steps=30)
+    small_runs.train(tmp_path, steps=60, checkpoint_every="30steps")
     assert steps_meanwhile[0] >= 5
     assert small_runs.checkpoints(tmp_path) == [30, 60]
 
@@ -100,13 +100,13 @@ def unwritable(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("unwritable")
 def test_a_checkpoint_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"checkpoint of step 10 can't be written .*No space left on device.*make room"):
-        small_runs.train(tmp_path, steps=100_000, checkpoint_every_steps=5)
+        small_runs.train(tmp_path, steps=100_000, checkpoint_every="5steps")
     assert small_runs.checkpoints(tmp_path) == [5]
 
 
 @pytest.mark.usefixtures("unwritable")
 def test_or_is_warned_of_while_the_run_goes_on(tmp_path: Path) -> None:
-    settings = {"checkpoint_every_steps": 5, "on_checkpoint_error": "warn", "keep_checkpoints": 9}
+    settings = {"checkpoint_every": "5steps", "on_checkpoint_error": "warn", "keep_checkpoints": 9}
     said = small_runs.train(tmp_path, steps=40, **settings)
     assert "warning: The checkpoint of step 10 can't be written" in said
     assert "the run goes on" in said
@@ -116,7 +116,7 @@ def test_or_is_warned_of_while_the_run_goes_on(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("unwritable")
 def test_but_never_of_the_last_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="The checkpoint of step 10 can't be written"):
-        small_runs.train(tmp_path, steps=10, checkpoint_every_steps=5, on_checkpoint_error="warn")
+        small_runs.train(tmp_path, steps=10, checkpoint_every="5steps", on_checkpoint_error="warn")
 
 
 def test_a_checkpoint_of_an_older_version_goes_on(tmp_path: Path) -> None:

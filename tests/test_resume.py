@@ -40,7 +40,7 @@ def _run(layout: layouts.Layout, run_dir: Path, **settings: object) -> tuple[int
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_dir = tmp_path_factory.mktemp("uninterrupted")
-    small_runs.train(run_dir, steps=STEPS, checkpoint_every_steps=20)
+    small_runs.train(run_dir, steps=STEPS, checkpoint_every="20steps")
     return run_dir
 
 
@@ -48,7 +48,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "layout", [layouts.SINGLE, pytest.param(HOROVOD_2, marks=[needs_horovod, pytest.mark.slow])], ids=str
 )
 def test_a_run_killed_at_a_random_step_ends_in_the_same_bits(layout: layouts.Layout, tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"steps": KILLED_STEPS, "checkpoint_every_steps": 7, "keep_checkpoints": 1000}
+    settings: dict[str, Any] = {"steps": KILLED_STEPS, "checkpoint_every": "7steps", "keep_checkpoints": 1000}
     if layout == layouts.SINGLE:
         small_runs.train(tmp_path / "whole", **settings)
     else:
@@ -118,7 +118,7 @@ def test_a_signal_to_the_launcher_saves_on_every_rank(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def in_float64(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_dir = tmp_path_factory.mktemp("in_float64")
-    small_runs.train(run_dir, steps=40, precision="float64", checkpoint_every_steps=20)
+    small_runs.train(run_dir, steps=40, precision="float64", checkpoint_every="20steps")
     return run_dir
 
 
@@ -235,7 +235,7 @@ def test_weights_of_another_network_are_refused_by_name(uninterrupted: Path, tmp
 
 @pytest.mark.slow
 def test_checkpoints_are_made_by_the_clock_too_and_the_newest_are_kept(tmp_path: Path) -> None:
-    small_runs.train(tmp_path, steps=STEPS, checkpoint_every_seconds=0.01, keep_checkpoints=4)
+    small_runs.train(tmp_path, steps=STEPS, checkpoint_every="0.01s", keep_checkpoints=4)
     assert small_runs.checkpoints(tmp_path)[-1] == STEPS
     assert len(small_runs.checkpoints(tmp_path)) == 4
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from distgan.config import Config
-from distgan.gans import GANS
+from distgan.gans.table import make_gan
 from distgan.training import precision
 from distgan.training.state import network_variables
 
@@ -88,7 +88,7 @@ def _assert_exact(seen: Seen, single: Seen) -> None:
 def _moved(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], config: Config) -> dict[str, float]:
     """By network, how far weights differ, as a part of how far they went from where both started."""
     with precision.policy("float32"):
-        networks = GANS["mnist"](config, (28, 28, 1), list)
+        networks = make_gan(config, (28, 28, 1), list, 0)
     start = {name: variable.numpy() for name, variable in network_variables(networks).items()}
     parts = {}
     for network in ("generator", "discriminator"):
@@ -108,7 +108,7 @@ def test_float32_weights_differ_by_little_of_the_way_they_went(seen: Seen, singl
 
 
 def test_gradients_rounded_on_the_wire_lead_to_nearly_the_same_weights(seen: Seen, single: Seen) -> None:
-    parts = _moved(seen.state("rounded", 20), single.state("rounded", 20), Config(filters=4, noise_size=10))
+    parts = _moved(seen.state("rounded", 20), single.state("rounded", 20), Config(filters=4, latent_dim=10))
     print(f"{seen.layout}: rounded on the wire, |difference| / |movement| {parts}")
     assert 1e-6 < max(parts.values()) <= ROUNDED  # unrounded, 1e-12
 

@@ -185,7 +185,7 @@ def test_what_can_t_be_translated_gets_one_sentence(
     broken = photos / "more" / "00001.png"
     for flags, sentence in (
         ([f"--run_dir={translator}"], "A CycleGAN generates no images of noise"),
-        ([f"--run_dir={run_dir}", f"--input={photos}"], "A MnistDCGAN translates no images"),
+        ([f"--run_dir={run_dir}", f"--input={photos}"], "A DCGAN translates no images"),
         ([f"--run_dir={translator}", f"--input={photos}", f"--output={photos}/b"], "must not be where --input"),
         ([f"--run_dir={translator}", f"--input={photos}/00003.jpg", f"--output={photos}"], "must not be where --input"),
         ([f"--run_dir={translator}", "--direction=AtoB"], "--direction=AtoB needs --input"),
@@ -208,7 +208,7 @@ def test_the_dcgan_class_learns_from_a_folder(tmp_path: Path) -> None:
         "    generator_learning_rate=1e-3)\n"
         f"run = gan.train({str(tmp_path / 'pictures')!r}, epochs=2)\n"
         "assert run.step == 4 and run.generate(3).shape == (3, 18, 14, 3)\n"
-        "assert (run.config.generator_learning_rate, run.config.filters) == (1e-3, 4)\n"
+        "assert (run.config.generator.learning_rate, run.config.gan.filters) == (1e-3, 4)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 

@@ -115,7 +115,7 @@ def test_ranks_that_srun_started_make_the_run_of_one(slurm: Slurm, tmp_path: Pat
 
 def test_a_job_whose_time_is_up_saves_and_goes_back(slurm: Slurm, tmp_path: Path) -> None:
     run_dir, log = tmp_path / "run", tmp_path / "out"
-    flags = small_runs.flags(run_dir, steps=100_000, checkpoint_every_seconds=1)
+    flags = small_runs.flags(run_dir, steps=100_000, checkpoint_every="1s")
     job = slurm.run("sbatch", "--parsable", "--ntasks-per-node=1", "--cpus-per-task=1", f"--output={log}",
                     "launch/slurm.sbatch", *flags).strip()  # fmt: skip
     limits.wait_until(lambda: small_runs.checkpoints(run_dir), "checkpoint",
@@ -130,7 +130,7 @@ def test_a_preempted_job_goes_back_and_ends_with_the_bits_of_an_undisturbed_one(
     digests = {}
     for name in ("undisturbed", "preempted"):
         run_dir, log = tmp_path / name, tmp_path / f"{name}.out"
-        flags = small_runs.flags(run_dir, steps=STEPS, checkpoint_every_seconds=2)
+        flags = small_runs.flags(run_dir, steps=STEPS, checkpoint_every="2s")
         job = slurm.run("sbatch", "--parsable", "--ntasks-per-node=1", "--cpus-per-task=1", f"--output={log}",
                         "launch/slurm.sbatch", *flags).strip()  # fmt: skip
 

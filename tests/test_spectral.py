@@ -10,7 +10,7 @@ import small_runs
 import tensorflow as tf
 
 from distgan.config import Config
-from distgan.gans import GANS
+from distgan.gans.table import make_gan
 from distgan.gans.base import GAN
 from distgan.nets.layers import Layers, network, network_input
 from distgan.nets.spectral import SpectralNorm, iterate
@@ -24,7 +24,7 @@ PRESETS = {
 
 def _gan(preset: str, **settings: Any) -> GAN:
     config = Config(preset=preset, data="mnist", spectral_norm=True, **PRESETS[preset] | settings)
-    return GANS[config.architecture](config, (32, 32, 3), list)
+    return make_gan(config, (32, 32, 3), list, 0)
 
 
 def _largest_singular_value(kernel: Any) -> float:
@@ -98,7 +98,7 @@ def test_replicas_take_the_mean_of_their_directions() -> None:
 
 @pytest.mark.slow
 def test_a_run_that_goes_on_finds_its_directions_again(tmp_path: Path) -> None:
-    settings = {"spectral_norm": True, "loss": "hinge", "checkpoint_every_steps": 1}
+    settings = {"spectral_norm": True, "loss": "hinge", "checkpoint_every": "1steps"}
     small_runs.train(tmp_path / "whole", steps=4, **settings)
     small_runs.train(tmp_path / "parts", steps=2, **settings)
     small_runs.train(tmp_path / "parts", steps=4, **settings)

@@ -20,8 +20,8 @@ from distgan.training import loop
 NUM_PICTURES = 1100
 NOT_LOOKED_AT = sorted(set(range(NUM_PICTURES)) - {place * NUM_PICTURES // 1000 for place in range(1000)})
 SETTINGS: dict[str, Any] = {
-    "preset": "dcgan", "image_size": "16x16", "filters": 2, "depth": 2, "noise_size": 4, "batch_size": 20,
-    "precision": "float32", "log_every_steps": 1, "sample_every_epochs": 100,
+    "preset": "dcgan", "image_size": "16x16", "filters": 2, "depth": 2, "latent_dim": 4, "batch_size": 20,
+    "precision": "float32", "log_every_steps": 1, "sample_every": "100epochs",
 }  # fmt: skip
 
 

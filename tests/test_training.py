@@ -58,7 +58,7 @@ def test_epochs_end_in_the_step_that_shows_their_last_image() -> None:
     ended = []
     while not clock.is_over:
         counts.step()
-        if clock.due(epochs=1):
+        if clock.due("1epochs"):
             ended.append((clock.step, clock.images_shown))
     assert ended == [(4, 120), (7, 210)]
     assert (clock.total_steps, clock.total_epochs) == (7, 2)
@@ -76,15 +76,15 @@ def test_steps_are_due_at_their_multiples() -> None:
     due = []
     while not clock.is_over:
         counts.step()
-        due.append(clock.due(steps=4))
+        due.append(clock.due("4steps"))
     assert [step for step, is_due in enumerate(due, 1) if is_due] == [4, 8]
-    assert not clock.due()
+    assert not clock.due("never")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
 def test_every_optimizer_moves_both_networks_and_repeats_its_bits(optimizer: str, tmp_path: Path) -> None:
-    settings = {"generator_optimizer": optimizer, "discriminator_optimizer": optimizer, "checkpoint_every_steps": 1}
+    settings = {"generator_optimizer": optimizer, "discriminator_optimizer": optimizer, "checkpoint_every": "1steps"}
     for name in ("one", "two"):
         small_runs.train(tmp_path / name, **settings, steps=2)
     assert small_runs.digest(tmp_path / "one", 2) == small_runs.digest(tmp_path / "two", 2)
@@ -100,7 +100,7 @@ def test_other_normalisations_train(normalization: str, tmp_path: Path) -> None:
 
 
 def test_a_run_leaves_logs_pictures_and_a_manifest(tmp_path: Path) -> None:
-    said = small_runs.train(tmp_path, steps=6, sample_every_steps=3, num_samples=4)
+    said = small_runs.train(tmp_path, steps=6, sample_every="3steps", num_samples=4)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert {"loss/generator", "loss/discriminator", "accuracy/real", "accuracy/fake", "accuracy/mean",
@@ -175,7 +175,7 @@ def test_small_reductions_go_in_one_bucket_and_large_ones_in_backward_order() ->
 
 def test_the_average_s_memory_of_earlier_weights_halves_as_asked(tmp_path: Path) -> None:
     small_runs.train(
-        tmp_path, steps=24, average_half_life_images=16, checkpoint_every_steps=1, keep_checkpoints=24,
+        tmp_path, steps=24, ema_half_life_images=16, checkpoint_every="1steps", keep_checkpoints=24,
         precision="float64",
     )  # fmt: skip
     states = [small_runs.state(tmp_path, step) for step in range(1, 25)]
@@ -189,7 +189,7 @@ def test_the_average_s_memory_of_earlier_weights_halves_as_asked(tmp_path: Path)
 
 
 def test_samples_are_made_by_the_average_where_one_is_kept(tmp_path: Path) -> None:
-    small_runs.train(tmp_path, steps=30, average_half_life_images=10**9)
+    small_runs.train(tmp_path, steps=30, ema_half_life_images=10**9)
     run = distgan.load(tmp_path)
     state = small_runs.state(tmp_path, 30)
     generator = run.networks["generator"]
@@ -203,7 +203,7 @@ def test_samples_are_made_by_the_average_where_one_is_kept(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_a_new_run_s_average_starts_from_the_other_s_or_from_its_weights(tmp_path: Path) -> None:
     small_runs.train(tmp_path / "plain", steps=5)
-    settings = {"average_half_life_images": 10**9, "generator_learning_rate": 1e-12, "steps": 1}
+    settings = {"ema_half_life_images": 10**9, "generator_learning_rate": 1e-12, "steps": 1}
     small_runs.train(tmp_path / "averaged", **settings, init_from=str(tmp_path / "plain"))
     kernel = small_runs.state(tmp_path / "plain", 5)["generator/project/kernel"]
     assert np.allclose(small_runs.state(tmp_path / "averaged", 1)["average/generator/project/kernel"], kernel)
@@ -224,11 +224,11 @@ def test_a_compiled_run_is_the_same_run(tmp_path: Path, number_format: str, diff
 
 
 def test_communication_and_a_history_are_not_compiled() -> None:
-    Config(jit_compile=True).check_compiles(1)
+    Config(jit_compile=True).check_replicas(1)
     with pytest.raises(UserError, match="--normalization=none"):
-        Config(jit_compile=True).check_compiles(2)
-    with pytest.raises(UserError, match="--history_size=0"):
-        Config(preset="cyclegan", data="unpaired:x", jit_compile=True).check_compiles(1)
+        Config(jit_compile=True).check_replicas(2)
+    with pytest.raises(UserError, match="--image_buffer_size=0"):
+        Config(preset="cyclegan", data="unpaired:x", jit_compile=True).check_replicas(1)
 
 
 class _Looking(Replicas):

@@ -27,10 +27,10 @@ class GAN:
         phases: the moves of a step, in order; the players of one phase move at once, on one batch. Each phase has a
             batch of its own.
         image_phases: for each phase, whether its batch holds real images; the others take none from the data.
-        streams: the streams of images that the data must have.
         shows_data: whether a preview is made of held-out images.
         directions: those of "AtoB" and "BtoA" in which it has learnt to translate images.
-        every_steps: logged values that are computed in every so many-th step only, from step 0 on, by name.
+        lazy_terms: terms of a player's loss that are computed every n steps only, from step 0 on, by the name under
+            which they are logged, each with (player, n).
         draws_in_translation: whether `translate` draws random numbers.
         num_classes: of which it is told one for each image; 0 where it is told none.
         memory: further variables of the run's state, by name, that losses read and write.
@@ -43,11 +43,10 @@ class GAN:
     }  # fmt: skip
     phases: tuple[tuple[str, ...], ...] = (("generator", "discriminator"),)
     image_phases: tuple[bool, ...] = (True,)
-    streams: tuple[str, ...] = ("images",)
     shows_data = False
     directions: tuple[str, ...] = ()
     num_classes = 0
-    every_steps: dict[str, int] = {}  # noqa: RUF012 - never mutated
+    lazy_terms: dict[str, tuple[str, int]] = {}  # noqa: RUF012 - never mutated
     draws_in_translation = False
 
     def __init__(self, config: Config, image_shape: Shape, sum_in_step: SumInStep) -> None:

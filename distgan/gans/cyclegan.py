@@ -11,7 +11,8 @@ from distgan.data.order import Draws
 from distgan.data.pipeline import Batch
 from distgan.gans import losses
 from distgan.gans.base import GAN, Losses
-from distgan.gans.history import ImageHistory
+from distgan.gans.cyclegan_options import CycleGANOptions
+from distgan.gans.image_buffer import ImageBuffer
 from distgan.gans.translation import DIRECTIONS, refuse_size
 from distgan.nets.normalization import INSTANCE_NORM, SumInStep
 from distgan.nets.patch import patch_discriminator
@@ -23,7 +24,7 @@ THRESHOLD = 0.5  # between 1, the least-squares label of real images, and 0
 class CycleGAN(GAN):
     """Two generators, from A to B and from B to A, each against a discriminator of the domain it paints.
 
-    All move at once: the generators against the discriminators as they are, these on fakes from the history.
+    All move at once: the generators against the discriminators as they are, these on fakes from an image buffer.
     """
 
     players = {  # noqa: RUF012 - never mutated
@@ -31,36 +32,39 @@ class CycleGAN(GAN):
         "discriminator": ("discriminator_A", "discriminator_B"),
     }
     shows_data = True
-    streams = ("A", "B")
     directions = DIRECTIONS
 
     def __init__(self, config: Config, image_shape: Shape, sum_in_step: SumInStep) -> None:
-        """Make the networks and the histories. Raises `UserError` where images of the shape don't suit them."""
+        """Make the networks and the image buffers. Raises `UserError` where images of the shape don't suit them."""
         super().__init__(config, image_shape, sum_in_step)
         refuse_size(image_shape, 4)
 
-        blocks = config.residual_blocks or suitable_blocks(*image_shape[:2])
-        shared: dict[str, Any] = {"filters": config.filters, "seed": config.seed}
+        assert isinstance(config.gan, CycleGANOptions)
+        options = config.gan
+        blocks = options.residual_blocks or suitable_blocks(*image_shape[:2])
+        shared: dict[str, Any] = {"filters": options.filters, "seed": config.seed}
 
         def generators() -> dict[str, keras.Model]:
             return {
-                name: resnet(name, image_shape, residual_blocks=blocks, recompute=config.recompute, **shared)
+                name: resnet(name, image_shape, residual_blocks=blocks, recompute=options.recompute, **shared)
                 for name in self.players["generator"]
             }
 
         self.networks = generators() | {
             name: patch_discriminator(
-                name, image_shape, num_images=1, batch_norm=INSTANCE_NORM, spectral_norm=config.spectral_norm, **shared
+                name, image_shape, num_images=1, batch_norm=INSTANCE_NORM, spectral_norm=options.spectral_norm, **shared
             )
             for name in self.players["discriminator"]
         }
-        if config.average_half_life_images:
+        if config.ema_half_life_images:
             self.averages = generators()
-        domains = self.streams if config.history_size else ()
-        self._histories = {name: ImageHistory(name, config.history_size, image_shape, sum_in_step) for name in domains}
-        for domain, history in self._histories.items():
-            self.memory |= {f"history_{domain}/images": history.images, f"history_{domain}/filled": history.filled}
-        self._cycle_weight, self._identity_weight = config.cycle_weight, config.identity_weight
+        domains = options.streams if options.image_buffer_size else ()
+        self._buffers = {
+            name: ImageBuffer(name, options.image_buffer_size, image_shape, sum_in_step) for name in domains
+        }
+        for domain, buffer in self._buffers.items():  # named as in the checkpoints of older versions
+            self.memory |= {f"history_{domain}/images": buffer.images, f"history_{domain}/filled": buffer.filled}
+        self._cycle_weight, self._identity_weight = options.cycle_weight, options.identity_weight
 
     def losses(self, batch: Batch, phase: tuple[str, ...]) -> Losses:
         """Least squares, cycle consistency and identity (eq. 1 to 3, sec. 5.2), summed over both directions."""
@@ -82,8 +86,8 @@ class CycleGAN(GAN):
         fakes = there(images, training=True)
         real_logits = discriminator(reals, training=True)
         shown = tf.stop_gradient(fakes)
-        if target in self._histories:
-            shown = self._histories[target].exchange(shown, batch)
+        if target in self._buffers:
+            shown = self._buffers[target].exchange(shown, batch)
         shown_logits = discriminator(shown, training=True)
         terms = {
             "loss/game": losses.least_squares_generator_loss(discriminator(fakes, training=True)),

@@ -1,5 +1,6 @@
 """GANs that turn noise into images: one generator, one discriminator."""
 
+import functools
 import math
 from typing import Any
 
@@ -14,7 +15,7 @@ from distgan.data.pipeline import Batch
 from distgan.gans import losses, penalties
 from distgan.gans.augmentation import augmented
 from distgan.gans.base import GAN, Losses
-from distgan.nets import dcgan, dcgan64, mlp, mnist
+from distgan.gans.noise_to_image_options import NoiseToImageOptions
 from distgan.nets.layers import network_input
 from distgan.nets.normalization import BatchNorm, SumInStep
 
@@ -32,23 +33,26 @@ class NoiseToImage(GAN):
     """
 
     def __init__(self, config: Config, image_shape: Shape, sum_in_step: SumInStep, num_classes: int = 0) -> None:
-        """Let two networks play, as `config` says."""
+        """Make the two networks, and choose the losses."""
         super().__init__(config, image_shape, sum_in_step)
-        self.num_classes, self.latent_size = num_classes, config.noise_size + num_classes
-        batch_norm = BatchNorm(config.normalization, sum_in_step)
+        assert isinstance(config.gan, NoiseToImageOptions)
+        options = config.gan
+        self.num_classes, self.latent_size = num_classes, options.latent_dim + num_classes
+        batch_norm = BatchNorm(options.normalization, sum_in_step)
         self.networks = {
             "generator": self.make_generator(config, image_shape, batch_norm),
             "discriminator": self.make_discriminator(config, image_shape, batch_norm),
         }
-        if config.average_half_life_images:
+        if config.ema_half_life_images:
             self.averages = {"generator": self.make_generator(config, image_shape, batch_norm)}
-        self._noise_shape = (config.noise_size,)
-        self._noise, self._loss = config.noise, losses.loss_called(config.loss, config.real_label)
-        self._augmentations = () if config.augment == "none" else tuple(config.augment.split(","))
-        self._gradient_penalty, self._r1_weight = config.gradient_penalty, config.r1_weight
-        self.every_steps = {"loss/r1": config.r1_every_steps}
-        turns = config.discriminator_updates, config.generator_updates
-        if config.alternating or turns != (1, 1):
+        self._noise_shape = (options.latent_dim,)
+        self._noise, self._loss = options.noise, losses.loss_called(options.loss, options.real_label)
+        self._augmentations = () if options.augment == "none" else tuple(options.augment.split(","))
+        self._gradient_penalty, self._r1_weight = options.gradient_penalty, options.r1_weight
+        if options.r1_weight:
+            self.lazy_terms = {"loss/r1": ("discriminator", options.r1_every_steps)}
+        turns = options.discriminator_updates, options.generator_updates
+        if options.alternating or turns != (1, 1):
             self.phases = (("discriminator",),) * turns[0] + (("generator",),) * turns[1]
             self.image_phases = (True,) * turns[0] + (False,) * turns[1]
 
@@ -73,8 +77,8 @@ class NoiseToImage(GAN):
             real_logits = self._logits(reals, classes, draws.of("real"))
             game = tf.reduce_sum(self._loss.discriminator(real_logits, fake_logits))
             paid = self._penalties(reals, tf.stop_gradient(fakes), classes, draws)
-            # What is paid once in so many steps is paid for all of them.
-            sums["discriminator"] = game + sum(self.every_steps.get(name, 1) * value for name, value in paid.items())
+            # A term that is computed every n steps counts n times.
+            sums["discriminator"] = game + sum(self._steps_of(name) * value for name, value in paid.items())
             logged |= {"loss/discriminator": game} | paid
             logged |= losses.accuracies(real_logits, fake_logits, self._loss.threshold)
         return sums, logged
@@ -111,11 +115,14 @@ class NoiseToImage(GAN):
             terms = penalties.gradient_penalty(lambda x: self._logits(x, classes, between), reals, fakes, between)
             paid["loss/gradient_penalty"] = self._gradient_penalty * tf.reduce_sum(terms)
         if self._r1_weight:
-            paid["loss/r1"] = penalties.once_in(
-                self.every_steps["loss/r1"], draws.step, lambda: self._paid_for_reals(reals, classes, draws),
-                reals.dtype,
-            )  # fmt: skip
+            steps = self._steps_of("loss/r1")
+            compute = functools.partial(self._paid_for_reals, reals, classes, draws)
+            paid["loss/r1"] = penalties.once_in(steps, draws.step, compute, reals.dtype)
         return paid
+
+    def _steps_of(self, term: str) -> int:
+        """The number of steps from one to the next in which a term of the loss is computed."""
+        return self.lazy_terms.get(term, ("", 1))[1]
 
     def _paid_for_reals(self, reals: tf.Tensor, classes: tf.Tensor | None, draws: Draws) -> tf.Tensor:
         """R1, in the pass that the game's loss is of."""
@@ -195,76 +202,3 @@ def _joined(noise: tf.Tensor, classes: tf.Tensor | None) -> tf.Tensor:
 def _between(stops: tf.Tensor, stage: tf.Tensor, weights: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
     """Points on the way from each stop to the next one, round and round."""
     return weights[0] * tf.gather(stops, stage) + weights[1] * tf.gather(tf.roll(stops, -1, axis=0), stage)
-
-
-class MnistDCGAN(NoiseToImage):
-    """The `mnist` architecture: the networks of the TensorFlow DCGAN tutorial."""
-
-    def make_generator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
-        """Of 7x7 pixels or so, doubled `--depth` times."""
-        return mnist.generator(
-            image_shape, noise_size=self.latent_size, filters=config.generator_filters or config.filters,
-            kernel_size=config.kernel_size, depth=config.depth or mnist.suitable_depth(*image_shape[:2]),
-            batch_norm=batch_norm, seed=config.seed,
-        )  # fmt: skip
-
-    def make_discriminator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
-        """Without batch norm, with dropout."""
-        return mnist.discriminator(
-            image_shape, filters=config.filters, kernel_size=config.kernel_size, dropout=config.dropout,
-            spectral_norm=config.spectral_norm, seed=config.seed, num_classes=self.num_classes,
-        )  # fmt: skip
-
-
-class MLP(NoiseToImage):
-    """The `mlp` architecture: dense layers."""
-
-    def make_generator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
-        """Of three dense layers and one to the image."""
-        return mlp.generator(image_shape, noise_size=self.latent_size, batch_norm=batch_norm, seed=config.seed)
-
-    def make_discriminator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
-        """Of two dense layers and one to the logit."""
-        return mlp.discriminator(
-            image_shape, spectral_norm=config.spectral_norm, seed=config.seed, num_classes=self.num_classes
-        )
-
-
-class AnyDCGAN(NoiseToImage):
-    """The `dcgan` architecture, which has a setting for everything."""
-
-    def make_generator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
-        """Of `--depth` stages."""
-        return dcgan.generator(image_shape, noise_size=self.latent_size, **self._shared(config, batch_norm))
-
-    def make_discriminator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
-        """Of `--depth` convolutions."""
-        return dcgan.discriminator(
-            image_shape, spectral_norm=config.spectral_norm, num_classes=self.num_classes,
-            **self._shared(config, batch_norm),
-        )  # fmt: skip
-
-    @staticmethod
-    def _shared(config: Config, batch_norm: BatchNorm) -> dict[str, Any]:
-        return {
-            "filters": config.filters, "kernel_size": config.kernel_size, "stride": config.stride,
-            "depth": config.depth or 3, "dropout": config.dropout, "batch_norm": batch_norm, "seed": config.seed,
-        }  # fmt: skip
-
-
-class RadfordDCGAN(NoiseToImage):
-    """The `dcgan64` architecture: Radford et al. 2015."""
-
-    def make_generator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
-        """Of `--depth` stages, down to `--generator_filters` channels."""
-        return dcgan64.generator(
-            image_shape, noise_size=self.latent_size, filters=config.generator_filters or config.filters,
-            kernel_size=config.kernel_size, depth=config.depth or 4, batch_norm=batch_norm, seed=config.seed,
-        )  # fmt: skip
-
-    def make_discriminator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
-        """Of `--depth` convolutions, from `--filters` channels up."""
-        return dcgan64.discriminator(
-            image_shape, filters=config.filters, kernel_size=config.kernel_size, depth=config.depth or 4,
-            batch_norm=batch_norm, spectral_norm=config.spectral_norm, seed=config.seed, num_classes=self.num_classes,
-        )  # fmt: skip

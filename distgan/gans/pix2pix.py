@@ -11,6 +11,7 @@ from distgan.data.order import Draws
 from distgan.data.pipeline import Batch
 from distgan.gans import losses
 from distgan.gans.base import GAN, Losses
+from distgan.gans.pix2pix_options import Pix2PixOptions
 from distgan.gans.translation import DIRECTIONS, refuse_size
 from distgan.nets.normalization import BatchNorm, SumInStep
 from distgan.nets.patch import patch_discriminator
@@ -27,29 +28,32 @@ class Pix2Pix(GAN):
     """
 
     shows_data = True
-    streams = ("pairs",)
 
     def __init__(self, config: Config, image_shape: Shape, sum_in_step: SumInStep) -> None:
         """Make the networks. Raises `UserError` where they can't be had for images of the shape."""
         super().__init__(config, image_shape, sum_in_step)
-        depth = config.depth or max(LEAST_DEPTH, suitable_depth(*image_shape[:2]))
+        assert isinstance(config.gan, Pix2PixOptions)
+        options = config.gan
+        depth = options.depth or max(LEAST_DEPTH, suitable_depth(*image_shape[:2]))
         refuse_size(image_shape, 2**depth)
         shared: dict[str, Any] = {
-            "filters": config.filters, "batch_norm": BatchNorm(config.normalization, sum_in_step), "seed": config.seed,
-        }  # fmt: skip
+            "filters": options.filters,
+            "batch_norm": BatchNorm(options.normalization, sum_in_step),
+            "seed": config.seed,
+        }
 
         def generator() -> keras.Model:
-            return unet(image_shape, depth=depth, dropout=config.dropout, **shared)
+            return unet(image_shape, depth=depth, dropout=options.dropout, **shared)
 
         discriminator = patch_discriminator(
-            "discriminator", image_shape, num_images=2, spectral_norm=config.spectral_norm, **shared
+            "discriminator", image_shape, num_images=2, spectral_norm=options.spectral_norm, **shared
         )
         self.networks = {"generator": generator(), "discriminator": discriminator}
-        if config.average_half_life_images:
+        if config.ema_half_life_images:
             self.averages = {"generator": generator()}
-        self.directions = (config.direction,)
-        self.draws_in_translation = config.dropout > 0
-        self._l1_weight = config.l1_weight
+        self.directions = (options.direction,)
+        self.draws_in_translation = options.dropout > 0
+        self._l1_weight = options.l1_weight
 
     def losses(self, batch: Batch, phase: tuple[str, ...]) -> Losses:
         """Cross-entropy over patches and, for the generator, the L1 distance to the target (eq. 1 to 4)."""

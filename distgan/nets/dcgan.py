@@ -1,4 +1,7 @@
-"""The networks of the `dcgan` recipe, which has a setting for everything: kernel, stride, depth, channels, dropout."""
+"""The DCGANs: convolutions that halve images to a logit, and transposed ones that double a small image."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import keras
 
@@ -6,43 +9,144 @@ from distgan.data.base import Shape
 from distgan.nets.layers import Layers, centre_crop, dropped, leaky_relu, network, network_input, relu, scaled_down
 from distgan.nets.normalization import BatchNorm
 
-MOMENTUM = 0.9  # of batch norm
+Bias = Literal["yes", "no", "unless normalized"]
+SMALLEST = 7  # pixels that images of the tutorial grow from
+
+
+class Family(NamedTuple):
+    """How the networks of one recipe differ from those of the others.
+
+    growing: channels of the generator's stage 0 (the projection), 1, ..., given --generator_filters and --depth.
+    shrinking: channels of the discriminator's stage 1, 2, ..., given --filters.
+    default_depth: the number of stages if --depth is not given, for images of a size.
+    stay: whether the generator's first stage keeps the size.
+    discriminator_depth: its number of stages; --depth if None.
+    normalized_from: the first stage of the discriminator that has batch norm; None for none.
+    dropout_first: whether the discriminator's dropout comes before its activation.
+    """
+
+    growing: Callable[[int, int, int], int]
+    shrinking: Callable[[int, int], int]
+    default_depth: Callable[[int, int], int]
+    slope: float = 0.2  # of the discriminator's leaky ReLUs
+    generator_slope: float = 0.0
+    stay: bool = False
+    discriminator_depth: int | None = None
+    normalized_from: int | None = None
+    normalizes_channels: bool = False  # of the projection, not each of its values
+    generator_dropout: bool = False
+    dropout_first: bool = False
+    projection_bias: Bias = "yes"
+    bias: Bias = "yes"  # of the convolutions
+    image_bias: bool = True
+    deviation: float | None = None  # of the initial weights; Glorot-uniform if None
+    momentum: float = 0.99  # of batch norm
+    epsilon: float = 1e-3
+
+
+class Size(NamedTuple):
+    """The size of a network. `filters` are those of the stage next to the image."""
+
+    filters: int
+    kernel_size: int
+    stride: int
+    depth: int
+    dropout: float
+
+
+def suitable_depth(height: int, width: int) -> int:
+    """How many times images of a size are doubled, from 7 pixels or so."""
+    depth = 2
+    while min(height, width) >= SMALLEST * 2 ** (depth + 1):
+        depth += 1
+    return depth
+
+
+# The TensorFlow tutorial: no batch norm in the discriminator, which has two stages.
+TUTORIAL = Family(
+    growing=lambda stage, depth, filters: max(1, 4 * filters // 2**stage),
+    shrinking=lambda stage, filters: filters * 2 ** (stage - 1),
+    default_depth=suitable_depth,
+    slope=0.3, generator_slope=0.3, stay=True, discriminator_depth=2,
+    projection_bias="no", bias="no", image_bias=False,
+)  # fmt: skip
+# A setting for everything: each stage has as many channels more.
+LINEAR = Family(
+    growing=lambda stage, depth, filters: filters * (depth - stage),
+    shrinking=lambda stage, filters: filters * stage,
+    default_depth=lambda height, width: 3,
+    normalized_from=1, generator_dropout=True, dropout_first=True, momentum=0.9,
+)  # fmt: skip
+# Radford et al. 2015, figure 1.
+RADFORD = Family(
+    growing=lambda stage, depth, filters: filters * 2 ** (depth - 1 - stage),
+    shrinking=lambda stage, filters: filters * 2 ** (stage - 1),
+    default_depth=lambda height, width: 4,
+    normalized_from=2, normalizes_channels=True, projection_bias="unless normalized", bias="unless normalized",
+    deviation=0.02, momentum=0.9, epsilon=1e-5,
+)  # fmt: skip
 
 
 def generator(
-    image_shape: Shape, *, noise_size: int, filters: int, kernel_size: int, stride: int, depth: int, dropout: float,
-    batch_norm: BatchNorm, seed: int,
-) -> keras.Model:  # fmt: skip
-    """Noise `[batch, noise_size]` to images `[batch, height, width, channels]` in [-1, 1].
+    family: Family, image_shape: Shape, *, latent_dim: int, size: Size, batch_norm: BatchNorm, seed: int
+) -> keras.Model:
+    """Latents `[batch, latent_dim]` to images `[batch, height, width, channels]` in [-1, 1].
 
-    A dense layer makes `filters * depth` channels at 1/stride^depth of the size, rounded up; each stage has `filters`
-    less, and what is too much at the edges is cut off.
+    A dense layer makes a small image, 1/stride^depth of the size, rounded up; what is too much at the edges is cut
+    off. With `RADFORD`, 128 filters and a depth of 4: 4x4x1024, 8x8x512, 16x16x256, 32x32x128, 64x64x3.
     """
     height, width, channels = image_shape
-    base = (scaled_down(height, stride, depth), scaled_down(width, stride, depth), filters * depth)
-    with Layers("generator", seed, batch_norm, momentum=MOMENTUM) as layer:
-        noise = network_input((noise_size,), "noise")
-        x = layer.dense(noise, "project", base[0] * base[1] * base[2])
-        x = relu(layer.normalized(x, "project"), "project")
-        x = dropped(keras.layers.Reshape(base, name="reshape")(x), "project", dropout)
-        for stage in range(1, depth):
-            name = f"grow_{stage}"
-            x = layer.transposed(x, name, filters * (depth - stage), kernel_size, stride, use_bias=True)
-            x = relu(layer.normalized(x, name), name)
-        x = layer.transposed(x, "to_image", channels, kernel_size, stride, use_bias=True)
+    last = size.depth if family.stay else size.depth - 1
+    filters = [family.growing(stage, size.depth, size.filters) for stage in range(last + 1)]
+    base = (*(scaled_down(length, size.stride, size.depth) for length in (height, width)), filters[0])
+    with _layers("generator", family, batch_norm, seed) as layer:
+
+        def activated(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+            x = layer.normalized(x, name)
+            return leaky_relu(x, name, family.generator_slope) if family.generator_slope else relu(x, name)
+
+        noise = network_input((latent_dim,), "noise")
+        reshape = keras.layers.Reshape(base, name="reshape")
+        units = base[0] * base[1] * base[2]
+        x = layer.dense(noise, "project", units, use_bias=_has(family.projection_bias, layer))
+        x = activated(reshape(x), "project") if family.normalizes_channels else reshape(activated(x, "project"))
+        x = dropped(x, "project", size.dropout) if family.generator_dropout else x
+        for stage in range(1, last + 1):
+            name, stride = f"grow_{stage}", 1 if family.stay and stage == 1 else size.stride
+            use_bias = _has(family.bias, layer)
+            x = activated(layer.transposed(x, name, filters[stage], size.kernel_size, stride, use_bias=use_bias), name)
+        x = layer.transposed(x, "to_image", channels, size.kernel_size, size.stride, use_bias=family.image_bias)
         return network("generator", noise, centre_crop(x, height, width), activation="tanh")
 
 
 def discriminator(
-    image_shape: Shape, *, filters: int, kernel_size: int, stride: int, depth: int, dropout: float,
-    batch_norm: BatchNorm, spectral_norm: bool, seed: int, num_classes: int = 0,
+    family: Family, image_shape: Shape, *, size: Size, batch_norm: BatchNorm, spectral_norm: bool, seed: int,
+    num_classes: int = 0,
 ) -> keras.Model:  # fmt: skip
-    """Images `[batch, height, width, channels]` to logits `[batch, 1]` of being real; `filters` more each stage."""
-    with Layers("discriminator", seed, batch_norm, momentum=MOMENTUM, spectral_norm=spectral_norm) as layer:
+    """Images `[batch, height, width, channels]` to logits `[batch, 1]` of being real."""
+    with _layers("discriminator", family, batch_norm, seed, spectral_norm=spectral_norm) as layer:
         images = x = network_input(image_shape, "images")
-        for stage in range(1, depth + 1):
-            name = f"shrink_{stage}"
-            x = layer.normalized(layer.convolution(x, name, filters * stage, kernel_size, stride), name)
-            x = leaky_relu(dropped(x, name, dropout), name)
+        for stage in range(1, (family.discriminator_depth or size.depth) + 1):
+            name, filters = f"shrink_{stage}", family.shrinking(stage, size.filters)
+            is_normalized = family.normalized_from is not None and stage >= family.normalized_from
+            use_bias = family.bias != "unless normalized" or not is_normalized or layer.needs_bias
+            x = layer.convolution(x, name, filters, size.kernel_size, size.stride, use_bias=use_bias)
+            x = layer.normalized(x, name) if is_normalized else x
+            x = dropped(x, name, size.dropout) if family.dropout_first else x
+            x = leaky_relu(x, name, family.slope)
+            x = x if family.dropout_first else dropped(x, name, size.dropout)
         x = keras.layers.Flatten(name="flatten")(x)
         return network("discriminator", *layer.judged(x, images, num_classes))
+
+
+def _layers(
+    name: str, family: Family, batch_norm: BatchNorm, seed: int, *, spectral_norm: bool = False
+) -> Layers:
+    return Layers(
+        name, seed, batch_norm, deviation=family.deviation, momentum=family.momentum, epsilon=family.epsilon,
+        spectral_norm=spectral_norm,
+    )  # fmt: skip
+
+
+def _has(bias: Bias, layer: Layers) -> bool:
+    return bias == "yes" or (bias == "unless normalized" and layer.needs_bias)

@@ -12,13 +12,13 @@ GENERATOR_UNITS = (256, 512, 1024)
 DISCRIMINATOR_UNITS = (512, 256)
 
 
-def generator(image_shape: Shape, *, noise_size: int, batch_norm: BatchNorm, seed: int) -> keras.Model:
-    """Noise `[batch, noise_size]` to images `[batch, height, width, channels]` in [-1, 1].
+def generator(image_shape: Shape, *, latent_dim: int, batch_norm: BatchNorm, seed: int) -> keras.Model:
+    """Noise `[batch, latent_dim]` to images `[batch, height, width, channels]` in [-1, 1].
 
     Batch norm, of momentum 0.8, comes after the activation.
     """
     with Layers("generator", seed, batch_norm, momentum=0.8) as layer:
-        noise = x = network_input((noise_size,), "noise")
+        noise = x = network_input((latent_dim,), "noise")
         for number, units in enumerate(GENERATOR_UNITS, 1):
             name = f"dense_{number}"
             x = layer.normalized(leaky_relu(layer.dense(x, name, units), name), name)

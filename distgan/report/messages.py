@@ -19,7 +19,7 @@ def opening(config: Any, source: Any, clock: Any, facts: Mapping[str, Any], num_
         f"batch {config.batch_size} over all replicas, {config.batch_size / replicas:g} on each; learning rates do not "
         "depend on their number",
         f"step {clock.step} of {clock.total_steps}, epoch {clock.epochs:.2f} of {clock.total_epochs:.2f}",
-        "config " + " ".join(f"{name}={value}" for name, value in vars(config).items() if value is not None),
+        "config " + " ".join(f"{name}={value}" for name, value in config.values().items() if value is not None),
     ]
     return "\n".join(lines)
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distgan import pictures
-from distgan.config import DEFAULTS, ONE_OF
-from distgan.options import merge
-from distgan.presets import PRESETS
+from distgan.config import older
+from distgan.config.config import defaults_of
+from distgan.config.presets import PRESETS
 
 METRICS, CONFIG, ENVIRONMENT, PAGE = "metrics.jsonl", "config.json", "environment.json", "report.html"
 CLOCKS = ("step", "images_shown", "epoch", "seconds")
@@ -113,8 +113,8 @@ class Recorded(NamedTuple):
 
     def defaults(self) -> dict[str, Any]:
         """What the config would be with no flag but the preset's."""
-        preset = self.config.get("preset", DEFAULTS["preset"])
-        return merge({"preset": preset}, PRESETS.get(str(preset), {}), DEFAULTS, one_of=ONE_OF)
+        preset = str(self.config.get("preset"))
+        return defaults_of(preset if preset in PRESETS else "mnist")
 
 
 def read(directory: Path) -> Recorded:
@@ -128,7 +128,7 @@ def read(directory: Path) -> Recorded:
         directory,
         records,
         [line for line in lines if "warning" in line],
-        _json(directory / CONFIG),
+        older.converted(_json(directory / CONFIG)),
         starts,
         _samples(directory / "samples", records),
         _json(manifests[-1]) if manifests else {},

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from distgan.config import OPTIONS
+from distgan.config.config import options
 from distgan.report import document, panels, recorded
 from distgan.report.charts import spark_line
 from distgan.report.numbers import date, duration, milliseconds, setting, short, whole
@@ -147,11 +147,11 @@ def _verdict(run: Recorded, slowest: list[int], waits: dict[int, float]) -> str:
 
 def _settings(run: Recorded) -> dict[str, Any]:
     """The settings, those in which the run differs from its preset apart; those that are not used left out."""
-    defaults = run.defaults()
+    defaults, known = run.defaults(), options()
     own, others = [], []
     for name, value in run.config.items():
         flag = Markup("<code>--{}</code>").format(name)
-        explanation = OPTIONS[name].explanation if name in OPTIONS else ""
+        explanation = known[name].help if name in known else ""
         if value is not None and value != defaults.get(name):
             own.append((flag, setting(value), setting(defaults.get(name)), explanation))
         elif value is not None:

@@ -15,7 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from distgan import paths
-from distgan.config import Config, changed_for_good, load_config
+from distgan.config import Config, changed_settings, load_config
+from distgan.config.fields import every
 from distgan.errors import TrainingError, UserError
 from distgan.replicas.base import Replicas
 from distgan.store import atomic, checkpoint
@@ -114,7 +115,7 @@ class RunDirectory:
     def _check_config(self) -> None:
         path = self.path / "config.json"
         if path.exists() and checkpoint.newest_path(self._checkpoints):
-            changed = changed_for_good(load_config(path), self._config)
+            changed = changed_settings(load_config(path), self._config)
             if changed:
                 raise UserError(
                     f"{self.path} holds a run that can't go on with {' and '.join(changed)}: choose another --run_dir, "
@@ -164,11 +165,11 @@ class RunDirectory:
         return notes
 
     def wants_to_save(self) -> bool:
-        """Whether `--checkpoint_every_seconds` have passed: only the chief's clock counts, and it asks once."""
-        every = self._config.checkpoint_every_seconds
-        if self._asked or not self._replicas.is_chief or every is None:
+        """Whether the seconds of `--checkpoint_every` have passed: only the chief's clock counts, and it asks once."""
+        cadence = every(self._config.checkpoint_every)
+        if self._asked or not self._replicas.is_chief or cadence is None or cadence.unit != "seconds":
             return False
-        self._asked = time.monotonic() - self._saved_at_seconds >= every
+        self._asked = time.monotonic() - self._saved_at_seconds >= cadence.number
         return self._asked
 
     def save(self, state: State, facts: dict[str, Any]) -> None:
@@ -275,7 +276,7 @@ def read_checkpoint(run_dir: Path, which: str = "newest") -> checkpoint.Checkpoi
     found = checkpoint.load_newest(run_dir / (BEST if which == BEST else "checkpoints"))
     if not found:
         raise UserError(
-            f"{run_dir} holds no best checkpoint: its samples were not measured; --evaluate_every_epochs does that."
+            f"{run_dir} holds no best checkpoint: its samples were not measured; --evaluate_every=1epochs does that."
             if which == BEST else
             f"{run_dir} holds no checkpoint: it is not the directory of a run, or the run has saved none yet."
         )  # fmt: skip

@@ -4,6 +4,8 @@ import math
 import time
 from typing import Protocol
 
+from distgan.config.fields import every
+
 
 class Counts(Protocol):
     """What has been trained so far: steps made, and real images shown in them. A `Trainer` counts them."""
@@ -53,14 +55,18 @@ class Clock:
         images = self.images_shown + max(0, self.total_steps - self.step) * self._counts.images_per_step
         return self._total_epochs or images / self._counts.num_examples
 
-    def due(self, *, steps: int | None = None, epochs: int | None = None) -> bool:
-        """Whether the last step has completed a multiple of `steps` steps or of `epochs` epochs; None is never."""
-        before = self.images_shown - self._counts.images_per_step
-        in_steps = steps is not None and self.step % steps == 0
-        in_images = epochs is not None and self.images_shown // (epochs * self._counts.num_examples) > before // (
-            epochs * self._counts.num_examples
-        )
-        return in_steps or in_images
+    def due(self, cadence: str) -> bool:
+        """Whether the last step has completed a multiple of a cadence, which is a number of steps or of epochs.
+
+        One of seconds is never due here: it is not the same for all processes.
+        """
+        wanted = every(cadence)
+        if wanted is None or wanted.unit == "seconds":
+            return False
+        if wanted.unit == "steps":
+            return self.step % int(wanted.number) == 0
+        images = int(wanted.number) * self._counts.num_examples
+        return self.images_shown // images > (self.images_shown - self._counts.images_per_step) // images
 
 
 class Speed:

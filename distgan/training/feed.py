@@ -12,7 +12,6 @@ from distgan.data import pipeline
 from distgan.data.base import Source, Wanted, refuse_faults
 from distgan.data.sources import kind_of, open_source
 from distgan.errors import UserError
-from distgan.gans import GANS
 from distgan.replicas.base import Replicas
 
 
@@ -30,7 +29,7 @@ def images_wanted(config: Config) -> Wanted:
 
 def open_data(config: Config, replicas: Replicas) -> Source:
     """Open the data, the same on all processes. Raises `UserError` where it is not what the GAN learns from."""
-    expected, streams = GANS[config.architecture].streams, kind_of(str(config.data)).streams
+    expected, streams = config.gan.streams, kind_of(str(config.data)).streams
     if expected != streams:
         raise UserError(
             f"--architecture={config.architecture} learns from {_words(expected)}, and --data={config.data} has "
@@ -39,7 +38,7 @@ def open_data(config: Config, replicas: Replicas) -> Source:
     source = replicas.together(lambda: open_source(str(config.data), "train", images_wanted(config)))
     if len(set(replicas.gather(source.fingerprint))) > 1:
         raise UserError(f"--data={config.data} is not the same data for all processes: copy it to all machines.")
-    if config.conditional and not source.num_classes:
+    if config.gan.uses_classes and not source.num_classes:
         raise UserError(
             f"--conditional needs classes, and --data={config.data} has none: have a folder for each class, or give "
             "--conditional=false."
@@ -71,7 +70,7 @@ class Feed:
     def __init__(self, config: Config, replicas: Replicas, source: Source, position: int, image_phases: int) -> None:
         """Begin at `position`, the number of real images shown; a step has so many phases that show some."""
         self._replicas, self._source = replicas, source
-        self.resident = pipeline.hold(source, replicas.place, with_labels=config.conditional)
+        self.resident = pipeline.hold(source, replicas.place, with_labels=config.gan.uses_classes)
         self.seconds = 0.0
         self._shares = replicas.batches(
             lambda shard: pipeline.make_shares(

@@ -71,7 +71,7 @@ class Log:
             return
         config, state = self._trainer.config, self._trainer.state
         images = self._trainer.gan.preview(config.num_samples, config.seed, self._held_out)
-        ends_epoch = config.sample_every_epochs and self._clock.due(epochs=1)
+        ends_epoch = config.sample_every.endswith(("epoch", "epochs")) and self._clock.due("1epochs")
         epoch = int(self._clock.epochs) if ends_epoch else None
         self._reporter.samples(self._clock.step, epoch, pipeline.to_pixels(images).numpy())
         names = [name for name in state.network_names if not name.startswith(AVERAGE)]
@@ -86,7 +86,7 @@ class Log:
         """Means over the last steps of what they returned, each over those that computed it."""
         means = {}
         for name in [name for name in self._results[0] if name != FLAGS]:
-            every = self._trainer.gan.every_steps.get(name, 1)
+            every = self._trainer.gan.lazy_terms.get(name, ("", 1))[1]
             taken = self._results[-(self._clock.step - len(self._results)) % every :: every]
             if taken:
                 means[name] = sum(float(result[name].numpy()) for result in taken) / len(taken)

@@ -7,6 +7,7 @@ from typing import NamedTuple, TextIO
 
 from distgan import heartbeat
 from distgan.config import Config
+from distgan.config.fields import every
 from distgan.data.base import Shape
 from distgan.data.order import STEPS
 from distgan.errors import TrainingError, UserError
@@ -54,8 +55,7 @@ def train(
     """
     snapshot, caught = snapshot or Snapshot(), [] if caught is None else caught
     source = open_data(config, replicas)
-    config.check_compiles(replicas.num_replicas)
-    config.check_batch(replicas.num_replicas)
+    config.check_replicas(replicas.num_replicas)
     with RunDirectory(config, replicas) as directory:
         trainer = Trainer(config, replicas, source)
         images_before_last_step = ((config.steps or 1) - 1) * trainer.images_per_step
@@ -84,7 +84,7 @@ class _Run:
         self.facts = {
             "data": self.source.fingerprint,
             "image_shape": self.source.image_shape,
-            "num_classes": self.source.num_classes if self.config.conditional else 0,
+            "num_classes": self.source.num_classes if self.config.gan.uses_classes else 0,
             "precision": trainer.number_format,
             "backend": self.replicas.backend,
             "num_replicas": self.replicas.num_replicas,
@@ -118,7 +118,7 @@ class _Run:
             profile.after(clock.step)
             log.add(results)
             votes = exchange.receive(results[FLAGS])
-            if clock.due(steps=config.log_every_steps) or clock.is_over or votes.stop:
+            if clock.step % config.log_every_steps == 0 or clock.is_over or votes.stop:
                 self._check_finite(log.write(exchange.seconds_since_log() | directory.stall_since_log()))
             log.progress()
             if votes.report_files:
@@ -126,15 +126,13 @@ class _Run:
             if votes.settle:
                 directory.settle()
             log.warn(directory.problems())
-            if clock.is_over or clock.due(steps=config.sample_every_steps, epochs=config.sample_every_epochs):
+            if clock.is_over or clock.due(config.sample_every):
                 log.pictures()
-            if votes.save or votes.stop or clock.is_over or clock.due(
-                steps=config.checkpoint_every_steps, epochs=config.checkpoint_every_epochs
-            ):  # fmt: skip
+            if votes.save or votes.stop or clock.is_over or clock.due(config.checkpoint_every):
                 self._save()
             if self.replicas.is_elastic and not votes.stop:
                 self._commit(votes.regroup)
-            if evaluator and (clock.is_over or clock.due(epochs=config.evaluate_every_epochs)):
+            if evaluator and (clock.is_over or clock.due(config.evaluate_every)):
                 self._evaluate(evaluator, log)
 
         profile.close()
@@ -175,7 +173,7 @@ class _Run:
 
     def _commit(self, regroup: float) -> None:
         """Keep the state in memory where that is due. Raises `Regrouping` where processes are to come or go."""
-        if regroup or self.clock.due(steps=self.config.commit_every_steps):
+        if regroup or self.clock.step % self.config.commit_every_steps == 0:
             self.snapshot.keep(self.trainer.state)
         if regroup and not self.clock.is_over:
             raise Regrouping
@@ -189,7 +187,7 @@ class _Run:
 
     def _evaluator(self) -> Evaluator | None:
         config = self.config
-        if not config.evaluate_every_epochs:
+        if every(config.evaluate_every) is None:
             return None
         return Evaluator(
             self.replicas, str(config.data), images_wanted(config), self.source.image_shape,

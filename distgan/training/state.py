@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from distgan.config import Config
+from distgan.config.sections import Optimizer
 from distgan.errors import UserError
 from distgan.gans.base import GAN
 from distgan.tracing import traced
@@ -33,7 +34,11 @@ class TrainState:
         """Make the optimizers of a GAN's players; in the scope of the replicas."""
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.images_shown = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self.optimizers = {player: _optimizer_of(player, config, precision) for player in gan.players}
+        self._lazy_parts = {player: _lazy_part(player, gan, getattr(config, player)) for player in gan.players}
+        self.optimizers = {
+            player: _make_optimizer(player, getattr(config, player), self._lazy_parts[player], precision)
+            for player in gan.players
+        }
         for player, optimizer in self.optimizers.items():
             optimizer.build(gan.trainable(player))
         self.variables: dict[str, tf.Variable] = {"step": self.step, "images_shown": self.images_shown}
@@ -51,7 +56,7 @@ class TrainState:
     def advance(self, images: int) -> None:
         """Count a step and the real images it has shown; set the learning rates of the next one; inside a step.
 
-        The averages follow the networks: what they hold of earlier weights halves every `--average_half_life_images`,
+        The averages follow the networks: what they hold of earlier weights halves every `--ema_half_life_images`,
         sooner at the start.
         """
         self.step.assign_add(1)
@@ -60,10 +65,10 @@ class TrainState:
             part = self._part_of_learning_rate()
             for player, optimizer in self.optimizers.items():
                 rate = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
-                whole = _part_of_lazy(player, self._config) * getattr(self._config, f"{player}_learning_rate")
+                whole = self._lazy_parts[player] * getattr(self._config, player).learning_rate
                 rate.assign(tf.cast(part * whole, rate.dtype))
         half_life = tf.minimum(
-            _RAMP * tf.cast(self.images_shown, tf.float64), float(self._config.average_half_life_images)
+            _RAMP * tf.cast(self.images_shown, tf.float64), float(self._config.ema_half_life_images)
         )
         kept = 0.5 ** (images / half_life)
         for name, average in self.variables.items():
@@ -131,20 +136,18 @@ def assign(
             variable.assign(arrays[name].astype(variable.dtype.as_numpy_dtype))
 
 
-def _optimizer_of(player: str, config: Config, precision: str) -> keras.optimizers.Optimizer:
-    kind, beta_1, beta_2 = (getattr(config, f"{player}_{what}") for what in ("optimizer", "beta_1", "beta_2"))
-    part = _part_of_lazy(player, config)
-    rate = part * getattr(config, f"{player}_learning_rate")
-    return precisions.make_optimizer(kind, rate, beta_1**part, beta_2**part, name=player, precision=precision)
+def _make_optimizer(player: str, settings: Optimizer, part: float, precision: str) -> keras.optimizers.Optimizer:
+    rate, beta_1, beta_2 = part * settings.learning_rate, settings.beta_1**part, settings.beta_2**part
+    return precisions.make_optimizer(settings.optimizer, rate, beta_1, beta_2, name=player, precision=precision)
 
 
-def _part_of_lazy(player: str, config: Config) -> float:
-    """What is left of an Adam's learning rate and of its betas' exponents where its player pays R1 once in a while.
+def _lazy_part(player: str, gan: GAN, settings: Optimizer) -> float:
+    """The factor of Adam's learning rate, and of the exponents of its betas, if a term of the loss is lazy.
 
-    As if each of the payments had been a step of its own: k / (k + 1) (Karras et al. 2020, appendix B).
+    As if the term, computed every n steps, was a step of its own: n / (n + 1) (Karras et al. 2020, appendix B).
     """
-    every = config.r1_every_steps if player == "discriminator" and config.r1_weight else 1
-    return every / (every + 1) if every > 1 and config.discriminator_optimizer == "adam" else 1.0
+    steps = max([number for of, number in gan.lazy_terms.values() if of == player], default=1)
+    return steps / (steps + 1) if steps > 1 and settings.optimizer == "adam" else 1.0
 
 
 def _optimizer_variables(player: str, optimizer: Any) -> dict[str, tf.Variable]:

@@ -1,4 +1,4 @@
-"""A history of fakes, so that a discriminator also sees what the generator made before (Shrivastava et al. 2017)."""
+"""A buffer of fakes, so that a discriminator also sees earlier ones (Shrivastava et al. 2017)."""
 
 import keras
 import tensorflow as tf
@@ -8,7 +8,7 @@ from distgan.data.pipeline import Batch
 from distgan.nets.normalization import SumInStep
 
 
-class ImageHistory:
+class ImageBuffer:
     """The fakes of one domain that are kept: a part of the run's state, the same on all replicas.
 
     Attributes:
@@ -25,7 +25,7 @@ class ImageHistory:
     def exchange(self, fakes: tf.Tensor, batch: Batch) -> tf.Tensor:
         """Hand in this replica's fakes, and get as many to show, `[count, height, width, channels]`.
 
-        Fakes come one after the other: while the history is not full, each is kept and shown; then, for every other
+        Fakes come one after the other: while the buffer is not full, each is kept and shown; then, for every other
         one, at random, a kept one is shown and gives its place to it.
         """
         draws = batch.together(self._name)

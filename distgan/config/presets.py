@@ -1,10 +1,12 @@
-"""The recipes: for each preset, the defaults in which it differs from those of `Config`."""
+"""The recipes: for each preset, the settings in which it differs from the defaults."""
 
 from typing import Any
 
 _HALF = {"generator_beta_1": 0.5, "discriminator_beta_1": 0.5}
 _ADAM = _HALF | {"generator_learning_rate": 2e-4, "discriminator_learning_rate": 2e-4}
-_RADFORD = _HALF | {"data": None, "architecture": "dcgan64", "noise": "uniform", "alternating": True, "batch_size": 128}
+_RADFORD = _HALF | {"data": None, "architecture": "dcgan64", "noise": "uniform", "alternating": True, "dropout": 0.0,
+    "batch_size": 128,
+}  # fmt: skip
 _ISOLA = _ADAM | {
     "data": None, "batch_size": 1, "jitter_pixels": 30, "mirror": True, "image_size": "256x256", "epochs": 200,
     "learning_rate_schedule": "linear", "constant_epochs": 100.0, "decay_epochs": 100.0, "num_samples": 4,
@@ -12,24 +14,24 @@ _ISOLA = _ADAM | {
 PRESETS: dict[str, dict[str, Any]] = {
     # The DCGAN of the TensorFlow tutorial: the defaults of `Config`.
     "mnist": {},
-    "mnist_large": {"batch_size": 512, "checkpoint_every_epochs": 10},
+    "mnist_large": {"batch_size": 512, "checkpoint_every": "10epochs"},
     # Smaller, and told the digit, with the penalty of Mescheder et al. 2018 and the averages of Karras et al. 2018.
     "mnist_best": {
-        "conditional": True, "noise_size": 20, "filters": 32, "kernel_size": 4, "dropout": 0.0, "batch_size": 64,
-        "r1_weight": 1.0, "average_half_life_images": 20_000,
+        "conditional": True, "latent_dim": 20, "filters": 32, "kernel_size": 4, "dropout": 0.0, "batch_size": 64,
+        "r1_weight": 1.0, "ema_half_life_images": 20_000,
         "generator_learning_rate": 5e-4, "generator_beta_1": 0.0, "generator_beta_2": 0.9,
         "discriminator_learning_rate": 2e-3, "discriminator_beta_1": 0.0, "discriminator_beta_2": 0.9,
-        "learning_rate_schedule": "cosine", "decay_epochs": 16.0, "epochs": 12, "checkpoint_every_epochs": 1,
-        "evaluate_every_epochs": 1, "num_samples": 100,
+        "learning_rate_schedule": "cosine", "decay_epochs": 16.0, "epochs": 12, "checkpoint_every": "1epochs",
+        "evaluate_every": "1epochs", "num_samples": 100,
     },
     "mlp": _ADAM | {
         "architecture": "mlp", "alternating": True, "batch_size": 32, "steps": 30_000,
-        "checkpoint_every_steps": 5000, "sample_every_steps": 200, "num_samples": 25,
+        "checkpoint_every": "5000steps", "sample_every": "200steps", "num_samples": 25,
     },
     "dcgan": _ADAM | {
         "data": None, "architecture": "dcgan", "image_size": "150x150", "alternating": True,
-        "noise": "uniform", "noise_size": 200, "kernel_size": 3, "filters": 32, "depth": 3, "dropout": 0.4,
-        "batch_size": 32, "discriminator_learning_rate": 5e-5, "epochs": 500, "sample_every_epochs": 50,
+        "noise": "uniform", "latent_dim": 200, "kernel_size": 3, "filters": 32, "depth": 3, "dropout": 0.4,
+        "batch_size": 32, "discriminator_learning_rate": 5e-5, "epochs": 500, "sample_every": "50epochs",
         "num_samples": 25,
     },
     # Radford et al. 2015

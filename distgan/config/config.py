@@ -1,0 +1,210 @@
+"""The config of a run: every setting, checked."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Never
+
+from distgan import paths
+from distgan.config import older
+from distgan.config.fields import Option, options_of
+from distgan.config.presets import PRESETS
+from distgan.config.sections import Evaluation, Images, Optimizer, Output, Run, System, Training
+from distgan.errors import UserError
+from distgan.gans.options import GANOptions
+from distgan.gans.table import GANS
+
+MOST_BYTES = 2**20  # of a config.json
+PLAYERS = ("generator", "discriminator")
+_LENGTH = ("epochs", "steps")  # one of them holds
+
+
+@dataclasses.dataclass(frozen=True, init=False, kw_only=True)
+class Config(Run, Images, Training, Output, Evaluation, System):
+    """All settings of a run. A run is a pure function of these, its images and the step number.
+
+    Settings are given by the names of their flags; those left out take the value of the preset. Raises `UserError`
+    if a value is not allowed.
+
+    Attributes:
+        generator, discriminator: the settings of their optimizers.
+        gan: the settings that the GAN of `architecture` adds.
+    """
+
+    generator: Optimizer
+    discriminator: Optimizer
+    gan: GANOptions
+
+    def __init__(self, **given: Any) -> None:
+        known = options()
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            raise TypeError(f"Config has no setting {', '.join(unknown)}")
+        preset = given.get("preset", known["preset"].default)
+        known["preset"].check(preset)
+        architecture = given.get("architecture", defaults_of(preset)["architecture"])
+        known["architecture"].check(architecture)
+        own = gan_options(architecture)
+        declared = COMMON | own
+        unused = [name for name, value in given.items() if value is not None and name not in declared]
+        if not GANS[architecture].options.is_measurable:
+            unused += [name for name in _EVALUATION if given.get(name) not in (None, declared[name].default)]
+        if unused:
+            raise UserError(f"--{unused[0]} is not used by --architecture={architecture}: remove it.")
+        values = _merged({name: option.default for name, option in declared.items()}, PRESETS[preset], given)
+        values = {name: value for name, value in values.items() if name in declared}
+        for name, value in values.items():
+            declared[name].check(value)
+        set_field = object.__setattr__  # the class is frozen
+        for name in _SHARED:
+            set_field(self, name, values[name])
+        for player in PLAYERS:
+            set_field(self, player, Optimizer(**{name: values[f"{player}_{name}"] for name in _OPTIMIZER}))
+        set_field(self, "gan", GANS[architecture].options(**{name: values[name] for name in own}))
+        self._check_together()
+
+    def values(self) -> dict[str, Any]:
+        """Every setting by the name of its flag; those of other GANs are left out."""
+        optimizers = {f"{player}_{name}": value for player in PLAYERS for name, value in vars(getattr(self, player)).items()}
+        return {name: getattr(self, name) for name in _SHARED} | optimizers | vars(self.gan)
+
+    def _check_together(self) -> None:
+        if self.data is None:
+            example = self.gan.example_data
+            raise UserError(f"--preset={self.preset} has no data of its own: give --data, e.g. {example}.")
+        _ = self.height_and_width, self.directory
+        self.check_schedule(f"--epochs={self.epochs}", self.epochs or 0)
+        if self.epochs is None and self.steps is None:
+            raise UserError("Give one of --epochs and --steps: a run needs a length.")
+        self.gan.check(self.architecture)
+        self.profile_range()
+
+    @property
+    def height_and_width(self) -> tuple[int, int] | None:
+        """`--image_size` as (height, width) in pixels; None for that of the data. Raises `UserError`."""
+        if self.image_size is None:
+            return None
+        height, _, width = self.image_size.partition("x")
+        if not (height.isdecimal() and width.isdecimal() and min(int(height), int(width)) >= 4):
+            raise UserError(
+                f"--image_size={self.image_size} is refused: it must be HxW, two numbers of pixels from 4, e.g. 64x64."
+            )
+        return int(height), int(width)
+
+    def profile_range(self) -> range:
+        """The steps to profile, after which the trace is written; empty if none. Raises `UserError`."""
+        if self.profile_steps is None:
+            return range(0)
+        first, _, last = self.profile_steps.partition(":")
+        if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+            raise UserError(
+                f"--profile_steps={self.profile_steps} is refused: it must be FIRST:LAST, two step numbers from 1, "
+                "e.g. 100:110."
+            )
+        return range(int(first), int(last) + 1)
+
+    def check_schedule(self, length: str, epochs: float) -> None:
+        """Raise `UserError` if learning rates reach zero before a run of `epochs`, given by the flag `length`, ends."""
+        falls = self.learning_rate_schedule != "constant"
+        if falls and epochs > self.constant_epochs + self.decay_epochs:
+            raise UserError(
+                f"{length} is refused: learning rates are zero after {self.constant_epochs:g} epochs and "
+                f"{self.decay_epochs:g} more, which --constant_epochs and --decay_epochs set."
+            )
+
+    def check_replicas(self, num_replicas: int) -> None:
+        """Raise `UserError` if the batch is too small for so many replicas, or XLA can't compile their step."""
+        if self.jit_compile:
+            self.gan.check_compiles(num_replicas)
+        if self.batch_size < num_replicas:
+            raise UserError(
+                f"--batch_size={self.batch_size} is too small for {num_replicas} replicas: it must be at least "
+                f"{num_replicas}."
+            )
+
+    @property
+    def directory(self) -> Path:
+        """The run directory: `--run_dir`, or one fixed by the preset, so that the same command resumes the run."""
+        return paths.local("run_dir", self.run_dir or f"runs/{self.preset}")
+
+    def to_json(self) -> str:
+        """The settings as JSON, one a line."""
+        return json.dumps(self.values(), indent=2) + "\n"
+
+
+_SHARED = {name: option for section in Config.__bases__ for name, option in options_of(section).items()}
+_OPTIMIZER = tuple(options_of(Optimizer))
+_EVALUATION = options_of(Evaluation)
+COMMON = _SHARED | {
+    name: option for player in PLAYERS for name, option in options_of(Optimizer, player).items()
+}
+
+
+def gan_options(architecture: str) -> dict[str, Option]:
+    """The settings that a GAN adds, by name."""
+    return options_of(GANS[architecture].options)
+
+
+def options() -> dict[str, Option]:
+    """All settings by name; one that several GANs declare allows what any of them allows."""
+    found = dict(COMMON)
+    for architecture in GANS:
+        for name, option in gan_options(architecture).items():
+            choices = tuple(dict.fromkeys([*(found[name].choices if name in found else ()), *option.choices]))
+            found[name] = dataclasses.replace(found.get(name, option), choices=choices)
+    return found
+
+
+def defaults_of(preset: str) -> dict[str, Any]:
+    """The values of all settings with no flag but the preset's."""
+    return _merged({name: option.default for name, option in options().items()}, PRESETS[preset], {"preset": preset})
+
+
+def _merged(*layers: dict[str, Any]) -> dict[str, Any]:
+    """Lay settings over one another, the last on top; --steps replaces --epochs below it, and the other way round."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        given = [name for name in _LENGTH if layer.get(name) is not None]
+        if len(given) > 1:
+            raise UserError("Give only one of --epochs and --steps.")
+        merged |= dict.fromkeys(_LENGTH) if given else {}
+        merged |= layer
+    return merged
+
+
+def load_config(path: Path, **given: Any) -> Config:
+    """The config of a `config.json`, with some settings replaced. Raises `UserError` naming the file if it is unfit."""
+
+    def refuse(problem: object) -> Never:
+        raise UserError(f"{path} can't be read as a config{problem}.")
+
+    try:
+        paths.check_regular(path)
+        with path.open("rb") as file:
+            stored = json.loads(file.read(MOST_BYTES))
+    except OSError as error:
+        refuse(f" ({error.strerror})")
+    except (ValueError, RecursionError) as error:
+        refuse(f": {error}")
+    if not isinstance(stored, dict):
+        refuse(": it is not a JSON object")
+    stored = older.converted(stored)
+    known = options()
+    unknown = sorted(set(stored) - set(known))
+    if unknown:
+        raise UserError(f"{path} is not a config of this version: it holds {', '.join(unknown)}.")
+    stored = {name: value for name, value in stored.items() if value is not None or known[name].optional}
+    preset = stored.get("preset", known["preset"].default)
+    if given.get("preset", preset) != preset:
+        raise UserError(f"{path} is of --preset={preset}: remove --preset, or --config.")
+    return Config(**_merged(stored, given))
+
+
+def changed_settings(old: Config, new: Config) -> list[str]:
+    """What `new` changes and a resumed run must not change, as `--flag=new (the run has old)`."""
+    known, before, after = options(), old.values(), new.values()
+    return [
+        f"--{name}={after.get(name)} (the run has {before.get(name)})"
+        for name in known
+        if not known[name].may_change and before.get(name) != after.get(name)
+    ]

@@ -1,0 +1,185 @@
+"""Settings: dataclass fields that are declared once, with default, bounds and help text.
+
+The check of a value, the absl flag and the documentation of a setting all come from its declaration.
+"""
+
+import dataclasses
+import functools
+import math
+import re
+import types
+import typing
+from collections.abc import Collection
+from typing import Any, ClassVar, NamedTuple
+
+from absl import flags
+
+from distgan.errors import UserError
+
+NEVER = "never"
+_SECONDS = {"s": 1, "min": 60, "h": 3600}
+_CADENCE = re.compile(r"(\d+(?:\.\d+)?)(epoch|step|s|min|h)s?")
+
+
+class Section:
+    """A group of settings. `may_change`: whether a resumed run may be given other values."""
+
+    may_change: ClassVar[bool] = False
+
+
+class Every(NamedTuple):
+    """How often something is done: every `number` of a `unit`, which is "epochs", "steps" or "seconds"."""
+
+    number: float
+    unit: str
+
+
+@functools.cache
+def every(cadence: str) -> Every | None:
+    """Parse a cadence such as `15epochs`, `5000steps` or `10min`; None for `never`. Raises `ValueError`."""
+    if cadence == NEVER:
+        return None
+    match = _CADENCE.fullmatch(cadence)
+    if not match or not float(match[1]):
+        raise ValueError(cadence)
+    number, unit = float(match[1]), match[2]
+    if unit in _SECONDS:
+        return Every(number * _SECONDS[unit], "seconds")
+    if not number.is_integer():
+        raise ValueError(cadence)
+    return Every(int(number), f"{unit}s")
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """A declared setting. `may_change`: whether a resumed run may be given another value; `main`: shown by --help."""
+
+    name: str
+    type: type
+    optional: bool
+    default: Any
+    help: str
+    section: str
+    may_change: bool
+    at_least: float | None = None
+    above: float | None = None
+    below: float | None = None
+    at_most: float | None = None
+    choices: Collection[Any] = ()
+    cadence: tuple[str, ...] = ()
+    main: bool = False
+
+    def check(self, value: Any) -> None:
+        """Raise `UserError`, naming the flag and the values it allows, if it does not allow `value`."""
+        if value is None and self.optional:
+            return
+        right_type: Any = (int, float) if self.type is float else self.type
+        if (
+            not isinstance(value, right_type)
+            or (isinstance(value, bool) and self.type is not bool)
+            or (isinstance(value, float) and not math.isfinite(value))
+            or (self.choices and value not in self.choices)
+            or (self.at_least is not None and value < self.at_least)
+            or (self.above is not None and value <= self.above)
+            or (self.below is not None and value >= self.below)
+            or (self.at_most is not None and value > self.at_most)
+            or (self.cadence and not self._is_cadence(value))
+        ):
+            raise UserError(f"--{self.name}={value} is refused: it must be {self.allowed}.")
+
+    def _is_cadence(self, value: str) -> bool:
+        try:
+            parsed = every(value)
+        except ValueError:
+            return False
+        return parsed is None or parsed.unit in self.cadence
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values, in words."""
+        if self.cadence:
+            examples = {"epochs": "15epochs", "steps": "5000steps", "seconds": "10min"}
+            return ", ".join(f"{examples[unit]}" for unit in self.cadence) + f" or the like, or {NEVER}"
+        if self.choices:
+            return "one of " + ", ".join(map(str, self.choices))
+        words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[self.type]
+        limits = [
+            f"{word} {bound}"
+            for word, bound in (
+                ("of at least", self.at_least),
+                ("above", self.above),
+                ("below", self.below),
+                ("of at most", self.at_most),
+            )
+            if bound is not None
+        ]
+        return " ".join([words, " and ".join(limits)]).strip()
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the help text has to list the allowed values."""
+        return bool(self.choices or self.cadence) or self.type in (int, float)
+
+
+def option(default: Any, explanation: str, **declared: Any) -> Any:
+    """Declare a field of a section; `declared` are further fields of `Option`, such as `at_least=1`."""
+    return dataclasses.field(default=default, metadata={"help": explanation} | declared)
+
+
+def options_of(section: type[Section], player: str = "") -> dict[str, Option]:
+    """The settings of a section by flag name, which begins with the name of the player, if there is one."""
+    prefix = f"{player}_" if player else ""
+    hints, found = typing.get_type_hints(section), {}
+    for field in dataclasses.fields(section):  # type: ignore[arg-type]  # a section is a dataclass
+        if not field.metadata:
+            continue
+        owner: type[Section] = next(base for base in section.__mro__ if field.name in vars(base).get("__annotations__", {}))
+        declared = dict(field.metadata) | {"help": field.metadata["help"].replace("{player}", player)}
+        found[prefix + field.name] = Option(
+            prefix + field.name,
+            *_type_of(hints[field.name]),
+            default=field.default,
+            section=(owner.__doc__ or "").partition(".")[0].partition(":")[0],
+            may_change=owner.may_change,
+            **declared,
+        )
+    return found
+
+
+def _type_of(hint: Any) -> tuple[type, bool]:
+    """The type of a hint, and whether None is allowed beside it."""
+    optional = isinstance(hint, types.UnionType)
+    return (typing.get_args(hint)[0] if optional else hint), optional
+
+
+class _Parser(flags.ArgumentParser[Any]):
+    """Parse the text of a flag by the declaration of its setting."""
+
+    def __init__(self, declared: Option) -> None:
+        self.declared = declared
+
+    def parse(self, argument: Any) -> Any:
+        try:
+            value = self.declared.type(argument)
+            self.declared.check(value)
+        except ValueError:
+            raise ValueError(f"it must be {self.declared.allowed}") from None
+        return value
+
+    def flag_type(self) -> str:
+        return self.declared.type.__name__
+
+
+def define_flag(declared: Option) -> None:
+    """Define the absl flag of a setting; its value is None unless given."""
+    if declared.type is bool:
+        flags.DEFINE_boolean(declared.name, None, help_of(declared))
+    else:
+        flags.DEFINE(_Parser(declared), declared.name, None, help_of(declared))
+
+
+def help_of(declared: Option) -> str:
+    """The help text of a flag: what it sets, the allowed values, the default."""
+    limits = f" Allowed: {declared.allowed}." if declared.is_limited else ""
+    default = f" Default: {declared.default}." if declared.default is not None else ""
+    return declared.help + limits + default

@@ -1,0 +1,27 @@
+"""Reads the config files of older versions."""
+
+from typing import Any
+
+from distgan.config.fields import NEVER
+
+_RENAMED = {
+    "noise_size": "latent_dim",
+    "average_half_life_images": "ema_half_life_images",
+    "history_size": "image_buffer_size",
+}
+_REMOVED = (("batch_size_per_replica", None), ("accumulate_steps", 1))  # with the values that had no effect
+_UNITS = {"epochs": "epochs", "steps": "steps", "seconds": "s"}
+_CADENCES = ("checkpoint_every", "sample_every", "evaluate_every")
+
+
+def converted(stored: dict[str, Any]) -> dict[str, Any]:
+    """Settings as they are named today; None was the value of those that a GAN did not use."""
+    settings = {
+        _RENAMED.get(name, name): value for name, value in stored.items() if (name, value) not in _REMOVED
+    }
+    for name in _CADENCES:
+        for unit, suffix in _UNITS.items():
+            number = settings.pop(f"{name}_{unit}", None)
+            if number is not None:
+                settings[name] = f"{number:g}{suffix}" if number else NEVER
+    return settings

@@ -1,0 +1,170 @@
+"""The settings that all GANs share, by section. Each GAN declares its own in its file in `gans/`."""
+
+import dataclasses
+
+from distgan.config.fields import Section, option
+from distgan.config.presets import PRESETS
+from distgan.gans.table import GANS
+
+
+@dataclasses.dataclass(frozen=True)
+class Run(Section):
+    """Run."""
+
+    may_change = True
+
+    preset: str = option(
+        "mnist", "Recipe that sets the default of every other flag.", choices=PRESETS.keys(), main=True
+    )
+    data: str | None = option(
+        "mnist",
+        "Data set: mnist, mnist-colours, mnist-edges, mnist-domains (embedded), idx:DIR, folder:DIR, pairs:DIR, "
+        "unpaired:DIR or tfds:NAME.",
+        main=True,
+    )
+    run_dir: str | None = option(None, "Directory of all outputs; runs/PRESET if not given.", main=True)
+    init_from: str | None = option(None, "Run directory whose weights a new run starts from.")
+    epochs: int | None = option(50, "Length of the run, in passes over the data.", at_least=1, main=True)
+    steps: int | None = option(None, "Length of the run in steps, instead of --epochs.", at_least=1, main=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Images(Section):
+    """Images."""
+
+    image_size: str | None = option(
+        None, "HxW, the size that images are brought to, in pixels; that of the data if not given.", main=True
+    )
+    fit: str = option(
+        "resize",
+        "How images of another size are brought to it: resize, or scale and centre-crop.",
+        choices=("resize", "crop"),
+    )
+    channels: int | None = option(
+        None, "1 (grey) or 3 (RGB); that of the data if not given.", choices=(1, 3), main=True
+    )
+    max_classes: int | None = option(None, "Use at most this many top folders, or labels.", at_least=1)
+    max_images_per_class: int | None = option(None, "Use at most this many images of each of these.", at_least=1)
+    jitter_pixels: int = option(0, "Random-crop margin, in pixels.", at_least=0)
+    mirror: bool = option(False, "Flip each image horizontally with a probability of 1/2.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Training(Section):
+    """Training."""
+
+    architecture: str = option("mnist", "Model family.", choices=GANS.keys(), main=True)
+    batch_size: int = option(256, "Global batch size, in images, shared by all replicas.", at_least=1, main=True)
+    learning_rate_schedule: str = option(
+        "constant", "Learning rates after --constant_epochs.", choices=("constant", "linear", "cosine")
+    )
+    constant_epochs: float = option(0.0, "Epochs before learning rates fall.", at_least=0)
+    decay_epochs: float = option(100.0, "Epochs in which learning rates fall to zero.", above=0)
+    ema_half_life_images: int = option(
+        0,
+        "Half-life, in images, of an EMA of the generator's weights, which then makes the samples; 0 is off.",
+        at_least=0,
+    )
+    seed: int = option(0, "Seed of weights, data order, noise and dropout.", at_least=0, main=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer(Section):
+    """Optimizers."""
+
+    optimizer: str = option("adam", "Optimizer of the {player}.", choices=("adam", "rmsprop", "sgd"))
+    learning_rate: float = option(1e-4, "Learning rate of the {player}, per step.", above=0, main=True)
+    beta_1: float = option(0.9, "Adam's beta 1, or SGD's momentum, of the {player}.", at_least=0, below=1)
+    beta_2: float = option(0.999, "Adam's beta 2 of the {player}.", at_least=0, below=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Output(Section):
+    """Checkpoints, samples and logs."""
+
+    may_change = True
+
+    checkpoint_every: str = option(
+        "15epochs", "Checkpoint cadence.", cadence=("epochs", "steps", "seconds"), main=True
+    )
+    keep_checkpoints: int = option(3, "Number of checkpoints to keep, the newest ones.", at_least=1)
+    on_checkpoint_error: str = option(
+        "stop", "If a checkpoint can't be written: stop, or warn and continue.", choices=("stop", "warn")
+    )
+    sample_every: str = option("1epochs", "Sample picture cadence.", cadence=("epochs", "steps"), main=True)
+    num_samples: int = option(16, "Images in a sample picture.", at_least=1)
+    log_every_steps: int = option(20, "Steps between log lines; each holds the means since.", at_least=1)
+    profile_steps: str | None = option(None, "FIRST:LAST, the steps to profile for TensorBoard, e.g. 100:110.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation(Section):
+    """Evaluation, of GANs that generate images from noise."""
+
+    may_change = True
+
+    evaluate_every: str = option(
+        "never", "Cadence of measuring the samples, which includes the last ones.", cadence=("epochs", "steps"), main=True
+    )
+    evaluate_num_images: int = option(
+        10_000, "Samples to measure, and real images to measure them by, where there are as many.", at_least=100
+    )
+    features: str | None = option(
+        None,
+        "FILE.keras, of images to feature vectors, to measure samples by; if not given, a classifier of digits for "
+        "28x28 grey images, else Inception V3.",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class System(Section):
+    """System."""
+
+    may_change = True
+
+    backend: str = option(
+        "auto",
+        "auto is horovod under a launcher, multiworker if TF_CONFIG is set, mirrored with several GPUs, else single.",
+        choices=("auto", "single", "mirrored", "multiworker", "horovod"),
+        main=True,
+    )
+    precision: str = option(
+        "auto",
+        "Number format; auto is the fastest that the hardware has.",
+        choices=("auto", "float32", "mixed_bfloat16", "mixed_float16", "float64"),
+        main=True,
+    )
+    wire_dtype: str = option(
+        "float32",
+        "Number format of the gradients that replicas exchange; bfloat16 halves the bytes.",
+        choices=("float32", "bfloat16"),
+    )
+    jit_compile: bool = option(
+        False,
+        "Compile the step by XLA, or with several replicas its losses and gradients: for GPUs; not where layers "
+        "communicate.",
+    )
+    deterministic: bool = option(
+        False, "TensorFlow's deterministic kernels and no TF32: the same bits on GPUs too, slower."
+    )
+    convolutions: str = option(
+        "auto",
+        "auto computes some by Fourier transforms on a CPU, if replicas have equal shares; direct does not.",
+        choices=("auto", "direct"),
+    )
+    virtual_devices: int = option(
+        0,
+        "Split the CPU into this many logical devices, and use no GPU, to try --backend=mirrored; 0 is off.",
+        at_least=0,
+    )
+    start_timeout_seconds: float = option(
+        600.0, "Abort if the processes have not met within N seconds of their start.", at_least=1
+    )
+    stall_timeout_seconds: float = option(
+        600.0, "Abort after N seconds without progress of a process, and report the stalled rank.", at_least=4
+    )
+    commit_every_steps: int = option(
+        20,
+        "Elastic: interval of in-memory snapshots, in steps, from which the others resume when workers are lost.",
+        at_least=1,
+    )

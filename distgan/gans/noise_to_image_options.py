@@ -1,0 +1,112 @@
+"""The settings of GANs that generate images from noise."""
+
+import dataclasses
+from typing import ClassVar
+
+from distgan.config.fields import option
+from distgan.errors import UserError
+from distgan.gans.options import GANOptions
+
+LOSSES = ("non_saturating", "minimax", "least_squares", "hinge", "wasserstein")
+CROSS_ENTROPIES = LOSSES[:2]  # whose labels may be smoothed
+
+
+@dataclasses.dataclass(frozen=True)
+class NoiseToImageOptions(GANOptions):
+    """Networks and losses."""
+
+    is_measurable = True
+    normalizes_discriminator: ClassVar[bool] = False
+
+    latent_dim: int = option(100, "Latent dimension.", at_least=1)
+    noise: str = option(
+        "normal", "Latents are standard normal, or uniform in [-1, 1).", choices=("normal", "uniform")
+    )
+    conditional: bool = option(
+        False,
+        "Give both networks the class of each image (its label, or its top folder); samples are then made by class.",
+        main=True,
+    )
+    normalization: str = option(
+        "sync",
+        "Batch norm over the global batch (sync), a replica's share (local), an image (instance; pix2pix), or none.",
+        choices=("sync", "local", "none"),
+    )
+    loss: str = option("non_saturating", "Adversarial loss.", choices=LOSSES, main=True)
+    alternating: bool = option(
+        False, "Update the discriminator first, then the generator on a batch of its own; else both on one batch."
+    )
+    discriminator_updates: int = option(
+        1, "Updates of the discriminator in a step; above 1, updates alternate.", at_least=1
+    )
+    generator_updates: int = option(1, "Updates of the generator in a step; above 1, updates alternate.", at_least=1)
+    real_label: float = option(
+        1.0, "Label of real images; below 1 is one-sided label smoothing.", above=0.5, at_most=1
+    )
+    gradient_penalty: float = option(0.0, "WGAN-GP gradient-penalty coefficient.", at_least=0)
+    r1_weight: float = option(0.0, "R1 gradient-penalty coefficient.", at_least=0)
+    r1_every_steps: int = option(16, "Apply R1 every N steps (lazy regularisation).", at_least=1)
+    augment: str = option(
+        "none", "DiffAugment policy.", choices=("none", "translation", "cutout", "translation,cutout")
+    )
+
+    @property
+    def uses_classes(self) -> bool:
+        """Whether the run is conditional."""
+        return self.conditional
+
+    def check(self, architecture: str) -> None:
+        """Raise `UserError` if the loss has no labels to smooth, or batch norm is in the way of a penalty."""
+        if self.real_label < 1 and self.loss not in CROSS_ENTROPIES:
+            raise UserError(
+                f"--real_label={self.real_label:g} is for cross-entropies: give --real_label=1 with --loss={self.loss}."
+            )
+        for name in ("gradient_penalty", "r1_weight"):
+            if getattr(self, name) and self.normalizes_discriminator and self.normalization != "none":
+                raise UserError(
+                    f"--{name}={getattr(self, name):g} needs --normalization=none with --architecture={architecture}: "
+                    "batch norm makes the logit of an image depend on the others, and the penalty is of each alone."
+                )
+
+    def check_compiles(self, num_replicas: int) -> None:
+        """Raise `UserError` if batch norm communicates."""
+        refuse_compiled_batch_norm(self.normalization, num_replicas)
+
+
+def refuse_compiled_batch_norm(normalization: str, num_replicas: int) -> None:
+    """Raise `UserError` if batch norm has sums over replicas, which XLA can't compile."""
+    if num_replicas > 1 and normalization in ("sync", "local"):
+        raise UserError(
+            f"--jit_compile is refused on {num_replicas} replicas with --normalization={normalization}, whose sums XLA "
+            "can't compile: remove it, or give --normalization=none."
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class DCGANOptions(NoiseToImageOptions):
+    """Networks and losses."""
+
+    filters: int = option(64, "Channels of the first convolution; later stages have more.", at_least=1, main=True)
+    generator_filters: int | None = option(
+        None,
+        "Channels of the generator's last stage before the image; earlier stages have more. --filters if not given.",
+        at_least=1,
+    )
+    kernel_size: int = option(5, "Width of the convolutions, in pixels.", at_least=1)
+    stride: int = option(2, "Factor by which a stage scales the image.", at_least=1)
+    depth: int | None = option(
+        None,
+        "Stages that scale the image; if not given, as many as the preset has, or suit its size.",
+        at_least=1,
+    )
+    dropout: float = option(
+        0.3, "Dropout rate of the discriminator; in dcgan of both networks, in pix2pix of the generator.",
+        at_least=0, below=1,
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class NormalizedDCGANOptions(DCGANOptions):
+    """Networks and losses."""
+
+    normalizes_discriminator = True

@@ -1,0 +1,34 @@
+"""The settings that a GAN may declare, beside those that all share; loads without TensorFlow."""
+
+import dataclasses
+from typing import ClassVar
+
+from distgan.config.fields import Section, option
+
+
+@dataclasses.dataclass(frozen=True)
+class GANOptions(Section):
+    """Networks and losses.
+
+    Attributes:
+        streams: the streams of images that the data must have.
+        example_data: data to try the GAN with, where its preset names none.
+        is_measurable: whether `--evaluate_every` can measure its samples.
+    """
+
+    streams: ClassVar[tuple[str, ...]] = ("images",)
+    example_data: ClassVar[str] = "--data=folder:DIR, or --data=mnist-colours to try it"
+    is_measurable: ClassVar[bool] = False
+
+    spectral_norm: bool = option(False, "Divide the discriminator's weights by their spectral norms.")
+
+    @property
+    def uses_classes(self) -> bool:
+        """Whether its players see the class of each image."""
+        return False
+
+    def check(self, architecture: str) -> None:
+        """Raise `UserError` if settings, each of them allowed, don't go together."""
+
+    def check_compiles(self, num_replicas: int) -> None:
+        """Raise `UserError` if XLA can't compile the step on so many replicas."""
