@@ -39,7 +39,8 @@ STEPS, EVERY = 80, 9
 LIMIT_SECONDS, ATTEMPTS = 180, 6
 FLAGS = launching.as_flags({
     "filters": 4, "latent_dim": 10, "batch_size": 16, "precision": "float32", "log_every_steps": 5, "steps": STEPS,
-    "checkpoint_every": f"{EVERY}steps", "keep_checkpoints": 3, "sample_every": "1000steps", "stall_timeout_seconds": 40,
+    "checkpoint_every": f"{EVERY}steps", "keep_checkpoints": 3, "sample_every": "1000steps",
+    "stall_timeout_seconds": 40,
 })  # fmt: skip
 LAYOUTS = (Layout("single"), Layout("horovod", 3, crowded=True), Layout("mirrored", 2, crowded=True))
 SIGNALS = ("kill", "freeze", "stop")

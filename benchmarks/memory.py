@@ -79,7 +79,7 @@ def _arguments() -> argparse.Namespace:
 
 def _ask(case: dict[str, Any], steps: int, given: argparse.Namespace) -> dict[str, Any]:
     """Train in a fresh process on all cores."""
-    every = {"log_every_steps": 1, "sample_every": "10steps"**6} if steps < 20 else {}
+    every = {"log_every_steps": 1, "sample_every": "1000000steps"} if steps < 20 else {}
     with tempfile.TemporaryDirectory() as directory:
         data = launching.make_data(case["preset"], Path(directory) / "data")
         settings = {"run_dir": f"{directory}/run", "steps": steps} | every | data | case

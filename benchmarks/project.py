@@ -269,7 +269,7 @@ def workload(preset: str, given: argparse.Namespace) -> Workload:
     """
     from distgan.config import Config
     from distgan.config.presets import PRESETS
-    from distgan.gans.table import make_gan
+    from distgan.gans.base import make_gan
 
     config = Config(preset=preset, data=PRESETS[preset].get("data", "mnist") or "folder:any")
     shape = (*config.height_and_width, 3) if config.height_and_width else (28, 28, 1)

@@ -65,8 +65,8 @@ def _watch(given: argparse.Namespace, run_dir: Path) -> dict[int, list[dict[str,
     """Train; what each process that does so held, second by second."""
     every = max(1, given.steps // CHECKPOINTS)
     flags = launching.as_flags({
-        "run_dir": run_dir, "steps": given.steps, "checkpoint_every": f"{every}steps", "keep_checkpoints": CHECKPOINTS + 1,
-        "sample_every": f"{every}steps", "log_every_steps": max(1, every // 10),
+        "run_dir": run_dir, "steps": given.steps, "checkpoint_every": f"{every}steps",
+        "keep_checkpoints": CHECKPOINTS + 1, "sample_every": f"{every}steps", "log_every_steps": max(1, every // 10),
     })  # fmt: skip
     horovodrun = [str(Path(sys.executable).with_name("horovodrun")), "--gloo", "-np", str(given.processes)]
     command = [*horovodrun, sys.executable, "-m", "distgan.train", *flags, *shlex.split(given.flags)]

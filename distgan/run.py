@@ -14,8 +14,7 @@ from distgan.data.base import Shape
 from distgan.data.order import Draws
 from distgan.data.pipeline import to_images, to_pixels
 from distgan.errors import UserError
-from distgan.gans.table import make_gan
-from distgan.gans.base import GAN
+from distgan.gans.base import GAN, make_gan
 from distgan.nets import convolutions
 from distgan.replicas.connect import connect
 from distgan.store.run_directory import read_checkpoint

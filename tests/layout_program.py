@@ -20,8 +20,9 @@ from distgan.data import order, pipeline
 from distgan.data.arrays import LabelledImages
 from distgan.data.base import Wanted
 from distgan.errors import TrainingError, UserError
+from distgan.gans.base import make_gan
 from distgan.gans.dcgan import DCGAN
-from distgan.gans.table import GANS, make_gan
+from distgan.gans.table import GANS
 from distgan.replicas.base import Replicas
 from distgan.replicas.connect import connect
 from distgan.store.run_directory import RunDirectory, Snapshot

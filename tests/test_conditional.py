@@ -19,7 +19,7 @@ from distgan.data.base import Wanted
 from distgan.data.order import Draws
 from distgan.data.sources import open_source
 from distgan.errors import UserError
-from distgan.gans.table import make_gan
+from distgan.gans.base import make_gan
 from distgan.gans.noise_to_image import NoiseToImage
 from distgan.pictures import grid
 from distgan.run import load

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from distgan.config import Config
-from distgan.gans.table import make_gan
+from distgan.gans.base import make_gan
 from distgan.nets import convolutions
 from distgan.nets.convolutions import Convolution, TransposedConvolution
 from distgan.training import precision

@@ -18,8 +18,8 @@ import small_runs
 import tensorflow as tf
 from preset_program import PRESETS, STEPS
 
-from distgan.data.order import examples_at
 from distgan.config.presets import PRESETS as ALL_PRESETS
+from distgan.data.order import examples_at
 from distgan.replicas.connect import connect
 from distgan.training import loop
 

@@ -21,8 +21,7 @@ import tensorflow as tf
 import distgan
 from distgan.data.order import Draws
 from distgan.errors import UserError
-from distgan.gans.table import make_gan
-from distgan.gans.base import GAN
+from distgan.gans.base import GAN, make_gan
 from distgan.gans.noise_to_image import NoiseToImage
 from distgan.gans.pix2pix import Pix2Pix
 from distgan.nets.stock import stock

@@ -10,15 +10,15 @@ import pytest
 import small_runs
 import tensorflow as tf
 
-from distgan import config
 from distgan.config import Config
+from distgan.config.fields import options_of
 from distgan.data.order import Draws
 from distgan.data.pipeline import Batch
 from distgan.errors import UserError
 from distgan.gans import losses, penalties
-from distgan.gans.table import make_gan
+from distgan.gans import noise_to_image_options as options
 from distgan.gans.augmentation import AUGMENTATIONS
-from distgan.gans.base import GAN
+from distgan.gans.base import GAN, make_gan
 from distgan.nets import convolutions
 from distgan.training import precision
 from distgan.training.state import TrainState
@@ -51,8 +51,12 @@ def test_a_loss_is_its_formula(name: str, of_discriminator: Any, of_generator: A
 
 
 def test_the_flags_offer_what_there_is() -> None:
-    assert tuple(losses.LOSSES) == config.LOSSES
-    assert set(config.AUGMENTATIONS) == {"none", *AUGMENTATIONS, ",".join(AUGMENTATIONS)}
+    assert tuple(losses.LOSSES) == options.LOSSES
+    assert set(options_of(options.NoiseToImageOptions)["augment"].choices) == {
+        "none",
+        *AUGMENTATIONS,
+        ",".join(AUGMENTATIONS),
+    }
 
 
 def test_a_smoothed_label_is_the_cross_entropy_s_alone() -> None:

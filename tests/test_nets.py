@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from distgan.config import Config
 from distgan.data.order import Draws
-from distgan.gans.table import make_gan
+from distgan.gans.base import make_gan
 from distgan.nets import dcgan
 from distgan.nets.layers import Dropout, Initial
 from distgan.nets.normalization import NO_BATCH_NORM, BatchNorm, BatchNormalization
@@ -129,7 +129,12 @@ def test_local_batch_norm_normalises_by_its_share_and_follows_the_global_batch()
 
 def test_draws_reach_dropout_through_a_network() -> None:
     network = dcgan.discriminator(
-        dcgan.TUTORIAL, (28, 28, 1), size=dcgan.Size(4, 3, 2, 2, 0.5), batch_norm=NO_BATCH_NORM, spectral_norm=False, seed=0
+        dcgan.TUTORIAL,
+        (28, 28, 1),
+        size=dcgan.Size(4, 3, 2, 2, 0.5),
+        batch_norm=NO_BATCH_NORM,
+        spectral_norm=False,
+        seed=0,
     )
     images = tf.ones([4, 28, 28, 1])
     one, same, other = (network(images, training=True, draws=Draws(name, 0, 0, 4)).numpy() for name in ("a", "a", "b"))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from distgan.config import Config
-from distgan.gans.table import make_gan
+from distgan.gans.base import make_gan
 from distgan.training import precision
 from distgan.training.state import network_variables
 

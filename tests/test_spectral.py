@@ -10,8 +10,7 @@ import small_runs
 import tensorflow as tf
 
 from distgan.config import Config
-from distgan.gans.table import make_gan
-from distgan.gans.base import GAN
+from distgan.gans.base import GAN, make_gan
 from distgan.nets.layers import Layers, network, network_input
 from distgan.nets.spectral import SpectralNorm, iterate
 from distgan.training import precision

@@ -65,7 +65,9 @@ class Config(Run, Images, Training, Output, Evaluation, System):
 
     def values(self) -> dict[str, Any]:
         """Every setting by the name of its flag; those of other GANs are left out."""
-        optimizers = {f"{player}_{name}": value for player in PLAYERS for name, value in vars(getattr(self, player)).items()}
+        optimizers = {
+            f"{player}_{name}": value for player in PLAYERS for name, value in vars(getattr(self, player)).items()
+        }
         return {name: getattr(self, name) for name in _SHARED} | optimizers | vars(self.gan)
 
     def _check_together(self) -> None:
@@ -135,9 +137,7 @@ class Config(Run, Images, Training, Output, Evaluation, System):
 _SHARED = {name: option for section in Config.__bases__ for name, option in options_of(section).items()}
 _OPTIMIZER = tuple(options_of(Optimizer))
 _EVALUATION = options_of(Evaluation)
-COMMON = _SHARED | {
-    name: option for player in PLAYERS for name, option in options_of(Optimizer, player).items()
-}
+COMMON = _SHARED | {name: option for player in PLAYERS for name, option in options_of(Optimizer, player).items()}
 
 
 def gan_options(architecture: str) -> dict[str, Option]:

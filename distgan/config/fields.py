@@ -133,7 +133,9 @@ def options_of(section: type[Section], player: str = "") -> dict[str, Option]:
     for field in dataclasses.fields(section):  # type: ignore[arg-type]  # a section is a dataclass
         if not field.metadata:
             continue
-        owner: type[Section] = next(base for base in section.__mro__ if field.name in vars(base).get("__annotations__", {}))
+        owner: type[Section] = next(
+            base for base in section.__mro__ if field.name in vars(base).get("__annotations__", {})
+        )
         declared = dict(field.metadata) | {"help": field.metadata["help"].replace("{player}", player)}
         found[prefix + field.name] = Option(
             prefix + field.name,

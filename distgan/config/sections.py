@@ -84,9 +84,7 @@ class Output(Section):
 
     may_change = True
 
-    checkpoint_every: str = option(
-        "15epochs", "Checkpoint cadence.", cadence=("epochs", "steps", "seconds"), main=True
-    )
+    checkpoint_every: str = option("15epochs", "Checkpoint cadence.", cadence=("epochs", "steps", "seconds"), main=True)
     keep_checkpoints: int = option(3, "Number of checkpoints to keep, the newest ones.", at_least=1)
     on_checkpoint_error: str = option(
         "stop", "If a checkpoint can't be written: stop, or warn and continue.", choices=("stop", "warn")
@@ -104,7 +102,10 @@ class Evaluation(Section):
     may_change = True
 
     evaluate_every: str = option(
-        "never", "Cadence of measuring the samples, which includes the last ones.", cadence=("epochs", "steps"), main=True
+        "never",
+        "Cadence of measuring the samples, which includes the last ones.",
+        cadence=("epochs", "steps"),
+        main=True,
     )
     evaluate_num_images: int = option(
         10_000, "Samples to measure, and real images to measure them by, where there are as many.", at_least=100

@@ -1,5 +1,7 @@
 """What a GAN is to the trainer."""
 
+import pkgutil
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -9,6 +11,7 @@ from distgan.data.base import Shape
 from distgan.data.order import STEPS, Draws
 from distgan.data.pipeline import Batch
 from distgan.errors import UserError
+from distgan.gans.table import GANS
 from distgan.nets import spectral
 from distgan.nets.normalization import SumInStep
 from distgan.nets.stock import stock
@@ -120,3 +123,10 @@ class GAN:
         Raises `UserError` where the GAN translates none.
         """
         raise UserError(f"A {type(self).__name__} translates no images: leave out --input.")
+
+
+def make_gan(config: Config, image_shape: Shape, sum_in_step: SumInStep, num_classes: int) -> GAN:
+    """The GAN that `config` describes; its players see classes if the run is conditional. Raises `UserError`."""
+    conditions = {"num_classes": num_classes} if config.gan.uses_classes else {}
+    gan_class: type[GAN] = pkgutil.resolve_name(GANS[config.architecture].gan)
+    return gan_class(config, image_shape, sum_in_step, **conditions)

@@ -13,9 +13,7 @@ class Memory(Section):
 
     may_change = True
 
-    recompute: bool = option(
-        False, "Compute the residual blocks again in the backward pass: slower, and less memory."
-    )
+    recompute: bool = option(False, "Compute the residual blocks again in the backward pass: slower, and less memory.")
 
 
 @dataclasses.dataclass(frozen=True)

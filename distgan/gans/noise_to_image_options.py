@@ -19,9 +19,7 @@ class NoiseToImageOptions(GANOptions):
     normalizes_discriminator: ClassVar[bool] = False
 
     latent_dim: int = option(100, "Latent dimension.", at_least=1)
-    noise: str = option(
-        "normal", "Latents are standard normal, or uniform in [-1, 1).", choices=("normal", "uniform")
-    )
+    noise: str = option("normal", "Latents are standard normal, or uniform in [-1, 1).", choices=("normal", "uniform"))
     conditional: bool = option(
         False,
         "Give both networks the class of each image (its label, or its top folder); samples are then made by class.",
@@ -40,9 +38,7 @@ class NoiseToImageOptions(GANOptions):
         1, "Updates of the discriminator in a step; above 1, updates alternate.", at_least=1
     )
     generator_updates: int = option(1, "Updates of the generator in a step; above 1, updates alternate.", at_least=1)
-    real_label: float = option(
-        1.0, "Label of real images; below 1 is one-sided label smoothing.", above=0.5, at_most=1
-    )
+    real_label: float = option(1.0, "Label of real images; below 1 is one-sided label smoothing.", above=0.5, at_most=1)
     gradient_penalty: float = option(0.0, "WGAN-GP gradient-penalty coefficient.", at_least=0)
     r1_weight: float = option(0.0, "R1 gradient-penalty coefficient.", at_least=0)
     r1_every_steps: int = option(16, "Apply R1 every N steps (lazy regularisation).", at_least=1)

@@ -139,9 +139,7 @@ def discriminator(
         return network("discriminator", *layer.judged(x, images, num_classes))
 
 
-def _layers(
-    name: str, family: Family, batch_norm: BatchNorm, seed: int, *, spectral_norm: bool = False
-) -> Layers:
+def _layers(name: str, family: Family, batch_norm: BatchNorm, seed: int, *, spectral_norm: bool = False) -> Layers:
     return Layers(
         name, seed, batch_norm, deviation=family.deviation, momentum=family.momentum, epsilon=family.epsilon,
         spectral_norm=spectral_norm,

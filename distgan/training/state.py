@@ -67,9 +67,7 @@ class TrainState:
                 rate = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
                 whole = self._lazy_parts[player] * getattr(self._config, player).learning_rate
                 rate.assign(tf.cast(part * whole, rate.dtype))
-        half_life = tf.minimum(
-            _RAMP * tf.cast(self.images_shown, tf.float64), float(self._config.ema_half_life_images)
-        )
+        half_life = tf.minimum(_RAMP * tf.cast(self.images_shown, tf.float64), float(self._config.ema_half_life_images))
         kept = 0.5 ** (images / half_life)
         for name, average in self.variables.items():
             if name.startswith(AVERAGE):

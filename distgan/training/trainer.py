@@ -7,7 +7,7 @@ import tensorflow as tf
 from distgan.config import Config
 from distgan.data.base import Source
 from distgan.data.pipeline import Augmentation
-from distgan.gans.table import make_gan
+from distgan.gans.base import make_gan
 from distgan.nets import convolutions
 from distgan.replicas.base import Replicas
 from distgan.training import precision
