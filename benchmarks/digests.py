@@ -22,7 +22,7 @@ import record
 from gpu_check import SHARED, SMALL
 
 EARLIER: dict[str, dict[str, Any]] = {  # settings of today, as versions had them whose Config does not know these
-    "sample_every": {"sample_every_steps": 1000000},
+    "sample_every": {"sample_every_steps": 1000000}
 }
 
 

@@ -1,4 +1,4 @@
-"""The `dcgan` preset as a class: a shorthand for its settings and `train`."""
+"""The `dcgan` preset as a class."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,35 +9,20 @@ if TYPE_CHECKING:
 
 
 class DCGAN:
-    """A DCGAN that learns from a folder of images.
-
-        run = distgan.DCGAN(save_path="runs/flowers", img_size=(64, 64, 3)).train("photos/flowers", epochs=100)
-
-    Attributes:
-        settings: the fields of `Config` that the parameters stand for.
-    """
+    """A DCGAN for a folder of images: `DCGAN(img_size=(64, 64, 3)).train("photos", epochs=100)` returns a `Run`."""
 
     def __init__(
-        self,
-        *,
-        save_path: str = "runs/dcgan",
-        input_size: int = 200,
-        img_size: tuple[int, int, int] = (150, 150, 3),
-        increment: int = 32,
-        **settings: Any,
-    ) -> None:
-        """Describe a run: its directory, the latent dimension, the images' shape and the channels a stage adds.
-
-        settings: further fields of `Config`, such as `depth`, `dropout`, `batch_size` or `generator_learning_rate`.
-        """
-        height, width, channels = img_size
+        self, *, save_path: str = "runs/dcgan", input_size: int = 200, img_size: tuple[int, int, int] = (150, 150, 3),
+        increment: int = 32, **settings: Any,
+    ) -> None:  # fmt: skip
+        """Set the run directory, latent dimension, image shape, channels that a stage adds; `settings` of `Config`."""
         self.settings = settings | {
-            "preset": "dcgan", "run_dir": save_path, "latent_dim": input_size, "image_size": f"{height}x{width}",
-            "channels": channels, "filters": increment,
+            "preset": "dcgan", "run_dir": save_path, "latent_dim": input_size, "filters": increment,
+            "image_size": f"{img_size[0]}x{img_size[1]}", "channels": img_size[2],
         }  # fmt: skip
 
     def train(self, folder: str, **length: Any) -> "Run":
-        """Train on the images in a folder, for `epochs` or `steps`, and return the run. Raises `UserError`."""
+        """Train on the images in a folder, for `epochs` or `steps`. Raises `UserError`."""
         from distgan.run import train
 
         return train(Config(**self.settings | length, data=f"folder:{folder}"))

@@ -1,4 +1,4 @@
-"""Paths as users name them: what is an address, what is a file, and where caches are kept."""
+"""Paths as users name them: on this machine, files with an end; and where caches are kept."""
 
 import errno
 import os
@@ -8,18 +8,18 @@ from pathlib import Path
 from distgan.errors import UserError
 
 
-def is_address(path: str | Path) -> bool:
-    """Whether a path is an address such as gs://bucket/name."""
-    return "://" in str(path)
+def check_local(flag: str, path: str) -> None:
+    """Raise `UserError` naming the flag if a path is an address such as gs://bucket/name."""
+    if "://" in path:
+        raise UserError(
+            f"--{flag}={path} must be on this machine: mount the bucket, as by gcsfuse, and give that path, or copy it."
+        )
 
 
 def local(flag: str, path: str | os.PathLike[str]) -> Path:
     """Replace a leading ~ of a path. Raises `UserError` naming the flag where it is not a path of this machine."""
     text = os.fspath(path)
-    if is_address(text):
-        raise UserError(
-            f"--{flag}={text} must be on this machine: mount the bucket, as by gcsfuse, and give that path, or copy it."
-        )
+    check_local(flag, text)
     return Path(text).expanduser()
 
 

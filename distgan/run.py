@@ -103,8 +103,8 @@ def train(config: Config, console: TextIO = sys.stdout) -> Run:
     Goes on from the run directory's newest checkpoint. Raises `UserError` where config, data or directory are unfit.
     """
     replicas = connect(config)
-    outcome = elastic.train(config, replicas, console)
-    return Run(config, outcome.gan, outcome.step, outcome.image_shape)
+    trainer, _ = elastic.train(config, replicas, console)
+    return Run(config, trainer.gan, trainer.step_number, trainer.source.image_shape)
 
 
 def load(

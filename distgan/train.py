@@ -35,7 +35,7 @@ def _train(config: Config) -> int:
     replicas = connect(config)
     heartbeat.waits()
     try:
-        outcome = elastic.train(config, replicas)
+        _, stopped_by = elastic.train(config, replicas)
     except TrainingError as error:
         if replicas.is_chief or isinstance(error, AloneError):
             raise
@@ -48,7 +48,7 @@ def _train(config: Config) -> int:
         print(f"distgan: rank {replicas.rank} lost the others ({reason(error)}); the same command "
               "goes on from the last checkpoint.", file=sys.stderr)  # fmt: skip
         return 1
-    return 128 + signal.SIGINT if outcome.stopped_by == signal.SIGINT else 0
+    return 128 + signal.SIGINT if stopped_by == signal.SIGINT else 0
 
 
 if __name__ == "__main__":

@@ -80,10 +80,10 @@ def test_a_signal_that_comes_just_before_a_loss_is_answered_after_it(
     monkeypatch.setattr(loop, "train", is_told_to_end_and_loses_others)
     monkeypatch.setattr(Replicas, "regroup", lambda _: None)
     config = Config(**small_runs.SMALL, run_dir=str(tmp_path), steps=100)
-    outcome = elastic.train(config, Replicas(), io.StringIO())
-    assert outcome.stopped_by == signal.SIGTERM
-    assert small_runs.checkpoints(tmp_path) == [outcome.step]
-    assert outcome.step < 100
+    trainer, stopped_by = elastic.train(config, Replicas(), io.StringIO())
+    assert stopped_by == signal.SIGTERM
+    assert small_runs.checkpoints(tmp_path) == [trainer.step_number]
+    assert trainer.step_number < 100
 
 
 def test_a_process_that_is_not_let_in_again_leaves_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

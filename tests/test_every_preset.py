@@ -124,10 +124,7 @@ def test_a_file_that_is_no_image_is_named_once_and_replaced_alike(pictures: Path
 
 @pytest.fixture(
     scope="module",
-    params=[
-        pytest.param(KILLED, id="some"),
-        pytest.param(KILLED_SLOWLY, marks=pytest.mark.slow, id="others"),
-    ],
+    params=[pytest.param(KILLED, id="some"), pytest.param(KILLED_SLOWLY, marks=pytest.mark.slow, id="others")],
 )
 def killed(request: pytest.FixtureRequest, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """Runs like those of `single`, each killed when its first checkpoint was there."""

@@ -1,12 +1,8 @@
-"""Pictures: pixels, grids, files, films, curves."""
+"""Pictures: pixels, grids, files, films."""
 
-import json
 import resource
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +13,7 @@ from distgan import pictures
 from distgan.data.pipeline import to_pixels
 from distgan.store import atomic
 
-Record = dict[str, Any]  # a line of metrics.jsonl
-
 CHANNELS = pytest.mark.parametrize("channels", [1, 3])
-BLUE, RED = (0x2A, 0x6F, 0x97), (0xC8, 0x55, 0x3D)  # the generator's line, the discriminator's
 
 
 def samples(number: int, channels: int, height: int = 28, width: int = 28) -> np.ndarray:
@@ -195,106 +188,3 @@ def test_samples_are_written_as_a_directory_of_pictures_in_their_own_size(tmp_pa
     assert [file.name for file in files] == [f"{index:05d}.png" for index in range(11)]
     for file, picture in zip(files, pixels, strict=True):
         np.testing.assert_array_equal(read(file), squeeze(picture))
-
-
-def write_metrics(path: Path, records: list[Record]) -> None:
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-
-
-def metrics(names: list[str], number: int = 100, steps_per_epoch: int = 10) -> list[Record]:
-    rng = np.random.default_rng(0)
-    return [
-        {"step": step, "epoch": step / steps_per_epoch, **{name: rng.random() for name in names}}
-        for step in range(number)
-    ]
-
-
-def rows_of(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    """The rows in which a colour is seen."""
-    return np.flatnonzero(seen(picture, colour).any(1))
-
-
-def seen(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    """Where a colour is seen, bool `[height, width]`."""
-    return np.all(np.abs(picture[:, :, :3].astype(int) - colour) < 12, axis=-1)
-
-
-LOSSES, ACCURACIES = ["loss/generator", "loss/discriminator"], ["accuracy/real", "accuracy/mean"]
-
-
-def plot(tmp_path: Path, records: list[Record]) -> np.ndarray:
-    write_metrics(tmp_path / "metrics.jsonl", records)
-    pictures.plot_losses(tmp_path / "metrics.jsonl", tmp_path / "losses.png")
-    return read(tmp_path / "losses.png")
-
-
-@pytest.mark.parametrize("number", [1, 2, 100])
-def test_losses_and_accuracies_have_a_panel_each(tmp_path: Path, number: int) -> None:
-    only_losses = plot(tmp_path, metrics(LOSSES, number))
-    both = plot(tmp_path, metrics(LOSSES + ACCURACIES, number))
-    assert both.shape[0] == 2 * only_losses.shape[0]
-    for colour in (BLUE, RED):
-        assert rows_of(both, colour).size
-        assert rows_of(both, colour).max() < only_losses.shape[0]
-
-
-def test_one_spike_does_not_flatten_the_curve(tmp_path: Path) -> None:
-    records = metrics(LOSSES)
-    for record in records:
-        record["loss/generator"] = record["step"] / 100
-    records[50]["loss/generator"] = 1e6
-    picture = plot(tmp_path, records)
-    legend_rows = picture.shape[0] // 10
-    rows = rows_of(picture, BLUE)
-    assert np.ptp(rows[rows > legend_rows]) > picture.shape[0] / 2
-
-
-def test_one_spike_does_not_lift_the_smoothed_curve(tmp_path: Path) -> None:
-    records = metrics(["loss/generator"])
-    for record in records:
-        record["loss/generator"] = 0.4 + 0.2 * (record["step"] % 2)
-    records[50]["loss/generator"] = 1e6
-    picture = plot(tmp_path, records)
-    legend_rows = picture.shape[0] // 5
-    rows = rows_of(picture, BLUE)
-    assert np.ptp(rows[rows > legend_rows]) < picture.shape[0] / 4
-
-
-def test_missing_values_leave_a_hole_in_the_curve(tmp_path: Path) -> None:
-    records = metrics(["loss/generator"])
-    for record in records:
-        record["loss/generator"] = None if 40 <= record["step"] < 60 else 0.5
-    picture = plot(tmp_path, records)[100:]
-    blue = np.any(seen(picture, BLUE), axis=0)
-    left, right = np.flatnonzero(blue)[[0, -1]]
-    columns = blue[left : right + 1]
-    assert 0.15 < 1 - columns.mean() < 0.25
-
-
-def test_half_a_line_of_metrics_is_passed_over(tmp_path: Path) -> None:
-    records = metrics(LOSSES)
-    write_metrics(tmp_path / "metrics.jsonl", records)
-    with open(tmp_path / "metrics.jsonl", "a") as file:
-        file.write('{"step": 100, "epo\n7\n')
-    assert pictures.read_metrics(tmp_path / "metrics.jsonl") == records
-
-
-@pytest.mark.parametrize("content", [None, "", '{"step": 1, "epoch": 0.1, "loss/generator": null}\n'])
-def test_without_numbers_there_is_no_plot(tmp_path: Path, content: str | None) -> None:
-    if content is not None:
-        (tmp_path / "metrics.jsonl").write_text(content)
-    pictures.plot_losses(tmp_path / "metrics.jsonl", tmp_path / "losses.png")
-    assert not (tmp_path / "losses.png").exists()
-
-
-def test_drawing_leaves_pyplot_and_the_display_alone(tmp_path: Path) -> None:
-    write_metrics(tmp_path / "metrics.jsonl", metrics(LOSSES))
-    script = (
-        "import sys; from pathlib import Path; from distgan import pictures;"
-        "pictures.plot_losses(Path('metrics.jsonl'), Path('losses.png'));"
-        "assert 'matplotlib.figure' in sys.modules;"
-        "assert 'matplotlib.pyplot' not in sys.modules"
-    )
-    environment = {"PYTHONPATH": str(Path(pictures.__file__).parents[1]), "MPLBACKEND": "TkAgg"}
-    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, check=True)
-    assert (tmp_path / "losses.png").stat().st_size > 0

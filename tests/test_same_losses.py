@@ -25,12 +25,7 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "layout",
-    [
-        pytest.param(layouts.Layout("horovod", 2), marks=HOROVOD),
-        layouts.Layout("mirrored", 2),
-    ],
-    ids=str,
+    "layout", [pytest.param(layouts.Layout("horovod", 2), marks=HOROVOD), layouts.Layout("mirrored", 2)], ids=str
 )
 def test_every_variable_is_the_single_process_s_in_float64(
     layout: layouts.Layout, single: Path, tmp_path: Path

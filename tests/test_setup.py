@@ -47,8 +47,7 @@ def test_hadolint_finds_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("without", "package"),
-    [({"c++", "g++", "clang++"}, "g++"), ({"cmake"}, "cmake"), ({"make"}, "make")],
+    ("without", "package"), [({"c++", "g++", "clang++"}, "g++"), ({"cmake"}, "cmake"), ({"make"}, "make")]
 )
 def test_a_missing_build_tool_is_named_with_its_cure(
     clone: Path, tmp_path: Path, without: set[str], package: str

@@ -38,10 +38,7 @@ def refusal(function: Callable[..., object], *arguments: object) -> str:
 class TestEmbeddedMnist:
     @pytest.mark.parametrize(
         ("split", "num_examples", "first_labels", "mean"),
-        [
-            ("train", 60_000, [5, 0, 4, 1, 9], 33.318421),
-            ("test", 10_000, [7, 2, 1, 0, 4], 33.791224),
-        ],
+        [("train", 60_000, [5, 0, 4, 1, 9], 33.318421), ("test", 10_000, [7, 2, 1, 0, 4], 33.791224)],
     )
     def test_is_the_real_one(self, split: str, num_examples: int, first_labels: list[int], mean: float) -> None:
         source = open_mnist(split)
@@ -55,22 +52,10 @@ class TestEmbeddedMnist:
     @pytest.mark.parametrize(
         ("name", "sha256"),
         [  # of the unpacked files, as they are known everywhere
-            (
-                "train-images-idx3-ubyte",
-                "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-            ),
-            (
-                "train-labels-idx1-ubyte",
-                "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-            ),
-            (
-                "t10k-images-idx3-ubyte",
-                "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-            ),
-            (
-                "t10k-labels-idx1-ubyte",
-                "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-            ),
+            ("train-images-idx3-ubyte", "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
+            ("train-labels-idx1-ubyte", "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
+            ("t10k-images-idx3-ubyte", "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
+            ("t10k-labels-idx1-ubyte", "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
         ],
     )
     def test_files_hold_the_canonical_bytes_and_are_listed(self, name: str, sha256: str) -> None:
@@ -107,10 +92,7 @@ class TestNames:
     def test_known_names_pass_without_a_look_at_any_file(self, data: str) -> None:
         kind_of(data)
 
-    @pytest.mark.parametrize(
-        "data",
-        ["", "MNIST", "cifar10", "tfds:", ":", "/data/kmnist", "idx", "idx:", "mnist:28"],
-    )
+    @pytest.mark.parametrize("data", ["", "MNIST", "cifar10", "tfds:", ":", "/data/kmnist", "idx", "idx:", "mnist:28"])
     @pytest.mark.parametrize("function", [kind_of, lambda data: open_source(data, "train", Wanted())])
     def test_any_other_name_is_refused_with_those_allowed(self, function: Callable[..., object], data: str) -> None:
         sentence = refusal(function, data)
@@ -161,16 +143,8 @@ class TestIdxDirectory:
             ("train", "train-images.idx3-ubyte", "train-labels.idx1-ubyte"),
             ("test", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
             ("test", "t10k-images.idx3-ubyte", "t10k-labels.idx1-ubyte"),
-            (
-                "train",
-                "emnist-letters-train-images-idx3-ubyte",
-                "emnist-letters-train-labels-idx1-ubyte",
-            ),
-            (
-                "test",
-                "emnist-letters-test-images-idx3-ubyte",
-                "emnist-letters-test-labels-idx1-ubyte",
-            ),
+            ("train", "emnist-letters-train-images-idx3-ubyte", "emnist-letters-train-labels-idx1-ubyte"),
+            ("test", "emnist-letters-test-images-idx3-ubyte", "emnist-letters-test-labels-idx1-ubyte"),
         ],
     )
     def test_the_usual_names_are_found_among_others(
@@ -367,3 +341,8 @@ class TestAsWanted:
         write_idx(tmp_path / "train-images-idx4-ubyte", np.zeros((2, 8, 8, 5), np.uint8))
         sentence = refusal(open_source, f"idx:{tmp_path}", "train", Wanted())
         assert "holds images of 5 channels" in sentence
+
+
+@pytest.mark.parametrize("data", ["folder:gs://bucket/photos", "idx:s3://bucket/digits"])
+def test_data_at_an_address_is_refused(data: str) -> None:
+    assert "must be on this machine: mount the bucket" in refusal(kind_of, data)

@@ -111,7 +111,6 @@ def test_a_run_leaves_logs_pictures_and_a_manifest(tmp_path: Path) -> None:
         "image_at_step_000003.png", "image_at_step_000006.png"
     }  # fmt: skip
     assert (tmp_path / "progress.gif").exists()
-    assert (tmp_path / "losses.png").exists()
     manifest = small_runs.manifest(tmp_path, 6)
     assert (manifest["step"], manifest["images_shown"], len(manifest["state_digest"])) == (6, 96, 64)
     for word in ("samples", "tensorboard", "checkpoint", "batch 16 over all replicas"):

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,10 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from distgan.data import remote
 from distgan.data.base import Source, Wanted
 from distgan.data.idx import read_idx
 from distgan.data.images import fitted
 from distgan.errors import UserError, first_line
-from distgan.paths import is_address
 from distgan.pictures import to_pillow
 
 MNIST_DIRECTORY = Path(__file__).parent / "mnist"
@@ -96,15 +93,7 @@ def open_idx(directory: str, split: str = "train") -> LabelledImages:
     Raises `UserError` where the directory cannot be listed, holds no or several images files of the split, or a file is
     unsound (see `read_idx`), of a wrong type, shape or number, or mislabelled.
     """
-    name = f"idx:{directory}"
-    if not is_address(directory):
-        return _read_directory(name, Path(os.path.expanduser(directory)), split)
-    with tempfile.TemporaryDirectory() as copy:
-        try:
-            remote.copy_here(directory, Path(copy), lambda name: "-idx" in name or ".idx" in name)
-        except OSError as error:
-            raise UserError(f"--data={name} cannot be read ({error.strerror}).") from None
-        return _read_directory(name, Path(copy), split)
+    return _read_directory(f"idx:{directory}", Path(os.path.expanduser(directory)), split)
 
 
 def open_npz(path: str) -> LabelledImages:

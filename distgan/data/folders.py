@@ -13,7 +13,6 @@ from PIL import Image
 
 from distgan.data.base import Source, Wanted, refuse_faults
 from distgan.data.images import BadImageError, fitted, open_picture
-from distgan.data.remote import is_directory
 from distgan.data.trees import FileSizes, first_of_classes, image_files, matched, pair_folders, top_folder
 from distgan.errors import UserError, sentence_of
 
@@ -161,7 +160,7 @@ def open_unpaired(directory: str, split: str, wanted: Wanted) -> Source:
     Raises `UserError` as `open_folder`.
     """
     name, root = f"unpaired:{directory}", os.path.expanduser(directory)
-    has_test = all(is_directory(os.path.join(root, folder)) for folder in ("testA", "testB"))
+    has_test = all(os.path.isdir(os.path.join(root, folder)) for folder in ("testA", "testB"))
     prefix = "test" if split == "test" and has_test else "train"
     listings = {domain: image_files(f"--data={name}", root, prefix + domain) for domain in "AB"}
     files = ImageFiles(name, root, {domain: (list(listing),) for domain, listing in listings.items()})

@@ -1,6 +1,5 @@
 """An image file's picture: decoded by Pillow to grey or RGB, and fitted to a size."""
 
-import io
 import os
 import warnings
 from contextlib import suppress
@@ -8,9 +7,8 @@ from contextlib import suppress
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from distgan.data import remote
 from distgan.data.base import Shape
-from distgan.paths import check_regular, is_address
+from distgan.paths import check_regular
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")  # in capitals too
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
@@ -36,9 +34,8 @@ def open_picture(path: str | os.PathLike[str], size: tuple[int, int] | None = No
     """
     path = os.fspath(path)
     try:
-        if not is_address(path):
-            check_regular(path)
-        with Image.open(io.BytesIO(remote.read(path)) if is_address(path) else path, formats=FORMATS) as image:
+        check_regular(path)
+        with Image.open(path, formats=FORMATS) as image:
             _check_size(image)
             if size:
                 image.draft(None, (2 * max(size), 2 * max(size)))
@@ -89,7 +86,7 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 def _reason(path: str, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "not an image" if is_address(path) or os.path.getsize(path) else "empty"
+        return "not an image" if os.path.getsize(path) else "empty"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if isinstance(error, MemoryError):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from distgan import paths
 from distgan.data import arrays, derived, folders, tfds
 from distgan.data.base import Source, Wanted
 from distgan.errors import UserError
@@ -54,4 +55,5 @@ def kind_of(data: str) -> SourceKind:
     if kind is None or (":" in kind.spelling) != bool(rest):
         allowed = ", ".join(known.spelling for known in SOURCES.values())
         raise UserError(f"--data={data} names no data set: it may be one of {allowed}.")
+    paths.check_local("data", data)
     return kind

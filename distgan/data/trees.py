@@ -7,11 +7,9 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 
-from distgan.data import remote
 from distgan.data.base import Wanted
 from distgan.data.images import EXTENSIONS
 from distgan.errors import UserError
-from distgan.paths import is_address
 
 LOOKED_FOR = f"images ({', '.join(EXTENSIONS)})"
 SPLITS = {"train": ("train", ""), "test": ("test", "val", "train", "")}  # folders, the best first
@@ -26,13 +24,9 @@ def image_files(what: str, root: str, top: str) -> FileSizes:
     """
     sizes: FileSizes = {}
     try:
-        if is_address(root):
-            sizes = _walk_remote(root, top)
-        else:
-            _walk(root, top, sizes)
+        _walk(root, top, sizes)
     except OSError as error:
-        where = error.filename if is_address(root) else os.path.normpath(error.filename)
-        problem = f"{where} cannot be listed ({error.strerror})"
+        problem = f"{os.path.normpath(error.filename)} cannot be listed ({error.strerror})"
         raise UserError(f"{what}: {problem}: give a directory of {LOOKED_FOR}.") from error
     if not sizes:
         raise UserError(f"{what}: {os.path.join(root, top)} holds no {LOOKED_FOR}: give a directory that does.")
@@ -47,14 +41,6 @@ def _walk(root: str, top: str, sizes: FileSizes) -> None:
         here = (status.st_dev, status.st_ino)
         if here not in above:  # as it is behind a link to a folder that the link is in
             waiting += [(path, (*above, here)) for path in _scan(root, folder, sizes)]
-
-
-def _walk_remote(root: str, top: str) -> FileSizes:
-    found = {os.path.join(top, path): size for path, size in remote.walk(os.path.join(root, top).rstrip("/"))}
-    return {
-        path: size for path, size in found.items()
-        if path.lower().endswith(EXTENSIONS) and not any(_is_hidden(part) for part in path.split("/"))
-    }  # fmt: skip
 
 
 def _is_hidden(name: str) -> bool:
@@ -99,12 +85,12 @@ def pair_folders(what: str, root: str, split: str) -> tuple[str, ...]:
     for folder in SPLITS[split]:
         for layout in (f"{folder}@", os.path.join(folder, "@"), os.path.join("@", folder)):
             both = (layout.replace("@", "A"), layout.replace("@", "B"))
-            missing = [one for one in both if not remote.is_directory(os.path.join(root, one))]
+            missing = [one for one in both if not os.path.isdir(os.path.join(root, one))]
             if not missing:
                 return both
             if len(missing) == 1:
                 raise UserError(f"{what}: {os.path.join(root, missing[0])} is missing: pairs take both folders.")
-        if remote.is_directory(os.path.join(root, folder)):
+        if os.path.isdir(os.path.join(root, folder)):
             return (folder,)
     return ("",)
 

@@ -91,9 +91,7 @@ class DCGANOptions(NoiseToImageOptions):
     kernel_size: int = option(5, "Width of the convolutions, in pixels.", at_least=1)
     stride: int = option(2, "Factor by which a stage scales the image.", at_least=1)
     depth: int | None = option(
-        None,
-        "Stages that scale the image; if not given, as many as the preset has, or suit its size.",
-        at_least=1,
+        None, "Stages that scale the image; if not given, as many as the preset has, or suit its size.", at_least=1
     )
     dropout: float = option(
         0.3, "Dropout rate of the discriminator; in dcgan of both networks, in pix2pix of the generator.",

@@ -6,15 +6,7 @@ import keras
 import tensorflow as tf
 
 from distgan.data.base import Shape
-from distgan.nets.layers import (
-    Initial,
-    Layers,
-    ReflectionPadding,
-    network,
-    network_input,
-    reflected,
-    relu,
-)
+from distgan.nets.layers import Initial, Layers, ReflectionPadding, network, network_input, reflected, relu
 from distgan.nets.normalization import INSTANCE_NORM, instance_normalized
 
 DEVIATION = 0.02  # of the initial weights

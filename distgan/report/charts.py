@@ -6,7 +6,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from distgan import pictures
 from distgan.report.numbers import short
 
 COLOURS = 8
@@ -87,7 +86,7 @@ def _drawn(line: Line, end: float) -> dict[str, Any]:
         x, y = np.array([0.0, end]), np.repeat(y[np.isfinite(y)], 2)
     drawn = {"style": style_of(line.colour, line.style), "x": _rounded(x, 7), "y": _rounded(y, 4)}
     is_smooth = len(x) > FEW_POINTS and line.style != "reference"
-    return drawn | ({"smooth": _rounded(pictures.smooth(y), 4)} if is_smooth else {})
+    return drawn | ({"smooth": _rounded(smooth(y), 4)} if is_smooth else {})
 
 
 def _rounded(values: np.ndarray, digits: int) -> list[float | None]:
@@ -109,15 +108,45 @@ def _limits(values: np.ndarray, axis: Axis) -> tuple[bool, tuple[float, float]]:
     """
     known = values[np.isfinite(values)]
     if axis.logarithmic and known.min() > 0 and math.log10(known.max() / known.min()) > LEAST_DECADES:
-        low, high = _wider(*pictures.limits(np.log10(known)))
+        low, high = _wider(*limits_of(np.log10(known)))
         return True, (10**low, 10**high)
-    low, high = pictures.limits(known)
+    low, high = limits_of(known)
     if known.min() == known.max():
         half = abs(float(known[0])) / 2 or 0.5
         low, high = float(known[0]) - half, float(known[0]) + half
     low = low if axis.least is None else min(axis.least, float(known.min()))
     high = high if axis.most is None else max(axis.most, float(known.max()))
     return False, _wider(float(low), float(high + ROOM * (high - low)))
+
+
+def smooth(values: np.ndarray) -> np.ndarray:
+    """The mean of the neighbours, weighted by a bell of a fortieth of the line.
+
+    A stray value counts no more than a high usual one, an unknown one (NaN) not at all.
+    """
+    sigma = np.clip(len(values) / 40, 0.5, 500)  # a wider bell would take minutes on a long run
+    reach = min(int(3 * sigma), (len(values) - 1) // 2)
+    bell = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    known = np.isfinite(values)
+    usual = np.where(known, np.clip(np.nan_to_num(values), *_usual(values, 0.5)), 0.0)
+    sums, weights = (np.convolve(line, bell, mode="same") for line in (usual, known))
+    return np.where(known, sums / np.maximum(weights, bell.min()), np.nan)
+
+
+def limits_of(values: np.ndarray) -> tuple[float, float]:
+    """Limits that hold all but stray values, so that one spike does not flatten the rest."""
+    low, high = _usual(values, 2.0)
+    near = values[(values >= low) & (values <= high)]
+    margin = 0.05 * (near.max() - near.min()) or 0.5
+    return near.min() - margin, near.max() + margin
+
+
+def _usual(values: np.ndarray, reach: float) -> tuple[float, float]:
+    """Where all but stray values lie: the range of 98% of them, and `reach` ranges on each side."""
+    known = np.sort(values[np.isfinite(values)])
+    strays = math.ceil(len(known) / 100) if len(known) > 10 else 0
+    low, high = known[strays], known[-1 - strays]
+    return low - reach * (high - low), high + reach * (high - low)
 
 
 def _wider(low: float, high: float) -> tuple[float, float]:

@@ -28,7 +28,7 @@ def ending(run_dir: Path, checkpoint: str, distance: float | None, floor: float 
     """Where what a run made is to be found, and what its samples are worth, if that was measured."""
     lines = [
         f"page         {run_dir}/{PAGE}",
-        f"samples      {run_dir}/samples" + (f", {run_dir}/progress.gif, {run_dir}/losses.png" if is_finished else ""),
+        f"samples      {run_dir}/samples" + (f", {run_dir}/progress.gif" if is_finished else ""),
         f"tensorboard  tensorboard --logdir {run_dir}/tensorboard",
         f"checkpoint   {run_dir}/checkpoints/{checkpoint}",
     ]

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from distgan import pictures
 from distgan.config import older
 from distgan.config.config import defaults_of
 from distgan.config.presets import PRESETS
@@ -119,7 +118,7 @@ class Recorded(NamedTuple):
 
 def read(directory: Path) -> Recorded:
     """Read a run's directory. Raises `OSError` where a file is there and can't be read."""
-    lines = [line for line in pictures.read_metrics(directory / METRICS) if _has_clocks(line)]
+    lines = [line for line in read_metrics(directory / METRICS) if _has_clocks(line)]
     starts = starts_of(directory)
     records = [line for line in lines if "warning" not in line]
     _add_training_seconds(records, [start["seconds"] for start in starts])
@@ -133,6 +132,19 @@ def read(directory: Path) -> Recorded:
         _samples(directory / "samples", records),
         _json(manifests[-1]) if manifests else {},
     )
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl, none if there is no file; what is no record is left out."""
+    records = []
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and "step" in record:
+            records.append(record)
+    return records
 
 
 def starts_of(directory: Path) -> list[dict[str, Any]]:

@@ -156,15 +156,13 @@ class Reporter:
                 write()
 
     def finish(self) -> None:
-        """Closes a finished run: adds progress.gif, losses.png and the last page."""
+        """Closes a finished run: adds progress.gif and the last page."""
         self.close()
         if not self.enabled:
             return
-        film, curves = self._run_dir / "progress.gif", self._run_dir / "losses.png"
+        film = self._run_dir / "progress.gif"
         with self._spared(film):
             pictures.progress_gif(self.samples_dir, film)
-        with self._spared(curves):
-            pictures.plot_losses(self.metrics_path, curves)
         self.page("finished")
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from the newest state that one of them has in memory, or from the newest checkpo
 """
 
 import gc
+import signal
 import sys
 from typing import TextIO
 
@@ -15,14 +16,15 @@ from distgan.errors import LEFT, AloneError, reason
 from distgan.replicas.base import Replicas
 from distgan.store.run_directory import Snapshot
 from distgan.training import loop
-from distgan.training.loop import Outcome, Regrouping
+from distgan.training.loop import Regrouping
+from distgan.training.trainer import Trainer
 
 # What a collective raises on those that are left when another process has gone.
 LOST = (tf.errors.UnknownError, tf.errors.InternalError, tf.errors.AbortedError, tf.errors.CancelledError)
 VAIN_ATTEMPTS = 5  # in a row to go on, without a step's having been kept
 
 
-def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> Outcome:
+def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> tuple[Trainer, signal.Signals | None]:
     """As `loop.train`; where processes may come and go, also when they do."""
     snapshot, caught = Snapshot(), list[int]()  # a signal that came just before a loss is answered after it
     attempts, last_step = 0, -1

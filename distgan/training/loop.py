@@ -3,15 +3,13 @@
 import contextlib
 import signal
 import sys
-from typing import NamedTuple, TextIO
+from typing import TextIO
 
 from distgan import heartbeat
 from distgan.config import Config
 from distgan.config.fields import every
-from distgan.data.base import Shape
 from distgan.data.order import STEPS
 from distgan.errors import TrainingError, UserError
-from distgan.gans.base import GAN
 from distgan.replicas.base import Replicas
 from distgan.replicas.votes import Exchange, Votes
 from distgan.report import messages
@@ -27,15 +25,6 @@ from distgan.training.state import NOT_FINITE
 from distgan.training.trainer import Trainer
 
 
-class Outcome(NamedTuple):
-    """How a run ended: the GAN and what it makes, the last step made, and the signal that ended it early."""
-
-    gan: GAN
-    image_shape: Shape
-    step: int
-    stopped_by: signal.Signals | None
-
-
 class Regrouping(Exception):  # noqa: N818 (it is no error)
     """Processes are to come or go; what this one has in memory is of the step that all have made."""
 
@@ -46,12 +35,12 @@ def train(
     console: TextIO = sys.stdout,
     snapshot: Snapshot | None = None,
     caught: list[int] | None = None,
-) -> Outcome:
-    """Train as `config` says, going on from the run directory's newest checkpoint if it has one.
+) -> tuple[Trainer, signal.Signals | None]:
+    """Train as `config` says, from the run directory's newest checkpoint on if it has one.
 
-    Where processes may come and go, from a newer `snapshot` of one of them, which is kept up to date, and so are the
-    signals that were `caught`. Raises `UserError`, on all processes, `TrainingError` where they differ or their numbers
-    are not finite, and `Regrouping`.
+    Where the set of workers may change, from a newer `snapshot` of one of them, which is kept up to date, as are the
+    signals that were `caught`. Returns what was trained, and the signal that ended it early. Raises `UserError`, on all
+    processes, `TrainingError` if they differ or their numbers are not finite, and `Regrouping`.
     """
     snapshot, caught = snapshot or Snapshot(), [] if caught is None else caught
     source = open_data(config, replicas)
@@ -90,21 +79,21 @@ class _Run:
             "num_replicas": self.replicas.num_replicas,
         }
 
-    def run(self, notes: list[str]) -> Outcome:
+    def run(self, notes: list[str]) -> tuple[Trainer, signal.Signals | None]:
         """Say what is about to run, and train; a run that is over already is left as it is."""
         clock, config, say = self.clock, self.config, self.reporter.say
         say(messages.opening(config, self.source, clock, self.facts, self.replicas.size))
         say(f"run directory {self.directory.path}" + "".join(f"; {note}" for note in notes))
         if clock.is_over:
             say(f"This run is finished; --{'steps' if config.steps else 'epochs'} above that goes on with it.")
-            return Outcome(self.trainer.gan, self.source.image_shape, clock.step, None)
+            return self.trainer, None
         start = environment.describe(self.replicas, self.trainer.number_format, clock.step)
         self.reporter.spared(config.directory / ENVIRONMENT, lambda: environment.add(config.directory, start))
         shows_data = self.trainer.gan.shows_data and self.replicas.is_chief
         held_out = self.replicas.together(lambda: held_out_images(config, self.source) if shows_data else {})
         return self.loop(Log(self.trainer, clock, self.reporter, held_out), self._evaluator())
 
-    def loop(self, log: Log, evaluator: Evaluator | None) -> Outcome:
+    def loop(self, log: Log, evaluator: Evaluator | None) -> tuple[Trainer, signal.Signals | None]:
         """Make step after step, and between them whatever is due, until the run is over or a signal was caught."""
         config, clock, trainer, directory = self.config, self.clock, self.trainer, self.directory
         profile = profiler.Profiler(config.profile_range(), directory.path, self.replicas)
@@ -139,7 +128,7 @@ class _Run:
         directory.settle(is_last=True)
         stopped_by = None if clock.is_over else signals.stopped_by(self.caught)
         self._say_goodbye(stopped_by, log)
-        return Outcome(trainer.gan, self.source.image_shape, clock.step, stopped_by)
+        return trainer, stopped_by
 
     def _votes(self) -> Votes:
         """What this process wants all of them to do."""
