@@ -17,7 +17,6 @@ from absl import flags
 
 from distgan import paths, program
 from distgan.config import Config
-from distgan.config.sections import Evaluation
 from distgan.errors import UserError, sentence_of
 from distgan.store import atomic
 
@@ -106,7 +105,7 @@ def _of_images(replicas: "Replicas") -> Measured:
     available = given.streams["images"]
     if available < FEWEST_IMAGES:
         raise UserError(f"--images={_IMAGES.value} has {available} images: give {FEWEST_IMAGES} or more.")
-    count = min(_NUM_IMAGES.value or Evaluation().evaluate_num_images, available)
+    count = min(_NUM_IMAGES.value or Config().evaluate_num_images, available)
     evaluator = Evaluator(replicas, str(_DATA.value), Wanted(), shape, num_images=count, features=_FEATURES.value)
     scores = evaluator.scores_of(lambda first, number: given.read("images", np.arange(first, first + number)), count)
     return {"images": str(_IMAGES.value)} | evaluator.facts(), scores

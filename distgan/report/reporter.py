@@ -5,33 +5,29 @@ an ordinary OSError. It is said once and the training goes on: a curve is not wo
 """
 
 import io
-import itertools
 import json
 import math
 import os
 import socket
-import struct
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import TextIO
 
 import numpy as np
-from google.protobuf.message import DecodeError
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
-from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from distgan import pictures
+from distgan.report import logs
+from distgan.report.console import Console
 from distgan.report.numbers import duration
 from distgan.report.recorded import PAGE
 from distgan.store import atomic
 
-REDRAW_SECONDS = 0.1
-PLAIN_LINE_SECONDS = 5.0
 HISTOGRAM_BINS = 30
 PAGE_SHARE = 1 / 50  # of the time that the page may take
 LIVE = {
@@ -40,8 +36,6 @@ LIVE = {
     "accuracy/mean": "accuracy",
     "quality/frechet_distance": "Frechet",
 }
-
-Steps = Iterator[tuple[int, int]]  # (step, end in bytes) of each whole record of a log
 
 
 class Reporter:
@@ -57,7 +51,7 @@ class Reporter:
         self.samples_dir = run_dir / "samples"
         self.tensorboard_dir = run_dir / "tensorboard"
         self._run_dir = run_dir
-        self._console = _Console(console)
+        self._console = Console(console)
         self._said: set[tuple[Path, int | None]] = set()
         self._next_page_seconds = -math.inf
         # Names must sort by time: TensorBoard reads one file of a directory after the other.
@@ -175,10 +169,10 @@ class Reporter:
             with self._spared(directory):
                 directory.mkdir(parents=True, exist_ok=True)
         with self._spared(self.metrics_path):
-            _cut(self.metrics_path, _steps_of_lines, first_new_step)
+            logs.cut(self.metrics_path, logs.steps_of_lines, first_new_step)
         for events_path in self.tensorboard_dir.glob("events.out.tfevents.*"):
             with self._spared(events_path):
-                _cut(events_path, _steps_of_events, first_new_step)
+                logs.cut(events_path, logs.steps_of_events, first_new_step)
         self._log(Event(file_version="brain.Event:2"))
         # A TensorBoard that was open all the while forgets the steps from this START's up
         # (with --load_fast=false; the fast loader forgets a tag's steps when they come again).
@@ -187,7 +181,7 @@ class Reporter:
     def _add_line(self, step: int, images_shown: int, epoch: float, values: Mapping[str, object]) -> None:
         when = {"step": int(step), "images_shown": int(images_shown), "epoch": float(epoch), "seconds": time.time()}
         with self._spared(self.metrics_path):
-            _append(self.metrics_path, json.dumps({**when, **values}).encode() + b"\n")
+            logs.append(self.metrics_path, json.dumps({**when, **values}).encode() + b"\n")
 
     def _summarize(self, step: int, *values: Summary.Value) -> None:
         self._log(Event(step=step, summary=Summary(value=values)))
@@ -197,7 +191,7 @@ class Reporter:
         buffer = io.BytesIO()
         RecordWriter(buffer).write(event.SerializeToString())
         with self._spared(self._events_path):
-            _append(self._events_path, buffer.getvalue())
+            logs.append(self._events_path, buffer.getvalue())
 
     @contextmanager
     def _spared(self, path: Path) -> Iterator[None]:
@@ -210,54 +204,6 @@ class Reporter:
                 self.say(f"Cannot write {path}: {error.strerror or error}; the run goes on.")
 
 
-class _Console:
-    """A stream with at most one live line at its end."""
-
-    def __init__(self, stream: TextIO):
-        self._stream = stream
-        self._is_terminal = stream.isatty()
-        self._line = ""
-        self._next_seconds = -math.inf
-
-    def progress(self, line: str, last: bool) -> None:
-        now = time.monotonic()
-        if now < self._next_seconds and not last:
-            return
-        self._next_seconds = now + (REDRAW_SECONDS if self._is_terminal else PLAIN_LINE_SECONDS)
-        if self._is_terminal:
-            self._draw(line)
-        else:
-            self._write(line + "\n")
-
-    def say(self, text: str) -> None:
-        line = self._line
-        if line:
-            self._draw("")
-        self._write(text + "\n")
-        if line:
-            self._draw(line)
-
-    def leave_line(self) -> None:
-        self._write("\n" if self._line else "")
-        self._line = ""
-
-    def _draw(self, line: str) -> None:
-        room = self._columns() - 1  # a full last column makes some terminals start a new line
-        self._write("\r" + line[:room].ljust(min(len(self._line), room)) + ("" if line else "\r"))
-        self._line = line[:room]
-
-    def _columns(self) -> int:
-        try:
-            return os.get_terminal_size(self._stream.fileno()).columns or 80
-        except OSError:
-            return 80
-
-    def _write(self, text: str) -> None:
-        with suppress(OSError):  # whoever read it has gone
-            self._stream.write(text)
-            self._stream.flush()
-
-
 def _histogram(array: np.ndarray) -> HistogramProto | None:
     # float32 tells apart what is worth telling; float64 then has room for 30 bins between any two.
     values = np.asarray(array, np.float32).ravel().astype(np.float64)
@@ -266,57 +212,3 @@ def _histogram(array: np.ndarray) -> HistogramProto | None:
         return None
     counts, edges = np.histogram(values, HISTOGRAM_BINS)
     return HistogramProto(min=edges[0], max=edges[-1], num=values.size, bucket_limit=edges[1:], bucket=counts)
-
-
-def _append(path: Path, record: bytes) -> None:
-    """Adds the whole record or, where the disk is full, nothing of it."""
-    with open(path, "ab", buffering=0) as file:
-        end = file.tell()
-        try:
-            while record:
-                record = record[file.write(record) :]
-        except OSError:
-            with suppress(OSError):
-                file.truncate(end)
-            raise
-
-
-def _cut(path: Path, steps: Callable[[BinaryIO], Steps], first_new: int) -> None:
-    """Cuts a log at its first record of a step from `first_new` on, or at a half-written one.
-
-    One system call shortens the file, which asks for no space and is done or not done.
-    """
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        kept = itertools.takewhile(lambda record: record[0] < first_new, steps(file))
-        end = max((end for _, end in kept), default=0)
-    if end < path.stat().st_size:
-        os.truncate(path, end)
-
-
-def _steps_of_lines(file: BinaryIO) -> Steps:
-    for line in file:
-        if line.endswith(b"\n"):
-            yield _step_of_line(line), file.tell()
-
-
-def _step_of_line(line: bytes) -> int:
-    """The step of a line of metrics.jsonl; a line that says none is as old as can be."""
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, TypeError, KeyError):
-        return -1
-
-
-def _steps_of_events(file: BinaryIO) -> Steps:
-    """Reads the TFRecord format; it leaves the bodies' checksums to TensorBoard."""
-    while len(header := file.read(12)) == 12:
-        length, checksum = struct.unpack("<QI", header)
-        if checksum != masked_crc32c(header[:8]):
-            return
-        body = file.read(length + 4)
-        if len(body) < length + 4:
-            return
-        with suppress(DecodeError):
-            yield Event.FromString(body[:-4]).step, file.tell()

@@ -1,11 +1,21 @@
-"""What a run says of itself while it trains: means of its steps, the live line, warnings, pictures."""
+"""What a run says of itself: means of its steps, the live line, warnings, pictures, scores of its samples."""
+
+import signal
+from pathlib import Path
+from typing import TextIO
 
 import tensorflow as tf
 
+from distgan.config.fields import every
 from distgan.data import pipeline
+from distgan.data.order import STEPS
+from distgan.report import messages
+from distgan.report.recorded import ENVIRONMENT
 from distgan.report.reporter import Reporter
-from distgan.training import health
+from distgan.training import environment, health
 from distgan.training.clock import Clock, Speed
+from distgan.training.evaluation import Evaluator
+from distgan.training.feed import held_out_images, images_wanted
 from distgan.training.state import AVERAGE
 from distgan.training.trainer import Trainer
 
@@ -13,15 +23,54 @@ FLAGS = "flags"  # the one result of a step that is not for the log
 
 
 class Log:
-    """Collects what steps return, and reports it where it is due; `newest` are the last values by name."""
+    """Collects what steps return, and reports it where it is due: on the chief, to its console and run directory.
 
-    def __init__(self, trainer: Trainer, clock: Clock, reporter: Reporter, held_out: dict[str, tf.Tensor]) -> None:
-        """Report to `reporter`; pictures are made of the images `held_out`, by stream, where the GAN shows data."""
-        self._trainer, self._clock, self._reporter, self._held_out = trainer, clock, reporter, held_out
+    Attributes:
+        evaluates: whether samples are measured.
+        newest: the last values by name.
+    """
+
+    def __init__(self, trainer: Trainer, clock: Clock, run_dir: Path, console: TextIO) -> None:
+        """Report on a trainer that has been resumed."""
+        self._trainer, self._clock, self._run_dir = trainer, clock, run_dir
+        self._reporter = Reporter(run_dir, enabled=trainer.replicas.is_chief, first_step=clock.step, console=console)
         self._health = health.Health()
         self._speed = Speed(clock.step, trainer.config.batch_size)
         self._results: list[dict[str, tf.Tensor]] = []
+        self._held_out: dict[str, tf.Tensor] = {}
+        self._evaluator: Evaluator | None = None
+        self.evaluates = every(trainer.config.evaluate_every) is not None
         self.newest: dict[str, float] = {}
+        self.say, self.page, self.close = self._reporter.say, self._reporter.page, self._reporter.close
+
+    def opening(self, notes: list[str]) -> None:
+        """Say what is about to run, and whether it is finished already."""
+        trainer, clock, config = self._trainer, self._clock, self._trainer.config
+        self.say(messages.opening(config, trainer.source, clock, trainer.facts(), trainer.replicas.size))
+        self.say(f"run directory {self._run_dir}" + "".join(f"; {note}" for note in notes))
+        if clock.is_over:
+            self.say(f"This run is finished; --{'steps' if config.steps else 'epochs'} above that goes on with it.")
+
+    def prepare(self) -> None:
+        """Look at the machines, held-out images and the real images to measure by; together with all processes.
+
+        Raises `UserError` if they can't be had.
+        """
+        trainer, config = self._trainer, self._trainer.config
+        replicas, source = trainer.replicas, trainer.source
+        start = environment.describe(replicas, trainer.number_format, self._clock.step)
+        self._reporter.spared(self._run_dir / ENVIRONMENT, lambda: environment.add(self._run_dir, start))
+        shows_data = trainer.gan.shows_data and replicas.is_chief
+        self._held_out = replicas.together(lambda: held_out_images(config, source) if shows_data else {})
+        if self.evaluates:
+            self._evaluator = Evaluator(
+                replicas,
+                str(config.data),
+                images_wanted(config),
+                source.image_shape,
+                num_images=config.evaluate_num_images,
+                features=config.features,
+            )
 
     def add(self, results: dict[str, tf.Tensor]) -> None:
         """Take what a step returned."""
@@ -41,11 +90,14 @@ class Log:
         self._results.clear()
         return problem
 
-    def scores(self, scores: dict[str, float]) -> None:
-        """Log what samples are worth; the time that measuring took is not the training's."""
+    def evaluate(self) -> float:
+        """Measure the samples, and log the scores; returns the Frechet distance. Its time is not the training's."""
+        assert self._evaluator
+        scores = self._evaluator.scores(self._trainer.gan, self._trainer.config.seed % STEPS)
         self._speed.pause(scores["quality/seconds"])
         self._scalars(scores)
         self.warn(self._health.of_samples(scores))
+        return scores["quality/frechet_distance"]
 
     def warn(self, texts: list[str]) -> None:
         """Log warnings."""
@@ -76,7 +128,19 @@ class Log:
         self._reporter.samples(self._clock.step, epoch, pipeline.to_pixels(images).numpy())
         names = [name for name in state.network_names if not name.startswith(AVERAGE)]
         self._reporter.histograms(self._clock.step, {name: state.variables[name].numpy() for name in names})
-        self._reporter.page("running")
+        self.page("running")
+
+    def ending(self, stopped_by: signal.Signals | None, checkpoint: str) -> None:
+        """Say how the run ended, and where everything is."""
+        step = self._clock.step
+        if stopped_by:
+            self.say(f"{stopped_by.name}: stopped at step {step}, which is saved; the same command goes on.")
+            self.page("stopped")
+        else:
+            self._reporter.finish()
+            self.say(f"finished at step {step}")
+        distance, floor = (self.newest.get(f"quality/frechet_{what}") for what in ("distance", "floor"))
+        self.say(messages.ending(self._run_dir, checkpoint, distance, floor, is_finished=not stopped_by))
 
     def _scalars(self, values: dict[str, float]) -> None:
         self._reporter.scalars(self._clock.step, self._clock.images_shown, self._clock.epochs, values)

@@ -1,6 +1,7 @@
 """The trainer: the networks and the state of a run, and the step that trains them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -42,6 +43,23 @@ class Trainer:
             self.state = TrainState(self.gan, config, self.number_format, self.num_examples)
         self.images_per_step = config.batch_size * sum(self.gan.image_phases)
         self.resume()
+
+    def check_length(self) -> None:
+        """Raise `UserError` if learning rates are zero before `--steps` are made."""
+        config = self.config
+        epochs = ((config.steps or 1) - 1) * self.images_per_step / self.num_examples
+        config.check_schedule(f"--steps={config.steps}", epochs)
+
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint says of the run beside its state."""
+        return {
+            "data": self.source.fingerprint,
+            "image_shape": self.source.image_shape,
+            "num_classes": self.source.num_classes if self.config.gan.uses_classes else 0,
+            "precision": self.number_format,
+            "backend": self.replicas.backend,
+            "num_replicas": self.replicas.num_replicas,
+        }
 
     def resume(self) -> None:
         """Go on from where the state stands, which was made or changed since; waits for the device."""

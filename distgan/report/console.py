@@ -1,0 +1,65 @@
+"""The console of a run: lines, and a live one at their end."""
+
+import math
+import os
+import time
+from contextlib import suppress
+from typing import TextIO
+
+REDRAW_SECONDS = 0.1
+PLAIN_LINE_SECONDS = 5.0
+
+
+class Console:
+    """A stream with at most one live line at its end.
+
+    Without a library: those that draw live lines hide the cursor, and a run that is killed would leave it hidden.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        """Write to a stream."""
+        self._stream = stream
+        self._is_terminal = stream.isatty()
+        self._line = ""
+        self._next_seconds = -math.inf
+
+    def progress(self, line: str, last: bool) -> None:
+        """Show a live line; on a stream that is no terminal, print it, less often."""
+        now = time.monotonic()
+        if now < self._next_seconds and not last:
+            return
+        self._next_seconds = now + (REDRAW_SECONDS if self._is_terminal else PLAIN_LINE_SECONDS)
+        if self._is_terminal:
+            self._draw(line)
+        else:
+            self._write(line + "\n")
+
+    def say(self, text: str) -> None:
+        """Print lines above the live one."""
+        line = self._line
+        if line:
+            self._draw("")
+        self._write(text + "\n")
+        if line:
+            self._draw(line)
+
+    def leave_line(self) -> None:
+        """End the live line."""
+        self._write("\n" if self._line else "")
+        self._line = ""
+
+    def _draw(self, line: str) -> None:
+        room = self._columns() - 1  # a full last column makes some terminals start a new line
+        self._write("\r" + line[:room].ljust(min(len(self._line), room)) + ("" if line else "\r"))
+        self._line = line[:room]
+
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or 80
+        except OSError:
+            return 80
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError):  # whoever read it has gone
+            self._stream.write(text)
+            self._stream.flush()
