@@ -18,7 +18,9 @@ def define_flags() -> None:
 
 def from_flags(values: flags.FlagValues = flags.FLAGS) -> Config:
     """The config that the parsed flags describe. Raises `UserError`."""
-    given: dict[str, Any] = {name: values[name].value for name in options() if values[name].value is not None}
+    given: dict[str, Any] = {
+        name: option.parsed(values[name].value) for name, option in options().items() if values[name].value is not None
+    }
     return load_config(Path(values.config), **given) if values.config else Config(**given)
 
 

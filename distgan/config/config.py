@@ -11,7 +11,6 @@ from distgan.config.fields import Option, options_of
 from distgan.config.presets import PRESETS
 from distgan.config.sections import Evaluation, Images, Optimizer, Output, Run, System, Training
 from distgan.errors import UserError
-from distgan.gans.options import GANOptions
 from distgan.gans.table import GANS
 
 MOST_BYTES = 2**20  # of a config.json
@@ -33,7 +32,7 @@ class Config(Run, Images, Training, Output, Evaluation, System):
 
     generator: Optimizer
     discriminator: Optimizer
-    gan: GANOptions
+    gan: Any  # the `GANOptions` of the architecture
 
     def __init__(self, **given: Any) -> None:
         known = options()

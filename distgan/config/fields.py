@@ -69,6 +69,15 @@ class Option:
     cadence: tuple[str, ...] = ()
     main: bool = False
 
+    def parsed(self, text: Any) -> Any:
+        """The value that a flag's text stands for. Raises `UserError` if it is not allowed."""
+        try:
+            value = self.type(text)
+        except ValueError:
+            raise UserError(f"--{self.name}={text} is refused: it must be {self.allowed}.") from None
+        self.check(value)
+        return value
+
     def check(self, value: Any) -> None:
         """Raise `UserError`, naming the flag and the values it allows, if it does not allow `value`."""
         if value is None and self.optional:
@@ -154,30 +163,10 @@ def _type_of(hint: Any) -> tuple[type, bool]:
     return (typing.get_args(hint)[0] if optional else hint), optional
 
 
-class _Parser(flags.ArgumentParser[Any]):
-    """Parse the text of a flag by the declaration of its setting."""
-
-    def __init__(self, declared: Option) -> None:
-        self.declared = declared
-
-    def parse(self, argument: Any) -> Any:
-        try:
-            value = self.declared.type(argument)
-            self.declared.check(value)
-        except ValueError:
-            raise ValueError(f"it must be {self.declared.allowed}") from None
-        return value
-
-    def flag_type(self) -> str:
-        return self.declared.type.__name__
-
-
 def define_flag(declared: Option) -> None:
-    """Define the absl flag of a setting; its value is None unless given."""
-    if declared.type is bool:
-        flags.DEFINE_boolean(declared.name, None, help_of(declared))
-    else:
-        flags.DEFINE(_Parser(declared), declared.name, None, help_of(declared))
+    """Define the absl flag of a setting, None unless given: a text, but of a bool, that `Option.parsed` reads."""
+    define = flags.DEFINE_boolean if declared.type is bool else flags.DEFINE_string
+    define(declared.name, None, help_of(declared))
 
 
 def help_of(declared: Option) -> str:

@@ -39,8 +39,7 @@ class CycleGAN(GAN):
         super().__init__(config, image_shape, sum_in_step)
         refuse_size(image_shape, 4)
 
-        assert isinstance(config.gan, CycleGANOptions)
-        options = config.gan
+        options: CycleGANOptions = config.gan
         blocks = options.residual_blocks or suitable_blocks(*image_shape[:2])
         shared: dict[str, Any] = {"filters": options.filters, "seed": config.seed}
 

@@ -5,7 +5,6 @@ import keras
 from distgan.config import Config
 from distgan.data.base import Shape
 from distgan.gans.noise_to_image import NoiseToImage
-from distgan.gans.noise_to_image_options import DCGANOptions
 from distgan.nets import dcgan
 from distgan.nets.normalization import BatchNorm
 
@@ -17,32 +16,19 @@ class DCGAN(NoiseToImage):
 
     def make_generator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
         """A generator with `--generator_filters` channels before the image."""
-        assert isinstance(config.gan, DCGANOptions)
+        family, size = _family_and_size(config, image_shape, config.gan.generator_filters or config.gan.filters)
         return dcgan.generator(
-            FAMILIES[config.architecture],
-            image_shape,
-            latent_dim=self.latent_size,
-            size=_size(config, image_shape, config.gan.generator_filters or config.gan.filters),
-            batch_norm=batch_norm,
-            seed=config.seed,
+            family, image_shape, latent_dim=self.latent_size, size=size, batch_norm=batch_norm, seed=config.seed
         )
 
     def make_discriminator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
         """A discriminator with `--filters` channels after the image."""
-        assert isinstance(config.gan, DCGANOptions)
-        return dcgan.discriminator(
-            FAMILIES[config.architecture],
-            image_shape,
-            size=_size(config, image_shape, config.gan.filters),
-            batch_norm=batch_norm,
-            spectral_norm=config.gan.spectral_norm,
-            seed=config.seed,
-            num_classes=self.num_classes,
-        )
+        family, size = _family_and_size(config, image_shape, config.gan.filters)
+        further = {"spectral_norm": config.gan.spectral_norm, "seed": config.seed, "num_classes": self.num_classes}
+        return dcgan.discriminator(family, image_shape, size=size, batch_norm=batch_norm, **further)
 
 
-def _size(config: Config, image_shape: Shape, filters: int) -> dcgan.Size:
-    options = config.gan
-    assert isinstance(options, DCGANOptions)
-    depth = options.depth or FAMILIES[config.architecture].default_depth(*image_shape[:2])
-    return dcgan.Size(filters, options.kernel_size, options.stride, depth, options.dropout)
+def _family_and_size(config: Config, image_shape: Shape, filters: int) -> tuple[dcgan.Family, dcgan.Size]:
+    family, options = FAMILIES[config.architecture], config.gan
+    depth = options.depth or family.default_depth(*image_shape[:2])
+    return family, dcgan.Size(filters, options.kernel_size, options.stride, depth, options.dropout)

@@ -35,8 +35,7 @@ class NoiseToImage(GAN):
     def __init__(self, config: Config, image_shape: Shape, sum_in_step: SumInStep, num_classes: int = 0) -> None:
         """Make the two networks, and choose the losses."""
         super().__init__(config, image_shape, sum_in_step)
-        assert isinstance(config.gan, NoiseToImageOptions)
-        options = config.gan
+        options: NoiseToImageOptions = config.gan
         self.num_classes, self.latent_size = num_classes, options.latent_dim + num_classes
         batch_norm = BatchNorm(options.normalization, sum_in_step)
         self.networks = {

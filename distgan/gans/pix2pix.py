@@ -32,8 +32,7 @@ class Pix2Pix(GAN):
     def __init__(self, config: Config, image_shape: Shape, sum_in_step: SumInStep) -> None:
         """Make the networks. Raises `UserError` where they can't be had for images of the shape."""
         super().__init__(config, image_shape, sum_in_step)
-        assert isinstance(config.gan, Pix2PixOptions)
-        options = config.gan
+        options: Pix2PixOptions = config.gan
         depth = options.depth or max(LEAST_DEPTH, suitable_depth(*image_shape[:2]))
         refuse_size(image_shape, 2**depth)
         shared: dict[str, Any] = {

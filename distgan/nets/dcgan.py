@@ -36,9 +36,7 @@ class Family(NamedTuple):
     normalizes_channels: bool = False  # of the projection, not each of its values
     generator_dropout: bool = False
     dropout_first: bool = False
-    projection_bias: Bias = "yes"
-    bias: Bias = "yes"  # of the convolutions
-    image_bias: bool = True
+    bias: Bias = "yes"  # of layers; the last one of the generator has none only with "no"
     deviation: float | None = None  # of the initial weights; Glorot-uniform if None
     momentum: float = 0.99  # of batch norm
     epsilon: float = 1e-3
@@ -67,8 +65,7 @@ TUTORIAL = Family(
     growing=lambda stage, depth, filters: max(1, 4 * filters // 2**stage),
     shrinking=lambda stage, filters: filters * 2 ** (stage - 1),
     default_depth=suitable_depth,
-    slope=0.3, generator_slope=0.3, stay=True, discriminator_depth=2,
-    projection_bias="no", bias="no", image_bias=False,
+    slope=0.3, generator_slope=0.3, stay=True, discriminator_depth=2, bias="no",
 )  # fmt: skip
 # A setting for everything: each stage has as many channels more.
 LINEAR = Family(
@@ -82,8 +79,7 @@ RADFORD = Family(
     growing=lambda stage, depth, filters: filters * 2 ** (depth - 1 - stage),
     shrinking=lambda stage, filters: filters * 2 ** (stage - 1),
     default_depth=lambda height, width: 4,
-    normalized_from=2, normalizes_channels=True, projection_bias="unless normalized", bias="unless normalized",
-    deviation=0.02, momentum=0.9, epsilon=1e-5,
+    normalized_from=2, normalizes_channels=True, bias="unless normalized", deviation=0.02, momentum=0.9, epsilon=1e-5,
 )  # fmt: skip
 
 
@@ -108,14 +104,14 @@ def generator(
         noise = network_input((latent_dim,), "noise")
         reshape = keras.layers.Reshape(base, name="reshape")
         units = base[0] * base[1] * base[2]
-        x = layer.dense(noise, "project", units, use_bias=_has(family.projection_bias, layer))
+        use_bias = family.bias == "yes" or (family.bias == "unless normalized" and layer.needs_bias)
+        x = layer.dense(noise, "project", units, use_bias=use_bias)
         x = activated(reshape(x), "project") if family.normalizes_channels else reshape(activated(x, "project"))
         x = dropped(x, "project", size.dropout) if family.generator_dropout else x
         for stage in range(1, last + 1):
             name, stride = f"grow_{stage}", 1 if family.stay and stage == 1 else size.stride
-            use_bias = _has(family.bias, layer)
             x = activated(layer.transposed(x, name, filters[stage], size.kernel_size, stride, use_bias=use_bias), name)
-        x = layer.transposed(x, "to_image", channels, size.kernel_size, size.stride, use_bias=family.image_bias)
+        x = layer.transposed(x, "to_image", channels, size.kernel_size, size.stride, use_bias=family.bias != "no")
         return network("generator", noise, centre_crop(x, height, width), activation="tanh")
 
 
@@ -144,7 +140,3 @@ def _layers(name: str, family: Family, batch_norm: BatchNorm, seed: int, *, spec
         name, seed, batch_norm, deviation=family.deviation, momentum=family.momentum, epsilon=family.epsilon,
         spectral_norm=spectral_norm,
     )  # fmt: skip
-
-
-def _has(bias: Bias, layer: Layers) -> bool:
-    return bias == "yes" or (bias == "unless normalized" and layer.needs_bias)

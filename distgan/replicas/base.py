@@ -55,8 +55,6 @@ class Replicas:
         """Whether this process is the one that writes."""
         return self.rank == 0
 
-    # ---- between runs of steps, where processes come and go
-
     def is_to_regroup(self) -> bool:
         """Whether this process has been told that others wait to join, or are to leave."""
         return False
@@ -67,8 +65,6 @@ class Replicas:
         Raises `RuntimeError`, `ValueError` or `OSError` where that fails.
         """
         raise NotImplementedError
-
-    # ---- around a step
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
         """The scope in which variables are made."""
@@ -98,8 +94,6 @@ class Replicas:
 
     def stop_timeline(self) -> None:
         """Close what `start_timeline` opened."""
-
-    # ---- inside a step
 
     def sum_in_step(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         """Sum tensors over all replicas, in one go; differentiable."""
@@ -137,8 +131,6 @@ class Replicas:
     def apply(self, optimizer: Any, gradients: list[tf.Tensor], variables: list[keras.Variable]) -> None:
         """Apply gradients that are already summed."""
         optimizer.apply(gradients, variables)
-
-    # ---- between steps
 
     def sum(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         """Sum arrays over all processes; waits for all of them."""
