@@ -4,7 +4,7 @@ setup:     ; @launch/setup.sh
 train:     ; @launch/train.sh
 test:      ; @launch/test.sh
 test-all:  ; @launch/test.sh all
-fuzz:      ; @launch/fuzz.sh
-bench:     ; @launch/bench.sh
-gpu-check: ; @launch/bench.sh gpu_check
+fuzz:      ; @benchmarks/fuzz.sh
+bench:     ; @benchmarks/bench.sh
+gpu-check: ; @benchmarks/bench.sh gpu_check
 clean:     ; @launch/clean.sh

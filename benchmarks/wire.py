@@ -4,8 +4,8 @@
     python benchmarks/wire.py --rounds=1 --steps=5 --links_gbits=1      # some minutes
 
 Two processes of Horovod, one core each, train with --wire_dtype=float32 and bfloat16, with synchronised batch norm and
-without. Each is on a host of its own (launch/virtual_hosts.py), with cables of so many Gbit/s each way, or as fast as
-the kernel makes them. All in turn, round after round; the gain is the ratio within a round. Prints a table and writes
+without. Each is on a host of its own (virtual_hosts.py), with cables of so many Gbit/s each way, or as fast as the
+kernel makes them. All in turn, round after round; the gain is the ratio within a round. Prints a table and writes
 results/wire_*.json.
 """
 
@@ -17,9 +17,6 @@ from typing import Any, NamedTuple
 import launching
 import record
 from launching import Layout
-
-sys.path.insert(0, str(launching.ROOT / "launch"))
-
 from virtual_hosts import HostsError, VirtualHosts, virtual_hosts
 
 

@@ -9,10 +9,11 @@ The same command goes on where it was stopped or killed. --helpfull explains eve
 import signal
 import sys
 
-from distgan import heartbeat, program
+from distgan import program
 from distgan.config import Config, command_line
 from distgan.data import sources
 from distgan.errors import AloneError, TrainingError, UserError, reason
+from distgan.replicas import watchdog
 
 command_line.define_flags()
 
@@ -21,19 +22,19 @@ def main() -> int:
     """Train as the flags say; returns the exit status."""
     config = command_line.from_flags()
     sources.kind_of(str(config.data))
-    return heartbeat.guard(lambda: _train(config), config.stall_timeout_seconds, config.start_timeout_seconds)
+    return watchdog.guard(lambda: _train(config), config.stall_timeout_seconds, config.start_timeout_seconds)
 
 
 def _train(config: Config) -> int:
     program.import_tensorflow()
-    heartbeat.starts()
+    watchdog.starts()
     import tensorflow as tf
 
     from distgan.replicas.connect import connect
     from distgan.training import elastic
 
     replicas = connect(config)
-    heartbeat.waits()
+    watchdog.waits()
     try:
         _, stopped_by = elastic.train(config, replicas)
     except TrainingError as error:

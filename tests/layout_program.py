@@ -22,7 +22,7 @@ from distgan.data.base import Wanted
 from distgan.errors import TrainingError, UserError
 from distgan.gans.base import make_gan
 from distgan.gans.dcgan import DCGAN
-from distgan.gans.table import GANS
+from distgan.gans.registry import GANS
 from distgan.replicas.base import Replicas
 from distgan.replicas.connect import connect
 from distgan.store.run_directory import RunDirectory, Snapshot

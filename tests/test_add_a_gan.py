@@ -13,7 +13,7 @@ import tensorflow as tf
 import distgan
 from distgan.config import Config
 from distgan.config.presets import PRESETS
-from distgan.gans.table import GANS
+from distgan.gans.registry import GANS
 from distgan.replicas.base import Replicas
 from distgan.run import load
 from distgan.serving import write_saved_model

@@ -16,14 +16,14 @@ import launching
 import layouts
 import limits
 import pytest
-from hosts import virtual_hosts
+import virtual_hosts
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
 # Tested below, and the last by test_faults.py.
-OTHERS = {"project", "plots", "train_digit_classifier", "digests", "faults"}
+OTHERS = {"project", "plots", "train_digit_classifier", "digests", "faults", "virtual_hosts"}
 
 
 class Case(NamedTuple):
@@ -118,8 +118,10 @@ def test_no_benchmark_is_left_out_here() -> None:
     assert {param.values[0].program for param in CASES} | OTHERS == programs
 
 
-@pytest.mark.parametrize("command", re.findall(r"\bbench (\w+.*?)(?:;|$)", (ROOT / "launch" / "bench.sh").read_text(),
-                                               re.MULTILINE))  # fmt: skip
+COMMANDS = re.findall(r"\bbench (\w+.*?)(?:;|$)", (ROOT / "benchmarks" / "bench.sh").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_make_bench_is_understood(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     program, *flags = shlex.split(command)
     monkeypatch.setattr(sys, "argv", [program, *flags])

@@ -15,7 +15,7 @@ from distgan.config.config import gan_options, options
 from distgan.config.fields import every
 from distgan.config.presets import PRESETS
 from distgan.errors import UserError
-from distgan.gans.table import GANS
+from distgan.gans.registry import GANS
 
 
 @pytest.mark.parametrize(

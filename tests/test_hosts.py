@@ -1,6 +1,6 @@
 """Several hosts, with a network between them: the same run, and what happens when a cable is pulled.
 
-The hosts are launch/virtual_hosts.py's.
+The hosts are benchmarks/virtual_hosts.py's.
 """
 
 import functools
@@ -17,8 +17,8 @@ import limits
 import numpy as np
 import pytest
 import small_runs
+import virtual_hosts
 from elastic_jobs import Job, assert_undisturbed
-from hosts import virtual_hosts
 
 pytestmark = [
     pytest.mark.skipif(bool(virtual_hosts.why_not()), reason=virtual_hosts.why_not() or "root"),

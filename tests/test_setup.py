@@ -15,7 +15,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(
     path.relative_to(ROOT).as_posix()
-    for path in [*ROOT.glob("launch/**/*.sh"), ROOT / "launch/slurm.sbatch", ROOT / ".ci/run"]
+    for path in [
+        *ROOT.glob("launch/**/*.sh"),
+        *ROOT.glob("benchmarks/*.sh"),
+        ROOT / "launch/slurm.sbatch",
+        ROOT / ".ci/run",
+    ]
 )
 PATCHES = sorted(ROOT.glob("launch/horovod/*.patch"))
 CACHE = Path(

@@ -17,7 +17,7 @@ import limits
 import numpy as np
 import pytest
 import small_runs
-from hosts import virtual_hosts
+import virtual_hosts
 
 ROOT = Path(__file__).parent.parent
 DAEMONS = {"slurmctld": "slurmctld", "slurmd": "slurmd", "munged": "munge"}

@@ -17,12 +17,13 @@ from idx_files import write_idx
 
 import distgan
 from distgan.config import Config
+from distgan.config.sections import Optimizer
 from distgan.errors import UserError
 from distgan.gans import losses
 from distgan.replicas.base import Replicas
 from distgan.replicas.hvd import BUCKET_BYTES, _buckets
 from distgan.store import checkpoint
-from distgan.training import loop, precision
+from distgan.training import loop, optimizers
 from distgan.training.clock import Clock
 
 
@@ -252,7 +253,7 @@ def test_the_recipe_s_step_takes_the_fast_ways_of_a_cpu(tmp_path: Path) -> None:
 
 def test_adam_is_keras_s() -> None:
     moved = []
-    for kind in (precision.make_optimizer("adam", 0.01, 0.5, name="ours", precision="float32"),
+    for kind in (optimizers.make_optimizer("ours", Optimizer(learning_rate=0.01, beta_1=0.5), 1.0, "float32"),
                  keras.optimizers.Adam(0.01, beta_1=0.5)):  # fmt: skip
         variable = keras.Variable(np.linspace(-1, 1, 7), dtype="float32")
         kind.build([variable])

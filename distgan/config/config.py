@@ -11,7 +11,7 @@ from distgan.config.fields import Option, options_of
 from distgan.config.presets import PRESETS
 from distgan.config.sections import Evaluation, Images, Optimizer, Output, Run, System, Training
 from distgan.errors import UserError
-from distgan.gans.table import GANS
+from distgan.gans.registry import GANS
 
 MOST_BYTES = 2**20  # of a config.json
 PLAYERS = ("generator", "discriminator")

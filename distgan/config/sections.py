@@ -4,7 +4,7 @@ import dataclasses
 
 from distgan.config.fields import Section, option
 from distgan.config.presets import PRESETS
-from distgan.gans.table import GANS
+from distgan.gans.registry import GANS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from distgan.data.base import Shape
 from distgan.data.order import STEPS, Draws
 from distgan.data.pipeline import Batch
 from distgan.errors import UserError
-from distgan.gans.table import GANS
+from distgan.gans.registry import GANS
 from distgan.nets import spectral
 from distgan.nets.normalization import SumInStep
 from distgan.nets.stock import stock

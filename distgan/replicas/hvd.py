@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from distgan import heartbeat
 from distgan.errors import STALLED, AloneError, UserError, first_line
-from distgan.replicas import launcher, rendezvous
+from distgan.replicas import launcher, rendezvous, watchdog
 from distgan.replicas.base import Replicas
 
 IDLE_MILLISECONDS = 50  # with nothing to sum, Horovod's thread sleeps until there is, or this long
@@ -88,7 +87,7 @@ class HorovodReplicas(Replicas):
 
         Raises `ValueError` where it names this process no more; Horovod says so on standard error.
         """
-        with heartbeat.waiting():
+        with watchdog.waiting():
             self._hvd.shutdown()
             self._join()
 
@@ -135,7 +134,7 @@ class HorovodReplicas(Replicas):
 
     def sum(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         """Sum arrays over all ranks, each by an all-reduce of its own."""
-        with heartbeat.waiting():
+        with watchdog.waiting():
             return [
                 self._hvd.allreduce(tf.constant(array), op=self._hvd.Sum, name=f"host.{number}").numpy()
                 for number, array in enumerate(arrays)

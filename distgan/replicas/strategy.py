@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from distgan import heartbeat
+from distgan.replicas import watchdog
 from distgan.replicas.base import Replicas, Shard
 from distgan.tracing import traced
 
@@ -95,7 +95,7 @@ class StrategyReplicas(Replicas):
         """Sum arrays over all processes."""
         if self.size == 1:
             return arrays
-        with heartbeat.waiting():
+        with watchdog.waiting():
             return [total.numpy() for total in self._sum_on_devices([tf.constant(array) for array in arrays])]
 
     def _sum_of_processes(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from distgan import heartbeat
+from distgan.replicas import watchdog
 from distgan.replicas.base import Replicas
 
 STARTING_STEPS = 3  # of which no time is told: one before the first, one before it was made, and it, which compiles
@@ -43,13 +43,13 @@ class Exchange:
         spent, now = np.zeros_like(self._spent), time.process_time()
         spent[self._replicas.rank] = input_seconds, now - self._processor_seconds
         self._processor_seconds = now
-        heartbeat.waits()
+        watchdog.waits()
         return tf.constant(np.array([*votes, *spent.ravel()], np.float32))
 
     def receive(self, sums: tf.Tensor) -> Votes:
         """Return the votes of the step before the one that gave `sums`: that one is done, so nobody waits for it."""
         received, self._received = self._received.numpy(), sums
-        heartbeat.works()
+        watchdog.works()
         self._steps += 1
         if self._steps > 0:
             self._spent += np.reshape(received[len(Votes._fields) :], self._spent.shape) / self._copies

@@ -12,11 +12,10 @@ from distgan.data.order import STEPS
 from distgan.report import messages
 from distgan.report.recorded import ENVIRONMENT
 from distgan.report.reporter import Reporter
-from distgan.training import environment, health
+from distgan.training import ema, environment, health
 from distgan.training.clock import Clock, Speed
 from distgan.training.evaluation import Evaluator
 from distgan.training.feed import held_out_images, images_wanted
-from distgan.training.state import AVERAGE
 from distgan.training.trainer import Trainer
 
 FLAGS = "flags"  # the one result of a step that is not for the log
@@ -126,7 +125,7 @@ class Log:
         ends_epoch = config.sample_every.endswith(("epoch", "epochs")) and self._clock.due("1epochs")
         epoch = int(self._clock.epochs) if ends_epoch else None
         self._reporter.samples(self._clock.step, epoch, pipeline.to_pixels(images).numpy())
-        names = [name for name in state.network_names if not name.startswith(AVERAGE)]
+        names = [name for name in state.network_names if not name.startswith(ema.PREFIX)]
         self._reporter.histograms(self._clock.step, {name: state.variables[name].numpy() for name in names})
         self.page("running")
 

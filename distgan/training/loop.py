@@ -5,9 +5,9 @@ import signal
 import sys
 from typing import TextIO
 
-from distgan import heartbeat
 from distgan.config import Config
 from distgan.errors import TrainingError, UserError
+from distgan.replicas import watchdog
 from distgan.replicas.base import Replicas
 from distgan.replicas.votes import Exchange, Votes
 from distgan.store.run_directory import RunDirectory, Snapshot
@@ -45,10 +45,10 @@ def train(
         trainer = Trainer(config, replicas, source)
         trainer.check_length()
         # ---- resume
-        heartbeat.waits()
+        watchdog.waits()
         notes = directory.restore(trainer.state, source.fingerprint, snapshot)
         trainer.resume()
-        heartbeat.waits()
+        watchdog.waits()
         clock = Clock(trainer, steps=config.steps, epochs=config.epochs)
         with contextlib.closing(Log(trainer, clock, directory.path, console)) as log, signals.collected(caught):
             log.opening(notes)

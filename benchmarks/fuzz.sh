@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up, with what fuzzing takes, and feeds hostile input to all that reads any: launch/fuzz.sh [--inputs=N].
+# Sets up, with what fuzzing takes, and feeds hostile input to all that reads any: benchmarks/fuzz.sh [--inputs=N].
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 launch/setup.sh

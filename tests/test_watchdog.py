@@ -14,14 +14,14 @@ import small_runs
 
 GUARDED = """
 import sys, time
-from distgan import heartbeat
+from distgan.replicas import watchdog
 
 def main():
     print("begun", flush=True)
     {body}
     return 7
 
-sys.exit(heartbeat.guard(main, {timeout}, {start_timeout}))
+sys.exit(watchdog.guard(main, {timeout}, {start_timeout}))
 """
 
 
@@ -50,14 +50,14 @@ def test_the_exit_status_is_the_child_s() -> None:
 
 
 def test_a_sign_of_life_now_and_then_is_enough() -> None:
-    assert _end(_start("[(heartbeat.works(), time.sleep(0.5)) for _ in range(12)]", timeout_seconds=4))[0] == 7
+    assert _end(_start("[(watchdog.works(), time.sleep(0.5)) for _ in range(12)]", timeout_seconds=4))[0] == 7
 
 
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        ("heartbeat.works(); time.sleep(100)", "has made no progress in its own work for 2 seconds"),
-        ("heartbeat.waits(); time.sleep(100)", "has waited for others, or its device, for 4 seconds"),
+        ("watchdog.works(); time.sleep(100)", "has made no progress in its own work for 2 seconds"),
+        ("watchdog.waits(); time.sleep(100)", "has waited for others, or its device, for 4 seconds"),
     ],
 )
 def test_one_that_hangs_is_ended_with_the_reason_and_the_place(body: str, why: str) -> None:
@@ -117,7 +117,7 @@ def test_an_aborted_child_is_seen_as_aborted() -> None:
 def test_one_that_does_not_meet_the_others_is_ended_with_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOROVOD_SIZE", "4")
     monkeypatch.setenv("HOROVOD_RANK", "2")
-    status, _, errors = _end(_start("heartbeat.starts(); time.sleep(100)", start_timeout_seconds=1))
+    status, _, errors = _end(_start("watchdog.starts(); time.sleep(100)", start_timeout_seconds=1))
     assert status == 4
     assert errors == (
         "distgan: rank 2 could not meet the others within 1 seconds: see that all are started and can reach each "

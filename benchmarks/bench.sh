@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up, runs a short form of every benchmark, and redraws the pictures of benchmarks/README.md.
-# With arguments, only the benchmark that they name: launch/bench.sh scaling --rounds=5. Results and pictures go to
+# With arguments, only the benchmark that they name: benchmarks/bench.sh scaling --rounds=5. Results and pictures go to
 # DISTGAN_RESULTS, a directory, if that is set.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Makes several hosts of this machine, to try a launch over a network without having one.
 
-    sudo env "PATH=$PATH" launch/virtual_hosts.py horovodrun -np 4 -H host1:2,host2:2 python -m distgan.train
-    sudo launch/virtual_hosts.py --hosts=3 --gbits=1 --delay_ms=1 bash
+    sudo env "PATH=$PATH" benchmarks/virtual_hosts.py horovodrun -np 4 -H host1:2,host2:2 python -m distgan.train
+    sudo benchmarks/virtual_hosts.py --hosts=3 --gbits=1 --delay_ms=1 bash
 
 Runs a command on host1. Each host has a name, an address (host1 is 10.77.0.1), processes and sshd of its own, in Linux
 namespaces, and a cable to a switch; the processor, the memory and the files are this machine's. Nothing of it is seen

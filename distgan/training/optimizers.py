@@ -1,0 +1,71 @@
+"""The players' optimizers: their updates, learning-rate schedules and loss scales."""
+
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from distgan.config import Config
+from distgan.config.sections import Optimizer
+from distgan.gans.base import GAN
+
+LOSS_SCALE = "loss_scale/"  # part of the names of variables that only mixed_float16 has
+
+
+class _Adam(keras.optimizers.Adam):
+    """Keras's Adam, whose update is TensorFlow's one kernel for it and not a dozen that pass over memory."""
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+        """Move one variable; called for each copy of it."""
+        index = self._get_variable_index(variable)
+        settings = self.iterations.value + 1, self.beta_1, self.beta_2, learning_rate, self.epsilon
+        step, beta_1, beta_2, rate, epsilon = (tf.cast(setting, gradient.dtype) for setting in settings)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle, m=self._momentums[index].value.handle, v=self._velocities[index].value.handle,
+            beta1_power=beta_1**step, beta2_power=beta_2**step,
+            lr=rate, beta1=beta_1, beta2=beta_2, epsilon=epsilon, grad=gradient,
+        )  # fmt: skip
+
+
+_OPTIMIZERS = {
+    "adam": lambda rate, beta_1, beta_2, name: _Adam(rate, beta_1=beta_1, beta_2=beta_2, name=name),
+    "rmsprop": lambda rate, _, __, name: keras.optimizers.RMSprop(rate, name=name),
+    "sgd": lambda rate, momentum, _, name: keras.optimizers.SGD(rate, momentum=momentum, name=name),
+}
+
+
+def make_optimizer(player: str, settings: Optimizer, part: float, precision: str) -> keras.optimizers.Optimizer:
+    """The optimizer of a player, with a `part` of its learning rate (see `lazy_part`).
+
+    Under float16 it scales the loss, and skips a step whose gradients overflowed.
+    """
+    rate, beta_1, beta_2 = part * settings.learning_rate, settings.beta_1**part, settings.beta_2**part
+    optimizer = _OPTIMIZERS[settings.optimizer](rate, beta_1, beta_2, player)
+    return keras.optimizers.LossScaleOptimizer(optimizer, name=player) if precision == "mixed_float16" else optimizer
+
+
+def scheduled_part(config: Config, epochs: tf.Tensor) -> tf.Tensor:
+    """What the schedule leaves of the learning rates after `epochs`, a float64 from 1 to 0."""
+    passed = tf.clip_by_value((epochs - config.constant_epochs) / config.decay_epochs, 0.0, 1.0)
+    return 1 - passed if config.learning_rate_schedule == "linear" else (1 + tf.cos(math.pi * passed)) / 2
+
+
+def lazy_part(player: str, gan: GAN, settings: Optimizer) -> float:
+    """The factor of Adam's learning rate, and of the exponents of its betas, if a term of the loss is lazy.
+
+    As if the term, computed every n steps, was a step of its own: n / (n + 1) (Karras et al. 2020, appendix B).
+    """
+    steps = max([number for of, number in gan.lazy_terms.values() if of == player], default=1)
+    return steps / (steps + 1) if steps > 1 and settings.optimizer == "adam" else 1.0
+
+
+def variables_of(player: str, optimizer: Any) -> dict[str, tf.Variable]:
+    """The variables of a player's optimizer by name."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    named = {variable.path: variable.value for variable in inner.variables}
+    assert len(named) == len(inner.variables), f"{player} moves two variables of one name"
+    if inner is not optimizer:
+        scaling = (optimizer.dynamic_scale, optimizer.step_counter)
+        named |= {f"{player}/{LOSS_SCALE}{variable.name}": variable.value for variable in scaling}
+    return named
