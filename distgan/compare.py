@@ -29,8 +29,10 @@ def main(run_dirs: list[str]) -> int:
 def _read(run_dir: str) -> recorded.Recorded:
     directory = paths.local("run_dir", run_dir)
     if not (directory / recorded.METRICS).exists():
-        raise UserError(f"{run_dir} is not the directory of a run, or the run has logged nothing yet: it holds no "
-                        f"{recorded.METRICS}.")  # fmt: skip
+        raise UserError(
+            f"{run_dir} is not the directory of a run, or the run has logged nothing yet: it holds no "
+            f"{recorded.METRICS}."
+        )
     return recorded.read(directory)
 
 

@@ -50,8 +50,10 @@ def main() -> int:
         try:
             return _meet()
         except tf.errors.OpError as error:
-            print(f"distgan: rank {launcher.launched_rank()} did not meet the others ({first_line(error)[:200]}).",
-                  file=sys.stderr)  # fmt: skip
+            print(
+                f"distgan: rank {launcher.launched_rank()} did not meet the others ({first_line(error)[:200]}).",
+                file=sys.stderr,
+            )
             return 1
     findings = list(examine())
     if _horovod():
@@ -105,14 +107,20 @@ def _horovod() -> Any:
 def _horovod_s_parts() -> Finding:
     hvd = _horovod()
     if not hvd:
-        return Finding("Horovod", "none: --backend=single, mirrored and multiworker only",
-                       "run `make setup`, which builds it; for GPUs it needs nvcc of CUDA 12.")  # fmt: skip
+        return Finding(
+            "Horovod",
+            "none: --backend=single, mirrored and multiworker only",
+            "run `make setup`, which builds it; for GPUs it needs nvcc of CUDA 12.",
+        )
     controllers = [name for name, has in (("Gloo", hvd.gloo_built()), ("MPI", hvd.mpi_built())) if has]
     operations = [*(["NCCL"] if hvd.nccl_built() else []), *controllers]
     found = f"controllers {', '.join(controllers)}; operations {', '.join(operations)}"
     if not _has_our_patches():
-        return Finding("Horovod", f"{found}; as it was released",
-                       "run `make setup`: without its patches a late rank is waited for without a word.")  # fmt: skip
+        return Finding(
+            "Horovod",
+            f"{found}; as it was released",
+            "run `make setup`: without its patches a late rank is waited for without a word.",
+        )
     return Finding("Horovod", f"{found}; with distgan's patches")
 
 
@@ -177,8 +185,11 @@ def _shared_memory() -> Finding:
         return Finding("Shared memory", "no /dev/shm")
     total = shutil.disk_usage("/dev/shm").total
     is_short = total < SHARED_MEMORY_BYTES and len(tf.config.list_physical_devices("GPU")) > 1
-    return Finding("Shared memory", f"{total / 2**20:,.0f} MiB",
-                   "give the container more, as by `docker run --shm-size=1g`." if is_short else "")  # fmt: skip
+    return Finding(
+        "Shared memory",
+        f"{total / 2**20:,.0f} MiB",
+        "give the container more, as by `docker run --shm-size=1g`." if is_short else "",
+    )
 
 
 def _network() -> Finding:
@@ -192,8 +203,11 @@ def _network() -> Finding:
         if of_four and state and state.isup:
             speed = f", {state.speed} Mbit/s" if state.speed else ""
             found.append(f"{name} {' '.join(of_four)}{speed}")
-    return Finding("Network", "; ".join(found) or "no interface that is up",
-                   "" if found else "bring up the loopback: `ip link set lo up`.")  # fmt: skip
+    return Finding(
+        "Network",
+        "; ".join(found) or "no interface that is up",
+        "" if found else "bring up the loopback: `ip link set lo up`.",
+    )
 
 
 def _output(*command: str) -> str:

@@ -29,9 +29,12 @@ _CHECKPOINT = flags.DEFINE_enum("checkpoint", "newest", ["newest", "best"], "Of 
 _IMAGES = flags.DEFINE_string("images", None, "Instead of a run, a directory of images, or an .npz of `pixels`.")
 _DATA = flags.DEFINE_string("data", None, "What --images ought to be like, as --data of distgan.train says it.")
 _NUM_IMAGES = flags.DEFINE_integer(
-    "num_images", None, "How many to measure, and real ones to measure them by. Default: as many as the run measures, "
-    "or of --images 10,000.", lower_bound=100,
-)  # fmt: skip
+    "num_images",
+    None,
+    "How many to measure, and real ones to measure them by. Default: as many as the run measures, "
+    "or of --images 10,000.",
+    lower_bound=100,
+)
 _SEED = flags.DEFINE_integer(
     "seed", 0, "Seed of the samples: they are those of distgan.sample.", lower_bound=0, upper_bound=2**63 - 1
 )
@@ -86,10 +89,13 @@ def _of_run(replicas: "Replicas") -> Measured:
 
     run = replicas.together(lambda: load(_RUN_DIR.value or "", _CHECKPOINT.value))
     evaluator = Evaluator(
-        replicas, str(run.config.data), images_wanted(run.config), run.image_shape,
+        replicas,
+        str(run.config.data),
+        images_wanted(run.config),
+        run.image_shape,
         num_images=_NUM_IMAGES.value or run.config.evaluate_num_images,
         features=_FEATURES.value or run.config.features,
-    )  # fmt: skip
+    )
     of_run = {"run_dir": str(_RUN_DIR.value), "checkpoint": _CHECKPOINT.value, "step": run.step, "seed": _SEED.value}
     return of_run | evaluator.facts(), run.scores(evaluator, _SEED.value)
 

@@ -16,9 +16,11 @@ from distgan.replicas import launcher
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.")
 _FORMAT = flags.DEFINE_enum(
-    "format", "saved_model", ["saved_model", "keras"],
+    "format",
+    "saved_model",
+    ["saved_model", "keras"],
     "saved_model: a function from a seed, or an image, to pixels; keras: the network itself.",
-)  # fmt: skip
+)
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "newest", ["newest", "best"], "Of the run, which weights.")
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Where to. Default: export/saved_model/1 or export/generator.keras in the run's directory."

@@ -34,10 +34,11 @@ _SEED = flags.DEFINE_integer(
     "seed", 0, "Seed of what is random; image i depends on it and on i only.", lower_bound=0, upper_bound=2**63 - 1
 )
 _OUTPUT = flags.DEFINE_string(
-    "output", None,
+    "output",
+    None,
     ".png: one grid; .gif: a walk between latents; .npz: uint8 [N, H, W, C]; else a directory, as it must be with "
     "--input. Default: samples.png, or translated.",
-)  # fmt: skip
+)
 _INPUT = flags.DEFINE_string("input", None, "An image file, or a directory of them, to translate.")
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "newest", ["newest", "best"], "Of the run, which weights.")
 _DIRECTION = flags.DEFINE_enum("direction", None, ["AtoB", "BtoA"], "From which domain to which; of CycleGAN.")

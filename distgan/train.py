@@ -46,8 +46,11 @@ def _train(config: Config) -> int:
     except tf.errors.OpError as error:
         if replicas.size == 1:
             raise
-        print(f"distgan: rank {replicas.rank} lost the others ({reason(error)}); the same command "
-              "goes on from the last checkpoint.", file=sys.stderr)  # fmt: skip
+        print(
+            f"distgan: rank {replicas.rank} lost the others ({reason(error)}); the same command "
+            "goes on from the last checkpoint.",
+            file=sys.stderr,
+        )
         return 1
     return 128 + signal.SIGINT if stopped_by == signal.SIGINT else 0
 

@@ -23,7 +23,8 @@ STOREYS = (
     ("data",),
     ("nets", "gans.losses", "gans.penalties", "gans.augmentation"),
     ("gans", "metrics"),
-    ("training.precision", "training.state", "training.clock", "training.evaluation", "training.environment"),
+    ("training.precision", "training.optimizers", "training.ema"),
+    ("training.state", "training.clock", "training.evaluation", "training.environment"),
     ("training.step", "training.profiler", "training.signals", "training.feed", "training.health"),
     ("training.trainer",),
     ("training.log",),
@@ -82,8 +83,8 @@ LOOKS = (  # what looks at runs, measures and serves them; all else trains
 def test_the_package_is_no_larger_than_a_person_can_read() -> None:
     lines = {module: len(path.read_text().splitlines()) for module, path in MODULES.items()}
     looks = sum(number for module, number in lines.items() if module.startswith(LOOKS))
-    assert looks < 3_400
-    assert sum(lines.values()) - looks < 7_300
+    assert looks < 3_450
+    assert sum(lines.values()) - looks < 7_400
     assert max(lines.values()) <= 300, max(lines, key=lambda module: lines[module])
 
 

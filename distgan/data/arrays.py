@@ -59,9 +59,14 @@ class LabelledImages:
         _, height, width, channels = pixels.shape
         margin = wanted.margin_pixels
         return Source(
-            self.name, {"images": len(pixels)}, (height - margin, width - margin, channels), (height, width, channels),
-            self.fingerprint, arrays={"images": pixels}, labels=kept.labels,
-        )  # fmt: skip
+            self.name,
+            {"images": len(pixels)},
+            (height - margin, width - margin, channels),
+            (height, width, channels),
+            self.fingerprint,
+            arrays={"images": pixels},
+            labels=kept.labels,
+        )
 
 
 def _as_wanted(pixels: np.ndarray, wanted: Wanted) -> np.ndarray:

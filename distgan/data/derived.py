@@ -28,9 +28,12 @@ class _Derived(Source):
         height, width = wanted.image_size or (SIDE_PIXELS, SIDE_PIXELS)
         margin = wanted.margin_pixels
         super().__init__(
-            name, streams, (height, width, 3), (height + margin, width + margin, 3 * images),
+            name,
+            streams,
+            (height, width, 3),
+            (height + margin, width + margin, 3 * images),
             hashlib.sha256(repr((name, streams, wanted)).encode()).hexdigest(),
-        )  # fmt: skip
+        )
         self._make, self._fit = make, wanted.fit
 
     def read(self, stream: str, examples: np.ndarray) -> np.ndarray:

@@ -146,9 +146,16 @@ def _as_pixels(words: tf.Tensor, shape: Shape) -> tf.Tensor:
 
 
 def make_batch(
-    share: Share, resident: dict[str, tf.Tensor], image_phase: int | None,
-    augment: Augmentation, *, example_shape: Shape, name: str, step: Any, size: int,
-) -> Batch:  # fmt: skip
+    share: Share,
+    resident: dict[str, tf.Tensor],
+    image_phase: int | None,
+    augment: Augmentation,
+    *,
+    example_shape: Shape,
+    name: str,
+    step: Any,
+    size: int,
+) -> Batch:
     """One replica's batch of a phase, made on the device from its share; `name` keys the random draws.
 
     `resident` is what `hold` put on this replica's device, and `example_shape` the shape of an example in it.

@@ -21,10 +21,12 @@ class TfdsSource(Source):
         height, width = wanted.image_size or first.shape[:2]
         margin = wanted.margin_pixels
         super().__init__(
-            f"tfds:{name}", {"images": len(examples)}, (height, width, channels),
+            f"tfds:{name}",
+            {"images": len(examples)},
+            (height, width, channels),
             (height + margin, width + margin, channels),
             hashlib.sha256(repr((name, len(examples), wanted)).encode()).hexdigest(),
-        )  # fmt: skip
+        )
         self._examples, self._fit = examples, wanted.fit
 
     def read(self, stream: str, examples: np.ndarray) -> np.ndarray:

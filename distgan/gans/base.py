@@ -100,8 +100,9 @@ class GAN(Sampling):
     """
 
     players: dict[str, tuple[str, ...]] = {  # noqa: RUF012 - never mutated
-        "generator": ("generator",), "discriminator": ("discriminator",)
-    }  # fmt: skip
+        "generator": ("generator",),
+        "discriminator": ("discriminator",),
+    }
     phases: tuple[tuple[str, ...], ...] = (("generator", "discriminator"),)
     image_phases: tuple[bool, ...] = (True,)
     lazy_terms: dict[str, tuple[str, int]] = {}  # noqa: RUF012 - never mutated

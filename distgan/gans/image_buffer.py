@@ -66,8 +66,6 @@ def exchanges(
         return number + 1, kept, shown, filled + tf.cast(is_filling, tf.int64)
 
     batch_size = swaps.shape[0]
-    start = (
-        tf.constant(0), tf.range(size, dtype=tf.int64), tf.zeros([batch_size], tf.int64), tf.identity(filled)
-    )  # fmt: skip
+    start = (tf.constant(0), tf.range(size, dtype=tf.int64), tf.zeros([batch_size], tf.int64), tf.identity(filled))
     _, kept, shown, filled = tf.while_loop(lambda number, *_: number < batch_size, step, start)
     return kept, shown, filled

@@ -94,9 +94,11 @@ class DCGANOptions(NoiseToImageOptions):
         None, "Stages that scale the image; if not given, as many as the preset has, or suit its size.", at_least=1
     )
     dropout: float = option(
-        0.3, "Dropout rate of the discriminator; in dcgan of both networks, in pix2pix of the generator.",
-        at_least=0, below=1,
-    )  # fmt: skip
+        0.3,
+        "Dropout rate of the discriminator; in dcgan of both networks, in pix2pix of the generator.",
+        at_least=0,
+        below=1,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

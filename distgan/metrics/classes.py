@@ -27,10 +27,12 @@ class ClassStatistics(NamedTuple):
         num_classes = wide.shape[1]
         likeliest = wide.argmax(1) if num_classes else np.zeros(0, np.int64)
         return cls(
-            np.array(float(len(wide))), wide.sum(0), _negative_entropies(wide).sum(),
+            np.array(float(len(wide))),
+            wide.sum(0),
+            _negative_entropies(wide).sum(),
             np.bincount(likeliest, minlength=num_classes).astype(np.float64),
             np.array(0.0 if asked is None else float((likeliest == asked).sum())),
-        )  # fmt: skip
+        )
 
 
 def classifier_score(found: ClassStatistics) -> float:

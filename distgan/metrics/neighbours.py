@@ -44,9 +44,11 @@ def near(fakes: np.ndarray, fake_radii: np.ndarray, reals: np.ndarray, real_radi
     distances = squared_distances(fakes, reals)
     in_wide = distances <= real_radii[:, 1]
     return Near(
-        (distances <= real_radii[:, 0]).any(1).sum(), in_wide.sum(), in_wide.sum(0),
+        (distances <= real_radii[:, 0]).any(1).sum(),
+        in_wide.sum(),
+        in_wide.sum(0),
         (distances <= fake_radii[:, :1]).sum(0),
-    )  # fmt: skip
+    )
 
 
 def manifold_scores(counts: Near, num_fakes: int) -> dict[str, float]:

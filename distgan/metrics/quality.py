@@ -111,10 +111,12 @@ def kernel_distance(fakes: np.ndarray, reals: np.ndarray, replicas: Replicas) ->
     """The unbiased kernel distance of two sets of features, `[n, width]` and `[m, width]`."""
     pairs = (fakes, fakes), (reals, reals), (fakes, reals)
     own = [
-        sum(neighbours.kernel_sum(rows[first : first + number], points)
-            for first, number in _own_parts(len(rows), replicas))
+        sum(
+            neighbours.kernel_sum(rows[first : first + number], points)
+            for first, number in _own_parts(len(rows), replicas)
+        )
         for rows, points in pairs
-    ]  # fmt: skip
+    ]
     of_fakes, of_reals, across = replicas.sum([np.array(own, np.float64)])[0].tolist()
     within = of_fakes - neighbours.kernel_diagonal(fakes), of_reals - neighbours.kernel_diagonal(reals)
     return neighbours.kernel_distance(within, across, (len(fakes), len(reals)))

@@ -73,9 +73,11 @@ def _part(source: Source, start: int, length: int) -> _Set:
 
 # By the names of what they are, so that what another version has stored does not fit.
 _NAMES = (
-    "points", *(f"features_{name}" for name in FeatureStatistics._fields),
-    *(f"classes_{name}" for name in ClassStatistics._fields), *Reference._fields[1:],
-)  # fmt: skip
+    "points",
+    *(f"features_{name}" for name in FeatureStatistics._fields),
+    *(f"classes_{name}" for name in ClassStatistics._fields),
+    *Reference._fields[1:],
+)
 
 
 def _cached(path: Path) -> dict[str, np.ndarray] | None:

@@ -113,10 +113,14 @@ class _Geometry(NamedTuple):
         area, phases = math.prod(self.small), self.stride**2 * channels
         if batch is None or area > _LARGEST_AREA:
             return False
-        products = math.prod(
-            size + max(-low, taps - 1 + low)
-            for size, low, taps in zip(self.small, self.low, self.taps, strict=True)
-        ) * 3 // 2  # fmt: skip
+        products = (
+            math.prod(
+                size + max(-low, taps - 1 + low)
+                for size, low, taps in zip(self.small, self.low, self.taps, strict=True)
+            )
+            * 3
+            // 2
+        )
         direct = area * math.prod(self.kernel) * channels * filters
         transforms = products * area * (phases + filters)
         of_weights = products * math.prod(self.taps) * phases * filters / batch
@@ -246,6 +250,9 @@ def _over_phases(small: tf.Tensor, kernel: tf.Tensor, geometry: _Geometry) -> tf
 
 def _of_kernel(large: tf.Tensor, small: tf.Tensor, kernel: tf.Tensor, geometry: _Geometry) -> tf.Tensor:
     return tf.raw_ops.Conv2DBackpropFilter(
-        input=large, filter_sizes=kernel.shape, out_backprop=small,
-        strides=[1, geometry.stride, geometry.stride, 1], padding="SAME",
-    )  # fmt: skip
+        input=large,
+        filter_sizes=kernel.shape,
+        out_backprop=small,
+        strides=[1, geometry.stride, geometry.stride, 1],
+        padding="SAME",
+    )

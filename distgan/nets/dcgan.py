@@ -65,22 +65,34 @@ TUTORIAL = Family(
     growing=lambda stage, depth, filters: max(1, 4 * filters // 2**stage),
     shrinking=lambda stage, filters: filters * 2 ** (stage - 1),
     default_depth=suitable_depth,
-    slope=0.3, generator_slope=0.3, stay=True, discriminator_depth=2, bias="no",
-)  # fmt: skip
+    slope=0.3,
+    generator_slope=0.3,
+    stay=True,
+    discriminator_depth=2,
+    bias="no",
+)
 # A setting for everything: each stage has as many channels more.
 LINEAR = Family(
     growing=lambda stage, depth, filters: filters * (depth - stage),
     shrinking=lambda stage, filters: filters * stage,
     default_depth=lambda height, width: 3,
-    normalized_from=1, generator_dropout=True, dropout_first=True, momentum=0.9,
-)  # fmt: skip
+    normalized_from=1,
+    generator_dropout=True,
+    dropout_first=True,
+    momentum=0.9,
+)
 # Radford et al. 2015, figure 1.
 RADFORD = Family(
     growing=lambda stage, depth, filters: filters * 2 ** (depth - 1 - stage),
     shrinking=lambda stage, filters: filters * 2 ** (stage - 1),
     default_depth=lambda height, width: 4,
-    normalized_from=2, normalizes_channels=True, bias="unless normalized", deviation=0.02, momentum=0.9, epsilon=1e-5,
-)  # fmt: skip
+    normalized_from=2,
+    normalizes_channels=True,
+    bias="unless normalized",
+    deviation=0.02,
+    momentum=0.9,
+    epsilon=1e-5,
+)
 
 
 def generator(
@@ -116,9 +128,15 @@ def generator(
 
 
 def discriminator(
-    family: Family, image_shape: Shape, *, size: Size, batch_norm: BatchNorm, spectral_norm: bool, seed: int,
+    family: Family,
+    image_shape: Shape,
+    *,
+    size: Size,
+    batch_norm: BatchNorm,
+    spectral_norm: bool,
+    seed: int,
     num_classes: int = 0,
-) -> keras.Model:  # fmt: skip
+) -> keras.Model:
     """Images `[batch, height, width, channels]` to logits `[batch, 1]` of being real."""
     with _layers("discriminator", family, batch_norm, seed, spectral_norm=spectral_norm) as layer:
         images = x = network_input(image_shape, "images")
@@ -137,6 +155,11 @@ def discriminator(
 
 def _layers(name: str, family: Family, batch_norm: BatchNorm, seed: int, *, spectral_norm: bool = False) -> Layers:
     return Layers(
-        name, seed, batch_norm, deviation=family.deviation, momentum=family.momentum, epsilon=family.epsilon,
+        name,
+        seed,
+        batch_norm,
+        deviation=family.deviation,
+        momentum=family.momentum,
+        epsilon=family.epsilon,
         spectral_norm=spectral_norm,
-    )  # fmt: skip
+    )

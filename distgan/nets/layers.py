@@ -74,9 +74,16 @@ class Layers:
     """Adds layers to one network, each named below it while this context is open, with initial values of its own."""
 
     def __init__(
-        self, network_name: str, seed: int, batch_norm: BatchNorm = NO_BATCH_NORM, *,
-        deviation: float | None = None, momentum: float = 0.99, epsilon: float = 1e-3, spectral_norm: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        network_name: str,
+        seed: int,
+        batch_norm: BatchNorm = NO_BATCH_NORM,
+        *,
+        deviation: float | None = None,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        spectral_norm: bool = False,
+    ) -> None:
         """Draw weights from N(0, deviation), or Glorot-uniform without one; `momentum`, `epsilon` are batch norm's.
 
         With `spectral_norm`, dense layers and convolutions have it; transposed ones are a generator's, and do not.
@@ -113,9 +120,16 @@ class Layers:
         return kind(units, use_bias=use_bias, **self._named(name))(x)
 
     def convolution(
-        self, x: Any, name: str, filters: int, kernel_size: int, stride: int,
-        *, use_bias: bool = True, padding: str = "same",
-    ) -> Any:  # fmt: skip
+        self,
+        x: Any,
+        name: str,
+        filters: int,
+        kernel_size: int,
+        stride: int,
+        *,
+        use_bias: bool = True,
+        padding: str = "same",
+    ) -> Any:
         """A convolution."""
         kind = SpectralConvolution if self._spectral_norm else Convolution
         return kind(filters, kernel_size, stride, padding=padding, use_bias=use_bias, **self._named(name))(x)
@@ -133,9 +147,14 @@ class Layers:
     ) -> Any:
         """A transposed convolution, which scales the image by `stride`."""
         return TransposedConvolution(
-            filters, kernel_size, stride, padding="same", use_bias=use_bias,
-            kernel_initializer=self.initial(name), name=name,
-        )(x)  # fmt: skip
+            filters,
+            kernel_size,
+            stride,
+            padding="same",
+            use_bias=use_bias,
+            kernel_initializer=self.initial(name),
+            name=name,
+        )(x)
 
     def judged(self, x: Any, images: Any, num_classes: int) -> tuple[Any, Any]:
         """The inputs of a discriminator of `images`, and its logits `[batch, 1]`, of features x `[batch, width]`.
@@ -167,9 +186,12 @@ class Layers:
         if self.needs_bias:
             return x
         return keras.layers.EinsumDense(
-            "bhwc,c->bhwc", x.shape[1:], bias_axes="c", kernel_initializer=self.initial(f"{name}_norm", mean=1.0),
+            "bhwc,c->bhwc",
+            x.shape[1:],
+            bias_axes="c",
+            kernel_initializer=self.initial(f"{name}_norm", mean=1.0),
             name=f"{name}_norm",
-        )(x)  # fmt: skip
+        )(x)
 
 
 def leaky_relu(x: Any, name: str, slope: float = 0.2) -> Any:

@@ -120,9 +120,15 @@ def _fixed_gradients(
     mean, variance = moments
     if _is_fused(rows):
         gradients = tf.raw_ops.FusedBatchNormGradV3(
-            y_backprop=upstream, x=rows, scale=gamma, reserve_space_1=mean, reserve_space_2=variance,
-            reserve_space_3=variance, epsilon=epsilon, is_training=False,
-        )  # fmt: skip
+            y_backprop=upstream,
+            x=rows,
+            scale=gamma,
+            reserve_space_1=mean,
+            reserve_space_2=variance,
+            reserve_space_3=variance,
+            epsilon=epsilon,
+            is_training=False,
+        )
         return gradients[:3]
     deviations = tf.math.rsqrt(variance + epsilon)
     of_gamma = tf.reduce_sum(upstream * (rows - mean) * deviations, [0, 1, 2])

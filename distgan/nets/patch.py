@@ -32,9 +32,14 @@ def patch_discriminator(
             if last:
                 x = keras.layers.ZeroPadding2D(name=f"{layer_name}_pad")(x)
             x = layer.convolution(
-                x, layer_name, filters * min(2**stage, MOST_TIMES_FILTERS), 4, 1 if last else 2,
-                use_bias=layer.needs_bias, padding="valid" if last else "same",
-            )  # fmt: skip
+                x,
+                layer_name,
+                filters * min(2**stage, MOST_TIMES_FILTERS),
+                4,
+                1 if last else 2,
+                use_bias=layer.needs_bias,
+                padding="valid" if last else "same",
+            )
             x = leaky_relu(layer.normalized(x, layer_name) if stage else x, layer_name)
         x = layer.convolution(keras.layers.ZeroPadding2D(name="logit_pad")(x), "logit", 1, 4, 1, padding="valid")
         return network(name, images, x)

@@ -27,9 +27,12 @@ class SpectralNorm(keras.layers.Layer):
         super().build(input_shape)
         self._kernel._autocast = False  # sigma is computed in full, also in mixed precision
         self.direction = self.add_weight(
-            name="direction", shape=self._kernel.shape[-1:], trainable=False, autocast=False,
+            name="direction",
+            shape=self._kernel.shape[-1:],
+            trainable=False,
+            autocast=False,
             initializer=lambda shape, dtype: tf.math.l2_normalize(self._first_direction(shape, dtype)),
-        )  # fmt: skip
+        )
 
     @property
     def kernel(self) -> tf.Tensor:

@@ -103,9 +103,11 @@ def _watch(child: int, pipe: int, timeout_seconds: float, start_timeout_seconds:
             kind, silent_seconds = told[-1:], 0.0
         if ended:
             return _as_ours(status)
-        if info and info.si_signo in _HANDED_ON and not (
-            info.si_signo == signal.SIGINT and info.si_code == _SENT_BY_TERMINAL
-        ):  # fmt: skip
+        if (
+            info
+            and info.si_signo in _HANDED_ON
+            and not (info.si_signo == signal.SIGINT and info.si_code == _SENT_BY_TERMINAL)
+        ):
             if info.si_signo == signal.SIGTERM and _is_frozen(child):
                 return _end(child, "is frozen and can't save, as it was asked to")
             os.kill(child, info.si_signo)
@@ -138,8 +140,12 @@ def _is_frozen(child: int) -> bool:
 
 
 def _end(child: int, why: str) -> int:
-    print(f"distgan: rank {launcher.own_rank()} {why}, so it was ended; the same command goes on from the last "
-          "checkpoint.", file=sys.stderr, flush=True)  # fmt: skip
+    print(
+        f"distgan: rank {launcher.own_rank()} {why}, so it was ended; the same command goes on from the last "
+        "checkpoint.",
+        file=sys.stderr,
+        flush=True,
+    )
     if not _is_frozen(child):
         os.kill(child, signal.SIGUSR2)
         time.sleep(2 * TICK_SECONDS)

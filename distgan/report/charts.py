@@ -68,9 +68,12 @@ def chart(title: str, clock: str, lines: Sequence[Line], axis: Axis = Axis(), no
     is_logarithmic, limits = _limits(np.concatenate([line.y for line in lines]), axis)
     keys = [Key(style_of(one.colour, one.style), one.label, short(one.y[np.isfinite(one.y)][-1])) for one in lines]
     data = {
-        "logarithmic": is_logarithmic, "limits": limits, "end": end * (1 + ROOM / 4), "whole": axis.whole,
+        "logarithmic": is_logarithmic,
+        "limits": limits,
+        "end": end * (1 + ROOM / 4),
+        "whole": axis.whole,
         "lines": [_drawn(line, end) for line in lines],
-    }  # fmt: skip
+    }
     return Chart(title, clock, note, keys, data)
 
 

@@ -166,11 +166,14 @@ def _environment(run: Recorded) -> dict[str, Any]:
             _fact(name, value) for name, value in newest.items() if name not in ("seconds", "first_step", "ranks")
         ],
         "starts": [
-            (date(start["seconds"]), whole(start.get("first_step", 0)),
-             *(start.get(name, "") for name in ("backend", "processes", "host")))
+            (
+                date(start["seconds"]),
+                whole(start.get("first_step", 0)),
+                *(start.get(name, "") for name in ("backend", "processes", "host")),
+            )
             for start in run.starts
         ],
-    }  # fmt: skip
+    }
 
 
 def _fact(name: str, value: object) -> tuple[str, str, str]:

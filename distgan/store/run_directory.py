@@ -277,9 +277,9 @@ def read_checkpoint(run_dir: Path, which: str = "newest") -> checkpoint.Checkpoi
     if not found:
         raise UserError(
             f"{run_dir} holds no best checkpoint: its samples were not measured; --evaluate_every=1epochs does that."
-            if which == BEST else
-            f"{run_dir} holds no checkpoint: it is not the directory of a run, or the run has saved none yet."
-        )  # fmt: skip
+            if which == BEST
+            else f"{run_dir} holds no checkpoint: it is not the directory of a run, or the run has saved none yet."
+        )
     for damaged, reason in found.damaged.items():
         print(f"Checkpoint {damaged} is damaged ({reason}); taking an older one.", file=sys.stderr)
     return found

@@ -50,5 +50,6 @@ def _regroup(replicas: Replicas) -> None:
     except (RuntimeError, ValueError, OSError):
         raise AloneError(
             "this process left the elastic job: its launcher has no more use for it, as Horovod says above, or it "
-            "could not join the others anew.", LEFT,
-        ) from None  # fmt: skip
+            "could not join the others anew.",
+            LEFT,
+        ) from None

@@ -19,9 +19,15 @@ class Evaluator:
     """Measures images by a data set; all processes share the work, and learn the same scores."""
 
     def __init__(
-        self, replicas: Replicas, data: str, wanted: Wanted, image_shape: Shape,
-        *, num_images: int, features: str | None,
-    ) -> None:  # fmt: skip
+        self,
+        replicas: Replicas,
+        data: str,
+        wanted: Wanted,
+        image_shape: Shape,
+        *,
+        num_images: int,
+        features: str | None,
+    ) -> None:
         """Look at the real images, which takes a while where that has not been done before.
 
         As many are looked at as are measured, or as there are. Raises `UserError` where the data or the network that

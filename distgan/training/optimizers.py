@@ -22,10 +22,17 @@ class _Adam(keras.optimizers.Adam):
         settings = self.iterations.value + 1, self.beta_1, self.beta_2, learning_rate, self.epsilon
         step, beta_1, beta_2, rate, epsilon = (tf.cast(setting, gradient.dtype) for setting in settings)
         tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle, m=self._momentums[index].value.handle, v=self._velocities[index].value.handle,
-            beta1_power=beta_1**step, beta2_power=beta_2**step,
-            lr=rate, beta1=beta_1, beta2=beta_2, epsilon=epsilon, grad=gradient,
-        )  # fmt: skip
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=beta_1**step,
+            beta2_power=beta_2**step,
+            lr=rate,
+            beta1=beta_1,
+            beta2=beta_2,
+            epsilon=epsilon,
+            grad=gradient,
+        )
 
 
 _OPTIMIZERS = {

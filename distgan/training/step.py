@@ -41,9 +41,15 @@ def make_step(
         phase = gan.phases[number]
         image_phase = sum(gan.image_phases[:number]) if gan.image_phases[number] else None
         batch = make_batch(
-            share, resident, image_phase, augment, example_shape=example_shape,
-            name=f"{config.seed}/{number}", step=state.step, size=batch_size,
-        )  # fmt: skip
+            share,
+            resident,
+            image_phase,
+            augment,
+            example_shape=example_shape,
+            name=f"{config.seed}/{number}",
+            step=state.step,
+            size=batch_size,
+        )
         with tf.GradientTape(persistent=True) as tape:
             sums, logged = gan.losses(batch, phase)
             wanted = {player: state.optimizers[player].scale_loss(sums[player] / batch_size) for player in phase}
