@@ -1,8 +1,11 @@
 """docs/add-a-gan.md does what it says."""
 
+import dataclasses
 import importlib
 import io
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +15,10 @@ import tensorflow as tf
 
 import distgan
 from distgan.config import Config
+from distgan.config.fields import option
 from distgan.config.presets import PRESETS
-from distgan.gans.registry import GANS
+from distgan.gans.options import GANOptions
+from distgan.gans.registry import GANS, Row
 from distgan.replicas.base import Replicas
 from distgan.run import load
 from distgan.serving import write_saved_model
@@ -23,8 +28,12 @@ PAGE = Path(__file__).parent.parent / "docs" / "add-a-gan.md"
 CLIPPED = 0.05
 
 
+def _examples() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
 def _example() -> str:
-    return re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[0]
+    return _examples()[0]
 
 
 def test_the_example_is_short() -> None:
@@ -62,3 +71,26 @@ def test_the_example_trains_resumes_to_the_same_bits_clips_and_is_exported(
     exported = tf.saved_model.load(str(tmp_path / "1"))
     pixels = exported.generate(4, 7)["pixels"].numpy()
     assert np.abs(pixels - distgan.load(tmp_path / "whole").generate(4, 7).astype(int)).max() <= 1
+
+
+def test_a_program_runs_with_a_gan_of_one_s_own_and_refuses_what_it_does_not_have(tmp_path: Path) -> None:
+    (tmp_path / "wgan.py").write_text(_example())
+    (tmp_path / "with_wgan.py").write_text(_examples()[2])
+    for flag, sentence in (
+        ("--clip=-1.5", "--clip=-1.5 is refused: it must be a number above 0."),
+        ("--spectral_norm", "--spectral_norm is not used by --architecture=wgan: remove it."),
+        ("--ema_half_life_images=9", "--ema_half_life_images is not used by --architecture=wgan: remove it."),
+    ):
+        command = [sys.executable, "with_wgan.py", "distgan.train", "--preset=wgan", "--steps=1", flag]
+        answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (answer.returncode, answer.stderr.splitlines()[-1]) == (2, f"distgan: {sentence}")
+
+
+def test_a_setting_must_not_have_the_name_of_a_shared_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Clashing(GANOptions):
+        channels: int = option(8, "Channels.")
+
+    monkeypatch.setitem(GANS, "mlp", Row(Clashing, "nothing:here"))
+    with pytest.raises(TypeError, match="The settings of mlp have one called channels"):
+        Config(preset="mlp")

@@ -140,8 +140,11 @@ COMMON = _SHARED | {name: option for player in PLAYERS for name, option in optio
 
 
 def gan_options(architecture: str) -> dict[str, Option]:
-    """The settings that a GAN adds, by name."""
-    return options_of(GANS[architecture].options)
+    """The settings that a GAN adds, by name. Raises `TypeError` if one has the name of a setting that all share."""
+    found = options_of(GANS[architecture].options)
+    for name in found.keys() & COMMON.keys():
+        raise TypeError(f"The settings of {architecture} have one called {name}, as all GANs have: rename it")
+    return found
 
 
 def options() -> dict[str, Option]:
@@ -191,7 +194,8 @@ def load_config(path: Path, **given: Any) -> Config:
     known = options()
     unknown = sorted(set(stored) - set(known))
     if unknown:
-        raise UserError(f"{path} is not a config of this version: it holds {', '.join(unknown)}.")
+        held = ", ".join(unknown)
+        raise UserError(f"{path} is not a config of this version: it holds {held} (import a GAN of your own first).")
     stored = {name: value for name, value in stored.items() if value is not None or known[name].optional}
     preset = stored.get("preset", known["preset"].default)
     if given.get("preset", preset) != preset:

@@ -145,13 +145,13 @@ def options_of(section: type[Section], player: str = "") -> dict[str, Option]:
         owner: type[Section] = next(
             base for base in section.__mro__ if field.name in vars(base).get("__annotations__", {})
         )
-        declared = dict(field.metadata) | {"help": field.metadata["help"].replace("{player}", player)}
+        declared: dict[str, Any] = {"may_change": owner.may_change} | dict(field.metadata)
+        declared["help"] = declared["help"].replace("{player}", player)
         found[prefix + field.name] = Option(
             prefix + field.name,
             *_type_of(hints[field.name]),
             default=field.default,
             section=(owner.__doc__ or "").partition(".")[0].partition(":")[0],
-            may_change=owner.may_change,
             **declared,
         )
     return found

@@ -138,4 +138,7 @@ def make_gan(config: Config, image_shape: Shape, sum_in_step: SumInStep, num_cla
     """The GAN that `config` describes; its players see classes if the run is conditional. Raises `UserError`."""
     conditions = {"num_classes": num_classes} if config.gan.uses_classes else {}
     gan_class: type[GAN] = pkgutil.resolve_name(GANS[config.architecture].gan)
-    return gan_class(config, image_shape, sum_in_step, **conditions)
+    gan = gan_class(config, image_shape, sum_in_step, **conditions)
+    if config.ema_half_life_images and not gan.averages:
+        raise UserError(f"--ema_half_life_images is not used by --architecture={config.architecture}: remove it.")
+    return gan

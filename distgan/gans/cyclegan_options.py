@@ -2,25 +2,15 @@
 
 import dataclasses
 
-from distgan.config.fields import Section, option
+from distgan.config.fields import option
 from distgan.errors import UserError
-from distgan.gans.options import GANOptions
+from distgan.gans.options import SpectralNormOptions
 
 
 @dataclasses.dataclass(frozen=True)
-class Memory(Section):
+class CycleGANOptions(SpectralNormOptions):
     """Networks and losses."""
 
-    may_change = True
-
-    recompute: bool = option(False, "Compute the residual blocks again in the backward pass: slower, and less memory.")
-
-
-@dataclasses.dataclass(frozen=True)
-class CycleGANOptions(Memory, GANOptions):
-    """Networks and losses."""
-
-    may_change = False
     streams = ("A", "B")
     example_data = "--data=unpaired:DIR, or --data=mnist-domains --image_size=32x32 to try it"
 
@@ -30,6 +20,9 @@ class CycleGANOptions(Memory, GANOptions):
     )
     cycle_weight: float = option(10.0, "Cycle-consistency weight.", at_least=0)
     identity_weight: float = option(0.5, "Identity-loss weight, as a part of --cycle_weight.", at_least=0)
+    recompute: bool = option(
+        False, "Compute the residual blocks again in the backward pass: slower, and less memory.", may_change=True
+    )
     image_buffer_size: int = option(50, "Image-buffer size per domain; 0 is off.", at_least=0)
 
     def check_compiles(self, num_replicas: int) -> None:

@@ -5,14 +5,14 @@ from typing import ClassVar
 
 from distgan.config.fields import option
 from distgan.errors import UserError
-from distgan.gans.options import GANOptions
+from distgan.gans.options import SpectralNormOptions
 
 LOSSES = ("non_saturating", "minimax", "least_squares", "hinge", "wasserstein")
 CROSS_ENTROPIES = LOSSES[:2]  # whose labels may be smoothed
 
 
 @dataclasses.dataclass(frozen=True)
-class NoiseToImageOptions(GANOptions):
+class NoiseToImageOptions(SpectralNormOptions):
     """Networks and losses."""
 
     is_measurable = True

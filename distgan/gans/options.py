@@ -20,8 +20,6 @@ class GANOptions(Section):
     example_data: ClassVar[str] = "--data=folder:DIR, or --data=mnist-colours to try it"
     is_measurable: ClassVar[bool] = False
 
-    spectral_norm: bool = option(False, "Divide the discriminator's weights by their spectral norms.")
-
     @property
     def uses_classes(self) -> bool:
         """Whether its players see the class of each image."""
@@ -32,3 +30,10 @@ class GANOptions(Section):
 
     def check_compiles(self, num_replicas: int) -> None:
         """Raise `UserError` if XLA can't compile the step on so many replicas."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SpectralNormOptions(GANOptions):
+    """Networks and losses."""
+
+    spectral_norm: bool = option(False, "Divide the discriminator's weights by their spectral norms.")

@@ -4,11 +4,11 @@ import dataclasses
 
 from distgan.config.fields import option
 from distgan.gans.noise_to_image_options import refuse_compiled_batch_norm
-from distgan.gans.options import GANOptions
+from distgan.gans.options import SpectralNormOptions
 
 
 @dataclasses.dataclass(frozen=True)
-class Pix2PixOptions(GANOptions):
+class Pix2PixOptions(SpectralNormOptions):
     """Networks and losses."""
 
     streams = ("pairs",)
