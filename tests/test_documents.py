@@ -224,7 +224,7 @@ def test_each_block_names_its_language_and_says_why_it_is_not_run(page: Path) ->
 
 
 def test_a_gan_is_offered_the_random_numbers_that_there_are() -> None:
-    rule = re.search(r"by `of\(name\)`: (.*?);", (ROOT / YOUR_GAN.page).read_text())
+    rule = re.search(r"`batch.draws.of\(name\)`: (.*?);", (ROOT / YOUR_GAN.page).read_text())
     assert rule and set(re.findall(r"`\.(\w+)`", rule[1])) == {
         name for name in vars(Draws) if not name.startswith("_") and name != "of"
     }
