@@ -3,7 +3,7 @@
     python -m distgan.export --run_dir=runs/mnist                        # a SavedModel, for TensorFlow Serving
     python -m distgan.export --run_dir=runs/mnist --format=keras         # a .keras file
 
-docs/serving.md says what is in them, and how they are served.
+docs/export.md says what is in them, and how they are served.
 """
 
 from pathlib import Path

@@ -69,7 +69,7 @@ def test_pruning_checkpoints_leaves_what_a_link_leads_to(tmp_path: Path) -> None
 
 @pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
 def test_horovod_on_one_machine_listens_on_its_loopback_only(tmp_path: Path) -> None:
-    """TensorFlow's own servers, of multiworker, listen everywhere: docs/reliability.md says so."""
+    """TensorFlow's own servers, of multiworker, listen everywhere: docs/resume-and-faults.md says so."""
     processes = layouts.start(
         layouts.Layout("horovod", 2), "-m", "distgan.train", *small_runs.flags(tmp_path, steps=1_000_000)
     )
