@@ -66,7 +66,7 @@ def _tell(findings: list[Finding]) -> int:
     for finding in findings:
         print(f"{finding.what:{width}}  {finding.found}")
     advice = [f"- {finding.what}: {finding.mend}" for finding in findings if finding.mend]
-    print("\n" + "\n".join(["To mend:", *advice] if advice else ["Nothing is to be mended."]), flush=True)
+    print("\n" + "\n".join(["Problems:", *advice] if advice else ["No problems found."]), flush=True)
     return 1 if advice else 0
 
 

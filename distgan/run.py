@@ -53,7 +53,7 @@ class Run:
             return to_pixels(self.gan.generate(num_images, seed)).numpy()
         learnt = self.gan.num_classes
         if not learnt:
-            raise UserError("The run has learnt no classes: leave them out, or train with --conditional.")
+            raise UserError("The run has learnt no classes: remove them, or train with --conditional.")
         unknown = [one for one in dict.fromkeys(classes) if not 0 <= one < learnt]
         if unknown:
             raise UserError(f"The run has learnt classes 0 to {learnt - 1}, and not {', '.join(map(str, unknown))}.")

@@ -3,7 +3,7 @@
     python -m distgan.train
     horovodrun -np 4 python -m distgan.train
 
-The same command goes on where it was stopped or killed. --helpfull explains every flag.
+Rerun the same command to resume a run that was stopped or killed. --helpfull explains every flag.
 """
 
 import signal
@@ -47,8 +47,8 @@ def _train(config: Config) -> int:
         if replicas.size == 1:
             raise
         print(
-            f"distgan: rank {replicas.rank} lost the others ({reason(error)}); the same command "
-            "goes on from the last checkpoint.",
+            f"distgan: rank {replicas.rank} lost the others ({reason(error)}); rerun the command to resume from the "
+            "last checkpoint.",
             file=sys.stderr,
         )
         return 1

@@ -59,5 +59,5 @@ def test_classes_may_be_fewer() -> None:
 
 
 def test_grey_is_refused() -> None:
-    with pytest.raises(UserError, match="leave out --channels=1"):
+    with pytest.raises(UserError, match="remove --channels=1"):
         open_source("mnist-edges", "train", Wanted(channels=1))

@@ -43,7 +43,7 @@ def test_those_that_are_left_go_on_when_others_are_killed(tmp_path: Path) -> Non
         }[who])  # fmt: skip
         job.wait_for_start(processes=3)
     said = job.stop()
-    assert len(re.findall(r"goes on from step \d+, which rank \d has in memory", said)) >= 3, said
+    assert len(re.findall(r"resumes from step \d+, which rank \d has in memory", said)) >= 3, said
     assert ">:Traceback" not in said  # of a rank; the launcher's own server may print one where a rank dies as it asks
     assert_undisturbed(job)
 

@@ -514,8 +514,8 @@ def test_a_full_disk_is_said_once_and_does_not_stop_the_run(
         assert steps == sorted(set(steps))
         assert set(steps_of_tensorboard(disk / "run")) < set(range(1, 200))
     said = console.getvalue().splitlines()
-    assert f"Cannot write {disk}/run/metrics.jsonl: {reason}; the run goes on." in said
-    assert f"Cannot write {disk}/run/samples: {reason}; the run goes on." in said
+    assert f"Cannot write {disk}/run/metrics.jsonl: {reason}; the run continues." in said
+    assert f"Cannot write {disk}/run/samples: {reason}; the run continues." in said
     assert any(line.startswith(f"Cannot write {disk}/run/tensorboard/events") for line in said)
     assert len(said) == len(set(said))
 
@@ -540,5 +540,5 @@ def test_a_run_directory_that_cannot_be_made_is_said_and_does_not_stop_the_run(t
     console = io.StringIO()
     use_everything(reporter(tmp_path / "file", console=console))
     said = console.getvalue().splitlines()
-    assert f"Cannot write {tmp_path}/file/metrics.jsonl: Not a directory; the run goes on." in said
+    assert f"Cannot write {tmp_path}/file/metrics.jsonl: Not a directory; the run continues." in said
     assert len(said) == len(set(said))

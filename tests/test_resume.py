@@ -69,7 +69,7 @@ def test_a_run_killed_at_a_random_step_ends_in_the_same_bits(layout: layouts.Lay
     else:
         status, output = _run(layout, broken, **settings)
         assert status == 0, output
-    assert "goes on from step" in output
+    assert "resumes from step" in output
     assert small_runs.digest(broken, KILLED_STEPS) == small_runs.digest(tmp_path / "whole", KILLED_STEPS)
     assert small_runs.logged_steps(broken) == list(range(1, KILLED_STEPS + 1))
 
@@ -86,7 +86,7 @@ def test_a_stopped_process_saves_first(
     output = limits.output_of(process)
     assert process.returncode == status, output
     (saved,) = small_runs.checkpoints(tmp_path)
-    assert f"{number.name}: stopped at step {saved}, which is saved; the same command goes on." in output
+    assert f"{number.name}: stopped at step {saved}, which is saved; rerun the command to resume." in output
     assert small_runs.manifest(tmp_path, saved)["step"] == saved < STEPS
     small_runs.train(tmp_path, steps=STEPS)
     assert small_runs.digest(tmp_path, STEPS) == small_runs.digest(uninterrupted, STEPS)
@@ -100,7 +100,7 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_step(tmp_path: Path) -> None
     small_runs.workers(tmp_path)[-1].terminate()
     output = limits.output_of(launcher)
     (saved,) = small_runs.checkpoints(tmp_path)
-    assert f"SIGTERM: stopped at step {saved}, which is saved; the same command goes on." in output
+    assert f"SIGTERM: stopped at step {saved}, which is saved; rerun the command to resume." in output
     assert launcher.returncode == 0, output
 
 
@@ -144,7 +144,7 @@ def test_a_run_goes_on_in_another_precision(uninterrupted: Path, tmp_path: Path)
     run_dir = shutil.copytree(uninterrupted, tmp_path / "run")
     for steps, number_format in ((STEPS + 3, "mixed_float16"), (STEPS + 6, "float64"), (STEPS + 9, "mixed_bfloat16")):
         said = small_runs.train(run_dir, steps=steps, precision=number_format)
-        assert f"goes on from step {steps - 3}" in said
+        assert f"resumes from step {steps - 3}" in said
         assert small_runs.manifest(run_dir, steps)["precision"] == number_format
 
 
@@ -171,7 +171,7 @@ def test_a_damaged_checkpoint_is_told_of_and_an_older_one_taken(damage: str, cop
         (newest / "manifest.json").write_text("")
     said = small_runs.train(copy, steps=STEPS)
     assert f"checkpoint step_{STEPS:09d} is damaged" in said
-    assert "goes on from step 40" in said
+    assert "resumes from step 40" in said
     assert small_runs.digest(copy, STEPS) == small_runs.digest(uninterrupted, STEPS)
 
 
@@ -189,12 +189,12 @@ def test_a_half_written_checkpoint_of_a_killed_run_is_not_taken(copy: Path) -> N
     unfinished = copy / "checkpoints" / f".unfinished-step_{STEPS + 20:09d}"
     unfinished.mkdir()
     (unfinished / "state.npz").write_bytes(b"half")
-    assert f"goes on from step {STEPS}" in small_runs.train(copy, steps=STEPS + 20)
+    assert f"resumes from step {STEPS}" in small_runs.train(copy, steps=STEPS + 20)
     assert max(small_runs.checkpoints(copy)) == STEPS + 20
 
 
 def test_another_network_seed_or_batch_is_refused_by_name(copy: Path) -> None:
-    with pytest.raises(UserError, match=r"can't go on with --filters=8 \(the run has 4\) and --seed=1"):
+    with pytest.raises(UserError, match=r"can't be resumed with --seed=1 .* and --filters=8"):
         small_runs.train(copy, steps=STEPS, filters=8, seed=1)
     assert max(small_runs.checkpoints(copy)) == STEPS
 
@@ -209,7 +209,7 @@ def test_other_data_is_refused(copy: Path, tmp_path: Path) -> None:
 
 
 def test_a_finished_run_says_how_to_go_on(copy: Path) -> None:
-    assert "This run is finished; --steps above that goes on with it." in small_runs.train(copy, steps=STEPS)
+    assert "This run is finished; --steps above that continues it." in small_runs.train(copy, steps=STEPS)
 
 
 @pytest.mark.slow
@@ -381,10 +381,10 @@ def test_a_full_disk_gets_one_sentence_and_loses_nothing(small_disk: Path) -> No
     filler.write_bytes(bytes(free - 50_000))  # room for the logs, not for a checkpoint
     status, output = _run(layouts.SINGLE, small_disk, steps=6)
     assert status == 2
-    assert "make room, and the same command goes on from step_000000003." in output
+    assert "make room, then rerun the command, which resumes from step_000000003." in output
     assert "Traceback" not in output
     filler.unlink()
-    assert "goes on from step 3" in small_runs.train(small_disk, steps=6)
+    assert "resumes from step 3" in small_runs.train(small_disk, steps=6)
 
 
 @pytest.mark.slow
@@ -404,7 +404,7 @@ def test_a_read_only_directory_gets_one_sentence_and_loses_nothing(small_disk: P
     assert "can't be written to (Read-only file system): make it one that you may write to" in output
     assert "Traceback" not in output
     subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
-    assert "goes on from step 3" in small_runs.train(small_disk, steps=6)
+    assert "resumes from step 3" in small_runs.train(small_disk, steps=6)
 
 
 @pytest.mark.slow
@@ -418,4 +418,4 @@ def test_a_limit_of_file_size_gets_one_sentence_and_loses_nothing(tmp_path: Path
     assert "The checkpoint of step 6 can't be written" in done.stderr
     assert "File too large" in done.stderr
     assert "Traceback" not in done.stderr
-    assert "goes on from step 3" in small_runs.train(tmp_path, steps=6)
+    assert "resumes from step 3" in small_runs.train(tmp_path, steps=6)

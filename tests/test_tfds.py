@@ -83,7 +83,7 @@ def test_images_come_as_wanted(directory: Path) -> None:
 def test_what_gives_no_images_of_a_size_is_refused(directory: Path) -> None:
     prepare(directory, "sizes", images, EXAMPLES)
     assert "several sizes: give --image_size" in refusal("tfds:sizes", Wanted())
-    assert "leave them out" in refusal("tfds:sizes", Wanted(image_size=(5, 4), max_classes=2))
+    assert "remove them" in refusal("tfds:sizes", Wanted(image_size=(5, 4), max_classes=2))
 
 
 def test_a_data_set_without_images_is_refused(directory: Path) -> None:

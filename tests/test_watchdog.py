@@ -63,7 +63,7 @@ def test_a_sign_of_life_now_and_then_is_enough() -> None:
 def test_one_that_hangs_is_ended_with_the_reason_and_the_place(body: str, why: str) -> None:
     status, _, errors = _end(_start(body))
     assert status == 4
-    assert f"distgan: rank 0 {why}, so it was ended; the same command goes on from the last checkpoint." in errors
+    assert f"distgan: rank 0 {why}, so it was ended; rerun the command to resume from the last checkpoint." in errors
     assert 'File "<string>"' in errors  # where it hung
 
 

@@ -24,7 +24,7 @@ class _Derived(Source):
     def __init__(self, name: str, wanted: Wanted, streams: dict[str, int], images: int, make: "_Make") -> None:
         """Give `streams`; `make(stream, examples)` gives pictures of 32x32, `images` of them along the channels."""
         if wanted.channels not in (None, 3):
-            raise UserError(f"--data={name} has 3 channels: leave out --channels={wanted.channels}.")
+            raise UserError(f"--data={name} has 3 channels: remove --channels={wanted.channels}.")
         height, width = wanted.image_size or (SIDE_PIXELS, SIDE_PIXELS)
         margin = wanted.margin_pixels
         super().__init__(

@@ -169,7 +169,7 @@ def open_unpaired(directory: str, split: str, wanted: Wanted) -> Source:
 
 def _opened(files: ImageFiles, sizes: FileSizes, wanted: Wanted) -> Source:
     if "images" not in files.streams and (wanted.max_classes or wanted.max_images_per_class):
-        raise UserError(f"--data={files.name} has no classes: leave out --max_classes and --max_images_per_class.")
+        raise UserError(f"--data={files.name} has no classes: remove --max_classes and --max_images_per_class.")
     seen = _sample(files, wanted.image_size)
     height, width = wanted.image_size or _one_size(files.name, seen)
     channels = wanted.channels or (1 if all(picture.grey for picture in seen) else 3)

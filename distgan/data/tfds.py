@@ -59,7 +59,7 @@ def open_tfds(name: str, split: str, wanted: Wanted) -> Source:
     if image is None or image.np_dtype != np.uint8 or len(image.shape) != 3:
         raise UserError(f"--data=tfds:{name} has no feature `image` of whole numbers from 0 to 255.")
     if wanted.max_classes or wanted.max_images_per_class:
-        raise UserError(f"--data=tfds:{name} takes no --max_classes or --max_images_per_class: leave them out.")
+        raise UserError(f"--data=tfds:{name} takes no --max_classes or --max_images_per_class: remove them.")
     if None in image.shape[:2] and wanted.image_size is None:
         raise UserError(f"--data=tfds:{name} holds images of several sizes: give --image_size=HxW.")
     return TfdsSource(name, examples, wanted)

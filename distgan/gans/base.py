@@ -82,7 +82,7 @@ class Sampling:
 
         Raises `UserError` where the GAN translates none.
         """
-        raise UserError(f"A {type(self).__name__} translates no images: leave out --input.")
+        raise UserError(f"A {type(self).__name__} translates no images: remove --input.")
 
 
 class GAN(Sampling):

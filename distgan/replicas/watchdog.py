@@ -141,7 +141,7 @@ def _is_frozen(child: int) -> bool:
 
 def _end(child: int, why: str) -> int:
     print(
-        f"distgan: rank {launcher.own_rank()} {why}, so it was ended; the same command goes on from the last "
+        f"distgan: rank {launcher.own_rank()} {why}, so it was ended; rerun the command to resume from the last "
         "checkpoint.",
         file=sys.stderr,
         flush=True,

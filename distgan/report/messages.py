@@ -4,24 +4,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from distgan.config.config import defaults_of
 from distgan.report.recorded import PAGE
 
 
 def opening(config: Any, source: Any, clock: Any, facts: Mapping[str, Any], num_processes: int) -> str:
-    """The lines for the start of the log, the whole config among them."""
+    """The lines for the start of the log."""
     height, width, channels = source.image_shape
     counts = " and ".join(f"{number:,} {'of ' * (len(name) == 1)}{name}" for name, number in source.streams.items())
     replicas = facts["num_replicas"]
     lines = [
         f"preset {config.preset} on {source.name}: {counts}, {height}x{width}x{channels}",
+        f"settings that differ from the preset: {_differing(config)}",
         f"backend {facts['backend']}: {_count(replicas, 'replica')} in {_count(num_processes, 'process')}",
         f"precision {facts['precision']}",
-        f"batch {config.batch_size} over all replicas, {config.batch_size / replicas:g} on each; learning rates do not "
-        "depend on their number",
+        f"batch {config.batch_size}, {config.batch_size / replicas:g} on each replica",
         f"step {clock.step} of {clock.total_steps}, epoch {clock.epochs:.2f} of {clock.total_epochs:.2f}",
-        "config " + " ".join(f"{name}={value}" for name, value in config.values().items() if value is not None),
     ]
     return "\n".join(lines)
+
+
+def _differing(config: Any) -> str:
+    """The settings that differ from those of the preset, as flags."""
+    usual = defaults_of(config.preset)
+    values = {name: value for name, value in config.values().items() if value != usual[name] and name != "run_dir"}
+    return " ".join(f"--{name}={value}" for name, value in values.items() if value is not None) or "none"
 
 
 def ending(run_dir: Path, checkpoint: str, distance: float | None, floor: float | None, is_finished: bool) -> str:

@@ -201,7 +201,7 @@ class Reporter:
         except OSError as error:
             if (path, error.errno) not in self._said:
                 self._said.add((path, error.errno))
-                self.say(f"Cannot write {path}: {error.strerror or error}; the run goes on.")
+                self.say(f"Cannot write {path}: {error.strerror or error}; the run continues.")
 
 
 def _histogram(array: np.ndarray) -> HistogramProto | None:

@@ -118,8 +118,8 @@ class RunDirectory:
             changed = changed_settings(load_config(path), self._config)
             if changed:
                 raise UserError(
-                    f"{self.path} holds a run that can't go on with {' and '.join(changed)}: choose another --run_dir, "
-                    "where --init_from can start from its weights."
+                    f"{self.path} holds a run that can't be resumed with {' and '.join(changed)}: choose another "
+                    "--run_dir, where --init_from can start from its weights."
                 )
 
     @property
@@ -139,7 +139,7 @@ class RunDirectory:
         if committed[source] <= self._saved_step:
             source = 0
         else:
-            notes = [f"goes on from step {committed[source]}, which rank {source} has in memory"]
+            notes = [f"resumes from step {committed[source]}, which rank {source} has in memory"]
             if source == self._replicas.rank:
                 state.restore(snapshot.arrays)
         self._replicas.broadcast(list(state.variables.values()), source)
@@ -156,7 +156,7 @@ class RunDirectory:
             for path, reason in damaged.items():
                 aside = checkpoint.put_aside(path)
                 notes.append(f"checkpoint {path.name} is damaged ({reason}) and was put aside as {aside.name}")
-            notes.append(f"goes on from step {manifest['step']}")
+            notes.append(f"resumes from step {manifest['step']}")
         elif self._config.init_from:
             state.start_from(read_checkpoint(paths.local("init_from", self._config.init_from)).arrays)
             notes.append(f"starts from the weights of {self._config.init_from}")
@@ -219,7 +219,7 @@ class RunDirectory:
         what, helps = problem
         if is_last or self._config.on_checkpoint_error == "stop":
             raise UserError(f"{what}: {helps}.")
-        self._problems.append(f"{what}; the run goes on without it.")
+        self._problems.append(f"{what}; the run continues without it.")
 
     def problems(self) -> list[str]:
         """What went wrong with checkpoints, since the call before, and did not end the run."""
@@ -236,7 +236,8 @@ class RunDirectory:
             return (
                 f"The checkpoint of step {facts['step']} can't be written into {self._checkpoints} "
                 f"({error.strerror or error})",
-                f"{_help(error)}, and the same command {f'goes on from {before.name}' if before else 'starts anew'}",
+                f"{_help(error)}, then rerun the command, which "
+                f"{f'resumes from {before.name}' if before else 'starts anew'}",
             )
         return None
 

@@ -39,7 +39,7 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> t
             why = f"processes were lost ({reason(error)})"
         attempts, last_step = (attempts + 1 if snapshot.step == last_step else 0), snapshot.step
         if replicas.is_chief:
-            print(f"distgan: {why}; those that are there go on from step {max(0, snapshot.step)}", file=console)
+            print(f"distgan: {why}; the remaining workers resume from step {max(0, snapshot.step)}", file=console)
         gc.collect()  # the networks of the run so far, before they are made anew
         _regroup(replicas)
 

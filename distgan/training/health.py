@@ -86,5 +86,5 @@ def not_finite(results: Sequence[Mapping[str, tf.Tensor]], last_step: int, preci
     for name in (name for name in (results[0] if results else ()) if name.startswith("loss/")):
         bad = [number for number, result in enumerate(results) if not np.isfinite(result[name].numpy())]
         if len(bad) >= (len(results) if precision == "mixed_float16" else 1):
-            return f"{name} is not finite since step {first_step + bad[0]}"
+            return f"{name} is NaN or infinite since step {first_step + bad[0]}"
     return ""

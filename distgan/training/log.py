@@ -48,7 +48,7 @@ class Log:
         self.say(messages.opening(config, trainer.source, clock, trainer.facts(), trainer.replicas.size))
         self.say(f"run directory {self._run_dir}" + "".join(f"; {note}" for note in notes))
         if clock.is_over:
-            self.say(f"This run is finished; --{'steps' if config.steps else 'epochs'} above that goes on with it.")
+            self.say(f"This run is finished; --{'steps' if config.steps else 'epochs'} above that continues it.")
 
     def prepare(self) -> None:
         """Look at the machines, held-out images and the real images to measure by; together with all processes.
@@ -133,7 +133,7 @@ class Log:
         """Say how the run ended, and where everything is."""
         step = self._clock.step
         if stopped_by:
-            self.say(f"{stopped_by.name}: stopped at step {step}, which is saved; the same command goes on.")
+            self.say(f"{stopped_by.name}: stopped at step {step}, which is saved; rerun the command to resume.")
             self.page("stopped")
         else:
             self._reporter.finish()

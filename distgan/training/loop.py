@@ -133,9 +133,9 @@ def _check_finite(trainer: Trainer, directory: RunDirectory, problem: str) -> No
         newest = directory.newest_checkpoint()
         raise TrainingError(
             f"{what}. "
-            + (f"The last checkpoint, {newest}, is well. " if newest else "No checkpoint had been made. ")
-            + "The same command would come to the same: go on with --precision=float32 if it was less, or start "
-            f"another run with smaller learning rates{f', --init_from={directory.path}' if newest else ''}.",
+            + (f"The last checkpoint, {newest}, is finite. " if newest else "No checkpoint had been made. ")
+            + "Rerun the command with --precision=float32 if it was lower, or start another run with smaller learning "
+            f"rates{f', --init_from={directory.path}' if newest else ''}.",
             NOT_FINITE,
         )
 

@@ -68,7 +68,7 @@ class TrainState:
         names = [name for name, variable in self.variables.items() if variable.dtype.is_floating]
         well = self._are_finite([self.variables[name] for name in names]).numpy()
         bad = next((name for name, is_finite in zip(names, well, strict=True) if not is_finite), None)
-        return f"{bad} holds numbers that are not finite after step {int(self.step.numpy())}" if bad else ""
+        return f"{bad} holds NaN or infinite values after step {int(self.step.numpy())}" if bad else ""
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Take the values of a checkpoint. Raises `UserError` where they do not fit."""
