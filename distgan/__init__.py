@@ -14,14 +14,14 @@ __all__ = ["DCGAN", "Config", "Run", "UserError", "load", "train"]
 
 
 def train(config: Config) -> "Run":
-    """Train as `config` says, in this process and those it was started with; see `distgan.run.train`."""
+    """Train by `config`, in this process and those it was started with; see `distgan.run.train`."""
     from distgan import run  # TensorFlow is imported when it is needed, not for --help
 
     return run.train(config)
 
 
 def load(run_dir: str | os.PathLike[str]) -> "Run":
-    """The run in a directory, at its newest sound checkpoint; see `distgan.run.load`."""
+    """Load the run in a directory, at its newest intact checkpoint; see `distgan.run.load`."""
     from distgan import run
 
     return run.load(run_dir)

@@ -14,7 +14,7 @@ _OUTPUT = flags.DEFINE_string("output", "compare.html", "The page to write.")
 
 
 def main(run_dirs: list[str]) -> int:
-    """Write the page of the runs in some directories; returns the exit status."""
+    """Write the page of the runs in some directories, and return the exit status."""
     if not run_dirs:
         raise UserError("No run is named: give the directories of some without a flag, e.g. runs/mnist runs/fashion.")
     try:

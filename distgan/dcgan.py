@@ -20,7 +20,7 @@ class DCGAN:
         increment: int = 32,
         **settings: Any,
     ) -> None:
-        """Set the run directory, latent dimension, image shape, channels that a stage adds; `settings` of `Config`."""
+        """Set run directory, latent dimension, image shape, channels that a stage adds, and `settings` of `Config`."""
         self.settings = settings | {
             "preset": "dcgan",
             "run_dir": save_path,

@@ -28,13 +28,13 @@ from distgan.replicas import launcher
 
 SHARED_MEMORY_BYTES = 2**30  # below it NCCL between GPUs of one machine fails; containers have 64 MiB by default
 MEETING_SECONDS = 120
-SUMMED_BYTES = (4, 10 * 2**20)  # a message's latency, and the gradients of the mnist preset
+SUMMED_BYTES = (4, 10 * 2**20)  # the latency of a message, and the size of the mnist preset's gradients
 REPETITIONS = 11
 FEATURES = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "bfloat16", "amx_bf16": "AMX"}
 
 
 class Finding(NamedTuple):
-    """Something that was looked at, what it was found to be, and what to do about it, if anything."""
+    """A check: its subject, the result, and how to fix a problem, if there is one."""
 
     what: str
     found: str
@@ -42,7 +42,7 @@ class Finding(NamedTuple):
 
 
 def main() -> int:
-    """Say what was found; returns the exit status."""
+    """Print the findings, and return the exit status."""
     program.import_tensorflow()
     import tensorflow as tf
 
@@ -71,7 +71,7 @@ def _tell(findings: list[Finding]) -> int:
 
 
 def examine() -> Iterator[Finding]:
-    """Look at this machine; TensorFlow must be imported, its devices unused."""
+    """Yield findings about this machine; TensorFlow must be imported, with its devices unused."""
     yield Finding("distgan", f"{Path(__file__).parent}, on {socket.gethostname()}")
     yield Finding("Python", f"{platform.python_version()}, {sys.executable}")
     yield from (
@@ -96,7 +96,7 @@ def _tensorflow() -> Finding:
 
 
 def _horovod() -> Any:
-    """Horovod's module, or None."""
+    """Return Horovod's module, or None."""
     try:
         import horovod.tensorflow as hvd
     except ImportError:
@@ -199,7 +199,7 @@ def _network() -> Finding:
     found = []
     for name, addresses in psutil.net_if_addrs().items():
         of_four = [one.address for one in addresses if one.family == socket.AF_INET]
-        state = states.get(name)  # a label such as eth0:0 has none of its own
+        state = states.get(name)  # a label such as eth0:0 has no state
         if of_four and state and state.isup:
             speed = f", {state.speed} Mbit/s" if state.speed else ""
             found.append(f"{name} {' '.join(of_four)}{speed}")
@@ -211,7 +211,7 @@ def _network() -> Finding:
 
 
 def _output(*command: str) -> str:
-    """What a command prints; nothing where it is missing or fails."""
+    """Return what a command prints; nothing if it is missing or times out."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
@@ -219,7 +219,7 @@ def _output(*command: str) -> str:
 
 
 def _two_processes() -> Finding:
-    """Let two processes of Horovod meet on this machine, by this program."""
+    """Run this program in two processes of Horovod on this machine."""
     horovodrun = shutil.which("horovodrun", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH')}")
     if not horovodrun:
         return Finding("Two processes", "no horovodrun", "put the directory of this Python on PATH.")
@@ -239,7 +239,7 @@ def _two_processes() -> Finding:
 
 
 def _meet() -> int:
-    """Join the other processes and say, on the chief, who they are and how long a sum takes."""
+    """Connect to the other processes and, on the chief, print their places and the time of a sum."""
     from distgan.replicas.connect import connect
 
     findings = [finding for finding in examine() if finding.mend]
@@ -266,7 +266,7 @@ def _own_gpu() -> str:
 
 
 def _seconds_to_sum(replicas: Any, size: int) -> float:
-    """The median time of a sum of so many bytes over all replicas. Raises `UserError` where it comes out wrong."""
+    """Return the median time to sum `size` bytes over all replicas. Raises `UserError` if the sum is wrong."""
     import tensorflow as tf
 
     def add(values: Any) -> Any:

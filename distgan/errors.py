@@ -1,35 +1,35 @@
-"""What is said to a user of a mistake, or of a run that can't go on, and the system's errors as sentences."""
+"""Errors that end a program with one sentence, and the system's errors as sentences."""
 
 import re
 import textwrap
 from collections.abc import Sequence
 
-STALLED, LEFT = 4, 1  # exit statuses: of a process that waited, or hung, for too long, and of one that nobody needs
-MOST_CHARACTERS = 200  # of what another program says
+STALLED, LEFT = 4, 1  # exit statuses: of a process that waited or hung too long, and of a process no longer needed
+MOST_CHARACTERS = 200  # of another program's message
 
 
 class UserError(ValueError):
-    """A mistake in what the user gave: one sentence that says what to change.
+    """A user's mistake, in one sentence that states what to change.
 
     Programs print it without a traceback and end with exit status 2.
     """
 
 
 class TrainingError(RuntimeError):
-    """What ends a run through no mistake of the user's: one sentence, and the exit status that stands for its kind."""
+    """An error that ends a run and is not a user's mistake: one sentence, and the exit status of its kind."""
 
     def __init__(self, sentence: str, exit_status: int) -> None:
-        """The same on all processes, which end together."""
+        """Set the sentence and the exit status, the same on all processes, which end together."""
         super().__init__(sentence)
         self.exit_status = exit_status
 
 
 class AloneError(TrainingError):
-    """What ends this process and no other, so it says so itself."""
+    """An error that ends this process only, which therefore prints it."""
 
     @classmethod
     def of_start(cls, rank: int, timeout_seconds: float, missing: Sequence[int] = ()) -> "AloneError":
-        """Of a process that did not meet the others in time; some of those that did not come may be known."""
+        """Return the error of a process that did not meet the others in time; `missing` are absent ranks, if known."""
         known = f" ({', '.join(map(str, missing))} did not come)" if missing else ""
         return cls(
             f"rank {rank} could not meet the others within {timeout_seconds:g} seconds{known}: see that all are "
@@ -39,12 +39,12 @@ class AloneError(TrainingError):
 
 
 def sentence_of(error: OSError) -> str:
-    """What the system says of a file, as a sentence that names it."""
+    """Return the system's error about a file as a sentence that names the file."""
     return f"{error.filename or 'A file'}: {error.strerror or error}."
 
 
 def reason(error: Exception) -> str:
-    """What an error of TensorFlow's, or of Horovod's, says in short, without its graph and lines of its source."""
+    """Shorten the message of an error of TensorFlow or Horovod, without its graph and source lines."""
     about_graph = ("Graph execution error", "Detected at node", "File ", "<stack traces", "[[")
     lines = [line.strip() for line in str(error).splitlines()]
     said = next((line for line in lines if line and not line.startswith(about_graph)), type(error).__name__)
@@ -52,5 +52,5 @@ def reason(error: Exception) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, without what follows its first line."""
+    """Return the first line of an error's message."""
     return str(error).partition("\n")[0]

@@ -48,7 +48,7 @@ _BACKEND = flags.DEFINE_enum(
 
 
 def main() -> int:
-    """Write and print what the flags ask for; returns the exit status."""
+    """Measure, write and print what the flags ask for, and return the exit status."""
     if (_RUN_DIR.value is None) == (_IMAGES.value is None):
         raise UserError("Give one of --run_dir and --images: what is to be measured.")
     if _IMAGES.value and not _DATA.value:
@@ -79,7 +79,7 @@ def _output() -> Path:
     return paths.local("images", f"{str(_IMAGES.value).rstrip('/')}.json")
 
 
-Measured = tuple[dict[str, str | int], dict[str, float]]  # what by what, and the scores
+Measured = tuple[dict[str, str | int], dict[str, float]]  # the facts of the measurement, and the scores
 
 
 def _of_run(replicas: "Replicas") -> Measured:
@@ -118,7 +118,7 @@ def _of_images(replicas: "Replicas") -> Measured:
 
 
 def _given(wanted: "Wanted") -> "Source":
-    """The images of --images."""
+    """Return the images of --images."""
     path = str(paths.local("images", str(_IMAGES.value)))
     if path.endswith(".npz"):
         from distgan.data.arrays import open_npz
@@ -136,7 +136,7 @@ def _given(wanted: "Wanted") -> "Source":
 
     if not os.path.isdir(path):
         raise UserError(f"--images={path} must be a directory of images, or an .npz file of `pixels`.")
-    image_files("--images", path, "")  # or a sentence that names the flag
+    image_files("--images", path, "")  # raises an error that names the flag
     return open_source(f"folder:{path}", "train", wanted)
 
 
@@ -145,7 +145,7 @@ def _by(shape: Iterable[int | None]) -> str:
 
 
 def _print(facts: Mapping[str, str | int], scores: Mapping[str, float], output: Path) -> None:
-    """What was measured, and a line a score; of a run that keeps an average, beside it that of its raw weights."""
+    """Print what was measured and one line per score; for a run with an EMA, also the score of its raw weights."""
     print(", ".join(f"{name} {value}" for name, value in facts.items()))
     names = dict.fromkeys(name.rpartition("/")[2] for name in scores)
     width = max(map(len, names))

@@ -29,7 +29,7 @@ DEFAULT_OUTPUTS = {"saved_model": "export/saved_model/1", "keras": "export/gener
 
 
 def main() -> int:
-    """Write what the flags ask for; returns the exit status."""
+    """Write the export that the flags ask for, and return the exit status."""
     if _RUN_DIR.value is None:
         raise UserError("--run_dir is missing: give the directory of a run, e.g. --run_dir=runs/mnist.")
     output = _output(_RUN_DIR.value)
@@ -38,8 +38,8 @@ def main() -> int:
     program.import_tensorflow()
     import tensorflow as tf
 
-    logging.set_verbosity(logging.WARNING)  # TensorFlow says of every signature what it is called inside
-    tf.config.set_visible_devices([], "GPU")  # they may be at work, and nothing is computed here
+    logging.set_verbosity(logging.WARNING)  # TensorFlow logs the internal name of every signature
+    tf.config.set_visible_devices([], "GPU")  # GPUs may be in use, and nothing is computed here
     try:
         written = _write(_RUN_DIR.value, output)
     except OSError as error:
@@ -51,7 +51,7 @@ def main() -> int:
 
 
 def _output(run_dir: str) -> Path:
-    """Where to write. Raises `UserError` where that can't be."""
+    """Return where to write. Raises `UserError` if the path does not suit --format."""
     default = paths.local("run_dir", run_dir) / DEFAULT_OUTPUTS[_FORMAT.value]
     output = paths.local("output", _OUTPUT.value) if _OUTPUT.value else default
     if (output.suffix == ".keras") != (_FORMAT.value == "keras"):
@@ -61,7 +61,7 @@ def _output(run_dir: str) -> Path:
 
 
 def _write(run_dir: str, output: Path) -> list[Path]:
-    """Write the generators as they compute in float32, and without the ways that are for training."""
+    """Write the generators in float32 with direct convolutions, as the other ways are for training."""
     from distgan.run import load
     from distgan.serving import write_keras, write_saved_model
 

@@ -1,4 +1,4 @@
-"""Paths as users name them: on this machine, files with an end; and where caches are kept."""
+"""Paths that users give, which must be local and, to read, regular files; and the cache directory."""
 
 import errno
 import os
@@ -17,14 +17,14 @@ def check_local(flag: str, path: str) -> None:
 
 
 def local(flag: str, path: str | os.PathLike[str]) -> Path:
-    """Replace a leading ~ of a path. Raises `UserError` naming the flag where it is not a path of this machine."""
+    """Expand a leading ~ of a path. Raises `UserError` naming the flag if it is not a path of this machine."""
     text = os.fspath(path)
     check_local(flag, text)
     return Path(text).expanduser()
 
 
 def check_regular(path: str | Path) -> None:
-    """Raise `OSError` where a path is no file with an end, as a pipe or a device may have none."""
+    """Raise `OSError` if a path is not a regular file; a pipe or a device may have no end."""
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -33,5 +33,5 @@ def check_regular(path: str | Path) -> None:
 
 
 def cache_directory() -> Path:
-    """Return where what can be made again is kept on this machine."""
+    """Return the directory on this machine for files that can be made again."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "distgan"

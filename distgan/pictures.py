@@ -1,8 +1,8 @@
 """Pictures on disk: grids of samples, the film of a run.
 
 Here `pixels` are uint8 [number, height, width, channels] in [0, 255], and a `picture` is one of
-them, [height, width, channels]; channels are 1 (grey) or 3 (RGB). Each file appears whole or not
-at all. What draws is imported only where it is used: most processes of a run never draw.
+them, [height, width, channels]; channels are 1 (grey) or 3 (RGB). Each file is written whole or not
+at all. Drawing libraries are imported where they are used, as most processes of a run never draw.
 """
 
 import io
@@ -26,7 +26,7 @@ FILM_MILLISECONDS = 8000
 
 
 def grid(pixels: np.ndarray, columns: int | None = None) -> np.ndarray:
-    """One picture of all: near-square or of so many columns, filled row after row, with a small gap between them."""
+    """Arrange pictures in a grid, near-square or of `columns`, filled row by row, with small gaps."""
     number, height, width, channels = pixels.shape
     columns = columns or max(1, int(np.ceil(np.sqrt(number))))
     rows = max(1, -(-number // columns))
@@ -37,25 +37,25 @@ def grid(pixels: np.ndarray, columns: int | None = None) -> np.ndarray:
 
 
 def enlarge(picture: np.ndarray) -> np.ndarray:
-    """A small picture, each pixel repeated so that the longer side comes near 500; others as is."""
+    """Enlarge a small picture: repeat pixels so that the longer side is about 500; return others unchanged."""
     factor = max(1, round(PLEASANT_WIDTH / max(picture.shape[:2])))
     return picture.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def encode_png(picture: np.ndarray) -> bytes:
-    """The bytes of a PNG file of this picture, in its own size."""
+    """Return the bytes of a PNG file of this picture, in its own size."""
     buffer = io.BytesIO()
     to_pillow(picture).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 def save_png(path: Path, picture: np.ndarray) -> None:
-    """One picture, enlarged if it is small."""
+    """Write one picture, enlarged if it is small."""
     atomic.write(path, encode_png(enlarge(picture)))
 
 
 def save_gif(path: Path, frames: Iterable[np.ndarray], milliseconds: int) -> None:
-    """An endless film of one or more pictures of one size, the last one shown longer.
+    """Write an endless film of one or more pictures of one size, the last one shown longer.
 
     Small pictures are enlarged. Equal neighbours become one frame that is shown longer.
     """
@@ -74,10 +74,10 @@ def save_gif(path: Path, frames: Iterable[np.ndarray], milliseconds: int) -> Non
 
 
 def progress_gif(samples_dir: Path, path: Path) -> None:
-    """The film of a run from its `image_at_epoch_*.png`, or from those of steps where it has no others.
+    """Write the film of a run from its `image_at_epoch_*.png`, or from those of steps if there are none.
 
-    A long run is thinned to 120 frames. Pictures of another size than the last (the number of
-    samples was changed on the way) are left out. Without pictures nothing is written.
+    A long run is thinned to 120 frames. Pictures of another size than the last are left out (the number
+    of samples changed during the run). Without pictures nothing is written.
     """
     frames = [_read_picture(file) for file in _thin(_in_order(samples_dir), MOST_FRAMES)]
     alike = [frame for frame in frames if frame.shape == frames[-1].shape]
@@ -86,9 +86,9 @@ def progress_gif(samples_dir: Path, path: Path) -> None:
 
 
 def write_samples(output: str | Path, pixels: np.ndarray, columns: int | None = None) -> None:
-    """Samples as one grid (`.png`), as an array `pixels` (`.npz`), or as a directory of PNGs.
+    """Write samples as one grid (`.png`), as an array `pixels` (`.npz`), or as a directory of PNGs.
 
-    The grid is enlarged if it is small; the directory's 00000.png, 00001.png ... never are.
+    The grid is enlarged if it is small; the directory's 00000.png, 00001.png ... are not.
     """
     output = Path(output)
     if output.suffix == ".png":
@@ -104,14 +104,14 @@ def write_samples(output: str | Path, pixels: np.ndarray, columns: int | None = 
 
 
 def to_pillow(picture: np.ndarray) -> "Image":
-    """A picture, grey or RGB, as Pillow has it."""
+    """Return a grey or RGB picture as a Pillow image."""
     from PIL import Image
 
     return Image.fromarray(picture[:, :, 0] if picture.shape[-1] == 1 else picture)
 
 
 def _to_256_colours(image: "Image") -> "Image":
-    """The image as a GIF can hold it; dithered, which Pillow does only to a palette it is given."""
+    """Return the image in 256 colours, for a GIF; dithered, which Pillow does only with a given palette."""
     return image if image.mode == "L" else image.quantize(palette=image.quantize(256))
 
 
@@ -124,7 +124,7 @@ def _read_picture(path: Path) -> np.ndarray:
 
 
 def _in_order(samples_dir: Path) -> list[Path]:
-    """The pictures of epochs, or of steps where there are none, by their numbers."""
+    """Return the pictures of epochs, or of steps if there are none, in the order of their numbers."""
     kinds: dict[str, dict[int, Path]] = {"epoch": {}, "step": {}}
     for file in samples_dir.glob("image_at_*.png"):
         if match := re.fullmatch(r"image_at_(epoch|step)_(\d+)\.png", file.name):

@@ -1,4 +1,4 @@
-"""What every program of the package does at its edge: read flags, answer the user's mistakes, import quietly."""
+"""The parts that all programs share: parse flags, report user errors, import TensorFlow quietly."""
 
 import gc
 import logging
@@ -20,7 +20,7 @@ CHIEF_SPEAKS_SECONDS = 5.0
 
 
 def run(main: Callable[[], int], help_text: Callable[[], str] | None = None) -> Never:
-    """Parse absl's flags, run `main` and exit with what it returns; on a `UserError`, one sentence and status 2.
+    """Parse absl's flags, run `main` and exit with its result; on a `UserError`, print a sentence and exit with 2.
 
     --help prints `help_text`, if given.
     """
@@ -32,20 +32,20 @@ def run(main: Callable[[], int], help_text: Callable[[], str] | None = None) -> 
 
 
 def run_on(main: Callable[[list[str]], int]) -> Never:
-    """As `run`, of a program that is also given words, before, between or after its flags."""
+    """Run a program as `run` does, with words allowed before, between and after its flags."""
     flags.FLAGS.set_gnu_getopt()
     app.run(lambda words: _exit_with(lambda: main(words)), flags_parser=lambda arguments: _parse(arguments, True))
     raise AssertionError("app.run does not return")
 
 
 def _parse(arguments: list[str], allows_words: bool = False) -> list[str]:
-    """Parse the flags; returns the words that are none."""
+    """Parse the flags, and return the words that are not flags."""
     try:
         rest = list(flags.FLAGS(arguments)[1:])
         if rest and not allows_words:
             raise UserError(f"{' '.join(rest)} is not a flag: flags are written as --name=value.")
         return rest
-    except SystemExit:  # of --help, for which absl has another status
+    except SystemExit:  # from --help, for which absl uses another status
         sys.exit(0)
     except flags.Error as error:
         _refuse(_sentence(str(error)), all_ranks_know=True)
@@ -54,7 +54,7 @@ def _parse(arguments: list[str], allows_words: bool = False) -> list[str]:
 
 
 def _sentence(error: str) -> str:
-    """An error of absl's as a sentence: `flag --x=1: it must be 2` becomes `--x=1 is refused: it must be 2.`"""
+    """Return absl's error as a sentence: `flag --x=1: it must be 2` becomes `--x=1 is refused: it must be 2.`"""
     words = error.removeprefix("flag ").rstrip(" .?")
     return (words.replace(": it must be", " is refused: it must be", 1) if error.startswith("flag ") else words) + "."
 
@@ -72,7 +72,7 @@ def _exit_with(main: Callable[[], int]) -> None:
 
 
 def _refuse(message: str, all_ranks_know: bool) -> Never:
-    """Say once what is wrong, and exit. Launchers end all processes when one has failed, so the chief speaks first."""
+    """Print the error once, and exit. Launchers end all processes when one fails, so the chief prints first."""
     if launcher.launched_rank() > 0:
         time.sleep(CHIEF_SPEAKS_SECONDS)
     if launcher.launched_rank() == 0 or not all_ranks_know:
@@ -81,13 +81,13 @@ def _refuse(message: str, all_ranks_know: bool) -> Never:
 
 
 def import_tensorflow() -> None:
-    """Load TensorFlow, hiding what its libraries write to standard error meanwhile, unless loading fails.
+    """Import TensorFlow, and hide what its libraries write to standard error, unless the import fails.
 
-    Quicker by a quarter than `import tensorflow`: without collecting garbage, of which there is none, and without
-    matplotlib's pyplot, which Keras loads for pictures of its own.
+    A quarter faster than `import tensorflow`: garbage collection is off, as there is none to collect, and matplotlib's
+    pyplot, which Keras loads for its own pictures, is not imported.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # tf.distribute reports every collective it traces
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # tf.distribute logs every collective it traces
     with tempfile.TemporaryFile() as hidden:
         sys.stderr.flush()
         before = os.dup(2)
@@ -112,7 +112,7 @@ def _import_quickly() -> None:
         import tensorflow as tf
 
         tf.keras.layers  # noqa: B018 (loads Keras)
-        tf.config.list_physical_devices()  # the first look reports missing GPU drivers
+        tf.config.list_physical_devices()  # the first call reports missing GPU drivers
     finally:
         if hides_pyplot:
             del sys.modules["matplotlib.pyplot"]

@@ -1,4 +1,4 @@
-"""A trained run, from Python."""
+"""A trained run, for use from Python."""
 
 import os
 import sys
@@ -29,25 +29,25 @@ class Run:
     """A run's networks at one step, ready to generate or to translate.
 
     Attributes:
-        config: the run's config; gan: its networks and losses; step: the step they are of;
+        config: the run's config; gan: its networks and losses; step: the step of the weights;
         image_shape: (height, width, channels).
     """
 
     def __init__(self, config: Config, gan: GAN, step: int, image_shape: Shape) -> None:
-        """Take over a GAN that is trained or loaded."""
+        """Wrap a GAN that is trained or loaded."""
         self.config, self.gan, self.step, self.image_shape = config, gan, step, image_shape
 
     @property
     def networks(self) -> dict[str, keras.Model]:
-        """The Keras models by name, running averages where they are kept."""
+        """The Keras models by name; the EMA of a network if there is one."""
         return {name: self.gan.shown(name) for name in self.gan.networks}
 
     def generate(self, num_images: int, seed: int = 0, classes: Sequence[int] | None = None) -> np.ndarray:
-        """Images, uint8 `[num_images, height, width, channels]`; image i depends on the seed and on i only.
+        """Generate images, uint8 `[num_images, height, width, channels]`; image i depends on the seed and on i only.
 
-        Of a conditional run, each is of the class given in `classes`, one an image, or of one drawn by the seed.
+        In a conditional run, image i has class `classes[i]` or, if they are not given, a class drawn by the seed.
 
-        Raises `UserError` where the run is of a GAN that translates images, or has not learnt such classes.
+        Raises `UserError` if the GAN of the run translates images, or `classes` are not learnt or not one per image.
         """
         if classes is None:
             return to_pixels(self.gan.generate(num_images, seed)).numpy()
@@ -62,23 +62,23 @@ class Run:
         return to_pixels(self.gan.generate(num_images, seed, classes=np.array(classes, np.int32))).numpy()
 
     def scores(self, evaluator: Evaluator, seed: int = 0) -> dict[str, float]:
-        """How good the images that `generate` makes are, by name; see `training.evaluation`."""
+        """Return quality scores of the images that `generate` makes, by name; see `training.evaluation`."""
         return evaluator.scores(self.gan, seed)
 
     def walk(self, num_frames: int, seed: int = 0) -> np.ndarray:
-        """A closed walk between latents, uint8 `[num_frames, height, width, channels]`: the frames of a film.
+        """Generate a closed walk between latents, uint8 `[num_frames, height, width, channels]`: the frames of a film.
 
-        Raises `UserError` where the run is of a GAN that translates images.
+        Raises `UserError` if the GAN of the run translates images.
         """
         return to_pixels(self.gan.walk(num_frames, seed)).numpy()
 
     def translate(self, pixels: np.ndarray, direction: str | None = None, first: int = 0, seed: int = 0) -> np.ndarray:
-        """Images of one domain as images of the other, both uint8 `[n, height, width, channels]`.
+        """Translate images of one domain to the other, both uint8 `[n, height, width, channels]`.
 
-        Each depends on itself, on the seed and, where the GAN draws random numbers, on its number, `first` being that
-        of the first. `direction` is "AtoB" or "BtoA"; if not given, the first one that the run has learnt.
+        Each depends on itself, on the seed and, if the GAN draws random numbers, on its number, which counts from
+        `first`. `direction` is "AtoB" or "BtoA"; if not given, the first one that the run has learnt.
 
-        Raises `UserError` where the run has not learnt it, or images are of another shape.
+        Raises `UserError` if the run has not learnt the direction, or images have another shape.
         """
         learnt = self.gan.directions
         if learnt and direction not in (None, *learnt):
@@ -100,7 +100,7 @@ class Run:
 def train(config: Config, console: TextIO = sys.stdout) -> Run:
     """Train in this process, together with the others if a launcher or `TF_CONFIG` names some.
 
-    Goes on from the run directory's newest checkpoint. Raises `UserError` where config, data or directory are unfit.
+    Resumes from the run directory's newest checkpoint. Raises `UserError` if config, data or directory is unsuitable.
     """
     replicas = connect(config)
     trainer, _ = elastic.train(config, replicas, console)
@@ -114,10 +114,10 @@ def load(
     number_format: str | None = None,
     way: str | None = None,
 ) -> Run:
-    """The run in a directory, at its newest sound checkpoint or, if "best", the one with the best samples.
+    """Load the run in a directory, at its newest intact checkpoint or, if "best", the one with the best samples.
 
-    Needs no data. It computes in a number format, and with one of `convolutions.WAYS`; those of the run, if not given.
-    Raises `UserError` where there is none.
+    Needs no data. `number_format` and `way`, one of `convolutions.WAYS`, are those of the run if not given. Raises
+    `UserError` if there is no checkpoint.
     """
     directory = paths.local("run_dir", run_dir)
     arrays, manifest, _ = read_checkpoint(directory, checkpoint)

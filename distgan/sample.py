@@ -48,7 +48,7 @@ READ_AT_ONCE = 32  # images
 
 
 def main() -> int:
-    """Write what the flags ask for; returns the exit status."""
+    """Write the images that the flags ask for, and return the exit status."""
     if _RUN_DIR.value is None:
         raise UserError("--run_dir is missing: give the directory of a run, e.g. --run_dir=runs/mnist.")
     output = paths.local("output", _OUTPUT.value or ("translated" if _INPUT.value else "samples.png"))
@@ -97,7 +97,7 @@ def _generate(run: "Run", output: Path, classes: list[int]) -> None:
 
 
 def _named(source: Path, output: Path) -> dict[Path, Path]:
-    """The files to translate, and the names of what they become: theirs, in PNG. Raises `UserError`."""
+    """Return the files to translate with their output names: the same names, as PNG. Raises `UserError`."""
     root = source.parent if source.is_file() else source
     inside = output.resolve().is_relative_to(root.resolve()) and source.is_dir()
     if inside or output.resolve() == root.resolve():
@@ -109,7 +109,7 @@ def _named(source: Path, output: Path) -> dict[Path, Path]:
 
 
 def _translate(run: "Run", names: dict[Path, Path], output: Path) -> None:
-    """Translate the files of this process: of several that were launched together, each has a fair part."""
+    """Translate the files of this process; processes that were launched together have fair shares."""
     from distgan.data.order import fair_range
 
     files = list(names)
@@ -119,7 +119,7 @@ def _translate(run: "Run", names: dict[Path, Path], output: Path) -> None:
         for start in range(first, first + count, READ_AT_ONCE):
             part = files[start : min(start + READ_AT_ONCE, first + count)]
             inputs = list(pool.map(functools.partial(_read, run), part))
-            # One that can't be read stays in its place: what is random goes by the number of the file.
+            # A file that can't be read keeps its place, as random numbers depend on the number of the file.
             pixels = np.stack([np.zeros(run.image_shape, np.uint8) if image is None else image for image in inputs])
             outputs = run.translate(pixels, _DIRECTION.value, start, _SEED.value)
             for file, image, picture in zip(part, inputs, outputs, strict=True):

@@ -1,4 +1,4 @@
-"""A GAN as what other programs load without this package: a SavedModel of TensorFlow, or files of Keras."""
+"""Exports of a GAN for programs without this package: a SavedModel of TensorFlow, or files of Keras."""
 
 import json
 import zipfile
@@ -15,15 +15,15 @@ from distgan.errors import UserError
 from distgan.gans.base import GAN
 from distgan.store import atomic
 
-MARK_FILE = Path("assets.extra") / "distgan.json"  # where a SavedModel has room for what is not TensorFlow's
+MARK_FILE = Path("assets.extra") / "distgan.json"  # a SavedModel's place for files that are not TensorFlow's
 
-Facts = dict[str, Any]  # what is told of an export, beside it
+Facts = dict[str, Any]  # facts about an export, stored with it
 
 
 def write_saved_model(gan: GAN, image_shape: Shape, facts: Facts, path: Path) -> None:
-    """Write a SavedModel that generates, or translates, as the GAN does; its signatures are those of `functions`.
+    """Write a SavedModel that generates or translates as the GAN does, with the signatures of `functions`.
 
-    The one served by default is the first. Raises `UserError` where something else is at `path`, `OSError`.
+    The first is served by default. Raises `UserError` if `path` exists and is no export, `OSError` if writing fails.
     """
     _refuse_others([path])
     of_gan = functions(gan, image_shape)
@@ -41,10 +41,10 @@ def write_saved_model(gan: GAN, image_shape: Shape, facts: Facts, path: Path) ->
 
 
 def functions(gan: GAN, image_shape: Shape) -> dict[str, Callable[..., dict[str, tf.Tensor]]]:
-    """What a SavedModel offers, by name: functions that give `{"pixels": uint8 [n, height, width, channels]}`.
+    """Return a SavedModel's functions by name; each gives `{"pixels": uint8 [n, height, width, channels]}`.
 
-    `generate(num_images, seed)`, and `classes`, one an image, where the GAN is told them; or `translate(images)`, with
-    `_AtoB` and `_BtoA` behind the name of a GAN that has learnt both, and a seed where it draws random numbers.
+    `generate(num_images, seed)`, with `classes`, one per image, if the GAN is conditional; or `translate(images)`,
+    named `translate_AtoB` and `translate_BtoA` if the GAN has learnt both, with a seed if it draws random numbers.
     """
     if not gan.directions:
         return {"generate": _generation(gan)}
@@ -85,10 +85,10 @@ def _translation(gan: GAN, direction: str, image_shape: Shape) -> Any:
 
 
 def write_keras(gan: GAN, facts: Facts, path: Path) -> list[Path]:
-    """Write each generator, of Keras's own layers, to a `.keras` file; returns where, one being at `path`.
+    """Write each generator, from Keras's own layers, to a `.keras` file; return the paths, `path` for a single one.
 
-    Of two, their names are put into that of `path`: `generator_AtoB.keras`. Raises `UserError` where something else is
-    there, or a generator has layers that Keras has not; `OSError`.
+    Two generators add their directions to its name: `generator_AtoB.keras`. Raises `UserError` if a path exists and is
+    no export, or Keras has no counterpart for a layer; `OSError` if writing fails.
     """
     names = gan.players["generator"]
     endings = [name.removeprefix("generator") if len(names) > 1 else "" for name in names]

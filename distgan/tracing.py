@@ -1,4 +1,4 @@
-"""Functions of tensors as TensorFlow's graphs."""
+"""Functions of tensors as TensorFlow graphs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,10 +7,10 @@ import tensorflow as tf
 
 
 def traced(function: Callable[..., Any], **settings: Any) -> Any:
-    """A `tf.function`, with these settings, of code that makes its branches and loops by TensorFlow's operations.
+    """Return a `tf.function`, with these settings, of code whose branches and loops are TensorFlow operations.
 
-    Python's own are run as they stand while it is traced. Several runs in a process each trace it anew, which
-    TensorFlow does not warn of.
+    Python's own branches and loops run during tracing. Several runs in a process each trace it again; TensorFlow's
+    warning about that is off.
     """
     made = tf.function(function, autograph=False, **settings)
     made._omit_frequent_tracing_warning = True

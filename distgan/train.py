@@ -19,7 +19,7 @@ command_line.define_flags()
 
 
 def main() -> int:
-    """Train as the flags say; returns the exit status."""
+    """Train with the config of the flags, and return the exit status."""
     config = command_line.from_flags()
     sources.kind_of(str(config.data))
     return watchdog.guard(lambda: _train(config), config.stall_timeout_seconds, config.start_timeout_seconds)

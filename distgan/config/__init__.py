@@ -1,4 +1,4 @@
-"""What a run is: its settings, their flags and their file on disk."""
+"""The settings of a run, their flags and their file on disk."""
 
 from distgan.config.config import Config, changed_settings, load_config
 

@@ -10,14 +10,14 @@ from distgan.config.fields import define_flag, help_of
 
 
 def define_flags() -> None:
-    """Define `--config` and a flag for each setting; those not given are left to the preset."""
+    """Define `--config` and a flag for each setting; settings not given take the preset's values."""
     flags.DEFINE_string("config", None, "A config.json to repeat; flags override it.")
     for option in options().values():
         define_flag(option)
 
 
 def from_flags(values: flags.FlagValues = flags.FLAGS) -> Config:
-    """The config that the parsed flags describe. Raises `UserError`."""
+    """Return the config that the parsed flags describe. Raises `UserError`."""
     given: dict[str, Any] = {
         name: option.parsed(values[name].value) for name, option in options().items() if values[name].value is not None
     }
@@ -25,7 +25,7 @@ def from_flags(values: flags.FlagValues = flags.FLAGS) -> Config:
 
 
 def help_text() -> str:
-    """The flags that matter most, by section."""
+    """Return the help of the most important flags, by section."""
     lines = []
     main = [option for option in options().values() if option.main]
     for section in dict.fromkeys(option.section for option in main):

@@ -1,4 +1,4 @@
-"""The config of a run: every setting, checked."""
+"""The config of a run: all settings, with their checks."""
 
 import dataclasses
 import json
@@ -15,15 +15,15 @@ from distgan.gans.registry import GANS
 
 MOST_BYTES = 2**20  # of a config.json
 PLAYERS = ("generator", "discriminator")
-_LENGTH = ("epochs", "steps")  # one of them holds
+_LENGTH = ("epochs", "steps")  # exactly one of them is set
 
 
 @dataclasses.dataclass(frozen=True, init=False, kw_only=True)
 class Config(Run, Images, Training, Output, Evaluation, System):
     """All settings of a run. A run is a pure function of these, its images and the step number.
 
-    Settings are given by the names of their flags; those left out take the value of the preset. Raises `UserError`
-    if a value is not allowed.
+    Settings are given by the names of their flags; those not given take the preset's value. Raises `UserError` if a
+    value is not allowed.
 
     Attributes:
         generator, discriminator: the settings of their optimizers.
@@ -63,7 +63,7 @@ class Config(Run, Images, Training, Output, Evaluation, System):
         self._check_together()
 
     def values(self) -> dict[str, Any]:
-        """Every setting by the name of its flag; those of other GANs are left out."""
+        """Return all settings by the names of their flags, without those of other GANs."""
         optimizers = {
             f"{player}_{name}": value for player in PLAYERS for name, value in vars(getattr(self, player)).items()
         }
@@ -82,7 +82,7 @@ class Config(Run, Images, Training, Output, Evaluation, System):
 
     @property
     def height_and_width(self) -> tuple[int, int] | None:
-        """`--image_size` as (height, width) in pixels; None for that of the data. Raises `UserError`."""
+        """`--image_size` as (height, width) in pixels; None for that of the data. Raises `UserError` if malformed."""
         if self.image_size is None:
             return None
         height, _, width = self.image_size.partition("x")
@@ -93,7 +93,7 @@ class Config(Run, Images, Training, Output, Evaluation, System):
         return int(height), int(width)
 
     def profile_range(self) -> range:
-        """The steps to profile, after which the trace is written; empty if none. Raises `UserError`."""
+        """Return the steps to profile; then the trace is written. Empty if none. Raises `UserError` if malformed."""
         if self.profile_steps is None:
             return range(0)
         first, _, last = self.profile_steps.partition(":")
@@ -129,7 +129,7 @@ class Config(Run, Images, Training, Output, Evaluation, System):
         return paths.local("run_dir", self.run_dir or f"runs/{self.preset}")
 
     def to_json(self) -> str:
-        """The settings as JSON, one a line."""
+        """Return the settings as JSON, one per line."""
         return json.dumps(self.values(), indent=2) + "\n"
 
 
@@ -140,7 +140,7 @@ COMMON = _SHARED | {name: option for player in PLAYERS for name, option in optio
 
 
 def gan_options(architecture: str) -> dict[str, Option]:
-    """The settings that a GAN adds, by name. Raises `TypeError` if one has the name of a setting that all share."""
+    """Return the settings that a GAN adds, by name. Raises `TypeError` if one has the name of a shared setting."""
     found = options_of(GANS[architecture].options)
     for name in found.keys() & COMMON.keys():
         raise TypeError(f"The settings of {architecture} have one called {name}, as all GANs have: rename it")
@@ -148,7 +148,7 @@ def gan_options(architecture: str) -> dict[str, Option]:
 
 
 def options() -> dict[str, Option]:
-    """All settings by name; one that several GANs declare allows what any of them allows."""
+    """Return all settings by name; a setting of several GANs allows the choices of each of them."""
     found = dict(COMMON)
     for architecture in GANS:
         for name, option in gan_options(architecture).items():
@@ -158,12 +158,12 @@ def options() -> dict[str, Option]:
 
 
 def defaults_of(preset: str) -> dict[str, Any]:
-    """The values of all settings with no flag but the preset's."""
+    """Return the values of all settings if no flag but --preset is given."""
     return _merged({name: option.default for name, option in options().items()}, PRESETS[preset], {"preset": preset})
 
 
 def _merged(*layers: dict[str, Any]) -> dict[str, Any]:
-    """Lay settings over one another, the last on top; --steps replaces --epochs below it, and the other way round."""
+    """Merge settings; later layers override earlier ones, and --steps and --epochs replace each other."""
     merged: dict[str, Any] = {}
     for layer in layers:
         given = [name for name in _LENGTH if layer.get(name) is not None]
@@ -175,7 +175,7 @@ def _merged(*layers: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_config(path: Path, **given: Any) -> Config:
-    """The config of a `config.json`, with some settings replaced. Raises `UserError` naming the file if it is unfit."""
+    """Read a `config.json` and replace some settings. Raises `UserError`, which names the file, if it is invalid."""
 
     def refuse(problem: object) -> Never:
         raise UserError(f"{path} can't be read as a config{problem}.")
@@ -204,7 +204,7 @@ def load_config(path: Path, **given: Any) -> Config:
 
 
 def changed_settings(old: Config, new: Config) -> list[str]:
-    """What `new` changes and a resumed run must not change, as `--flag=new (the run has old)`."""
+    """Return the changes in `new` that a resumed run does not allow, as `--flag=new (the run has old)`."""
     known, before, after = options(), old.values(), new.values()
     return [
         f"--{name}={after.get(name)} (the run has {before.get(name)})"

@@ -22,13 +22,13 @@ _CADENCE = re.compile(r"(\d+(?:\.\d+)?)(epoch|step|s|min|h)s?")
 
 
 class Section:
-    """A group of settings. `may_change`: whether a resumed run may be given other values."""
+    """A group of settings. `may_change`: whether a resumed run may have other values."""
 
     may_change: ClassVar[bool] = False
 
 
 class Every(NamedTuple):
-    """How often something is done: every `number` of a `unit`, which is "epochs", "steps" or "seconds"."""
+    """A cadence: every `number` of a `unit`, which is "epochs", "steps" or "seconds"."""
 
     number: float
     unit: str
@@ -52,7 +52,7 @@ def every(cadence: str) -> Every | None:
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """A declared setting. `may_change`: whether a resumed run may be given another value; `main`: shown by --help."""
+    """A declared setting. `may_change`: whether a resumed run may have another value; `main`: shown by --help."""
 
     name: str
     type: type
@@ -70,7 +70,7 @@ class Option:
     main: bool = False
 
     def parsed(self, text: Any) -> Any:
-        """The value that a flag's text stands for. Raises `UserError` if it is not allowed."""
+        """Return the value of a flag's text. Raises `UserError` if it is not allowed."""
         try:
             value = self.type(text)
         except ValueError:
@@ -79,7 +79,7 @@ class Option:
         return value
 
     def check(self, value: Any) -> None:
-        """Raise `UserError`, naming the flag and the values it allows, if it does not allow `value`."""
+        """Raise `UserError`, which names the flag and its allowed values, if `value` is not allowed."""
         if value is None and self.optional:
             return
         right_type: Any = (int, float) if self.type is float else self.type
@@ -126,7 +126,7 @@ class Option:
 
     @property
     def is_limited(self) -> bool:
-        """Whether the help text has to list the allowed values."""
+        """True if the help text must list the allowed values."""
         return bool(self.choices or self.cadence) or self.type in (int, float)
 
 
@@ -136,7 +136,7 @@ def option(default: Any, explanation: str, **declared: Any) -> Any:
 
 
 def options_of(section: type[Section], player: str = "") -> dict[str, Option]:
-    """The settings of a section by flag name, which begins with the name of the player, if there is one."""
+    """Return the settings of a section by flag name, which begins with the player's name, if one is given."""
     prefix = f"{player}_" if player else ""
     hints, found = typing.get_type_hints(section), {}
     for field in dataclasses.fields(section):  # type: ignore[arg-type]  # a section is a dataclass
@@ -158,19 +158,19 @@ def options_of(section: type[Section], player: str = "") -> dict[str, Option]:
 
 
 def _type_of(hint: Any) -> tuple[type, bool]:
-    """The type of a hint, and whether None is allowed beside it."""
+    """Return the type of a hint, and whether None is allowed too."""
     optional = isinstance(hint, types.UnionType)
     return (typing.get_args(hint)[0] if optional else hint), optional
 
 
 def define_flag(declared: Option) -> None:
-    """Define the absl flag of a setting, None unless given: a text, but of a bool, that `Option.parsed` reads."""
+    """Define the absl flag of a setting, None unless given: a bool, or a text for `Option.parsed`."""
     define = flags.DEFINE_boolean if declared.type is bool else flags.DEFINE_string
     define(declared.name, None, help_of(declared))
 
 
 def help_of(declared: Option) -> str:
-    """The help text of a flag: what it sets, the allowed values, the default."""
+    """Return the help text of a flag: its meaning, the allowed values, the default."""
     limits = f" Allowed: {declared.allowed}." if declared.is_limited else ""
     default = f" Default: {declared.default}." if declared.default is not None else ""
     return declared.help + limits + default

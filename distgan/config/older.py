@@ -1,4 +1,4 @@
-"""Reads the config files of older versions."""
+"""Conversion of the config files of older versions."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ _CADENCES = ("checkpoint_every", "sample_every", "evaluate_every")
 
 
 def converted(stored: dict[str, Any]) -> dict[str, Any]:
-    """Settings as they are named today; None was the value of those that a GAN did not use."""
+    """Return settings under their current names; None was the value of those that a GAN did not use."""
     settings = {_RENAMED.get(name, name): value for name, value in stored.items() if (name, value) not in _REMOVED}
     for name in _CADENCES:
         for unit, suffix in _UNITS.items():

@@ -1,4 +1,4 @@
-"""The recipes: for each preset, the settings in which it differs from the defaults."""
+"""The presets: for each, the settings that differ from the defaults."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # The DCGAN of the TensorFlow tutorial: the defaults of `Config`.
     "mnist": {},
     "mnist_large": {"batch_size": 512, "checkpoint_every": "10epochs"},
-    # Smaller, and told the digit, with the penalty of Mescheder et al. 2018 and the averages of Karras et al. 2018.
+    # Smaller and conditional, with the R1 penalty of Mescheder et al. 2018 and the EMA of Karras et al. 2018.
     "mnist_best": {
         "conditional": True, "latent_dim": 20, "filters": 32, "kernel_size": 4, "dropout": 0.0, "batch_size": 64,
         "r1_weight": 1.0, "ema_half_life_images": 20_000,

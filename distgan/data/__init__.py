@@ -1,1 +1,1 @@
-"""Where the images come from, and which of them a training step sees."""
+"""Data sets of images, and the choice of the examples for each training step."""

@@ -1,4 +1,4 @@
-"""Data sets small enough to be held in memory: the embedded MNIST, and IDX files."""
+"""Data sets that are small enough for memory: the embedded MNIST, IDX files and .npz files."""
 
 import hashlib
 import os
@@ -18,12 +18,12 @@ from distgan.pictures import to_pillow
 
 MNIST_DIRECTORY = Path(__file__).parent / "mnist"
 MIN_SIDE_PIXELS = 4
-SPLITS = {"train": "train", "test": "(?:t10k|test)"}  # how file names spell them, as patterns
+SPLITS = {"train": "train", "test": "(?:t10k|test)"}  # in file names, as regular expressions
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledImages:
-    """Images in memory, and what they show.
+    """Images in memory, and their classes.
 
     name: the --data value that opens it, such as "mnist" or "idx:/data/kmnist".
     pixels: uint8 `[num_examples, height, width, channels]`, 0 to 255.
@@ -44,7 +44,7 @@ class LabelledImages:
         return digest.hexdigest()
 
     def within_caps(self, wanted: Wanted) -> "LabelledImages":
-        """Those of as many classes as are wanted, the first, and of each as many as are wanted, in order."""
+        """Return the first images of the first classes, up to the numbers in `wanted`, in their order."""
         if wanted.max_classes is None and wanted.max_images_per_class is None:
             return self
         labels = np.zeros(len(self.pixels), np.int32) if self.labels is None else self.labels
@@ -53,7 +53,7 @@ class LabelledImages:
         return LabelledImages(self.name, self.pixels[kept], None if self.labels is None else labels[kept])
 
     def source(self, wanted: Wanted) -> Source:
-        """These images, as they are wanted, in a stream "images"."""
+        """Return these images, in the format of `wanted`, as a source with one stream "images"."""
         kept = self.within_caps(wanted)
         pixels = _as_wanted(kept.pixels, wanted)
         _, height, width, channels = pixels.shape
@@ -70,7 +70,7 @@ class LabelledImages:
 
 
 def _as_wanted(pixels: np.ndarray, wanted: Wanted) -> np.ndarray:
-    """Pixels `[n, height, width, channels]` of the size and channels that are wanted, with margins."""
+    """Return pixels `[n, height, width, channels]` of the size and channels in `wanted`, with margins."""
     height, width = (side + wanted.margin_pixels for side in wanted.image_size or pixels.shape[1:3])
     shape = (height, width, wanted.channels or pixels.shape[3])
     if pixels.shape[1:] == shape:
@@ -81,22 +81,22 @@ def _as_wanted(pixels: np.ndarray, wanted: Wanted) -> np.ndarray:
 def open_mnist(split: str = "train", directory: Path = MNIST_DIRECTORY) -> LabelledImages:
     """Read the embedded MNIST: 60,000 ("train") or 10,000 ("test") digits `[28, 28, 1]`.
 
-    Raises `UserError` where a file of it is missing or its SHA-256 is not the one in `SHA256SUMS`.
+    Raises `UserError` if one of its files is missing or has another SHA-256 than in `SHA256SUMS`.
     """
     _check_sums(directory)
     return _read_directory("mnist", directory, split)
 
 
 def open_idx(directory: str, split: str = "train") -> LabelledImages:
-    """Read one split's images, and labels if there are any, from IDX files in `directory`.
+    """Read the images of one split, and its labels if there are any, from IDX files in `directory`.
 
     The files have their usual names, such as `train-images-idx3-ubyte`, `t10k-images.idx3-ubyte` or
     `emnist-letters-test-images-idx3-ubyte`, with or without `.gz`. Images are uint8 `[num_examples, height, width]` or
-    `[num_examples, height, width, channels]`. They are taken as they lie: those of EMNIST are published transposed, and
-    stay so.
+    `[num_examples, height, width, channels]`. They are not rotated or transposed: the images of EMNIST are published
+    transposed and stay transposed.
 
-    Raises `UserError` where the directory cannot be listed, holds no or several images files of the split, or a file is
-    unsound (see `read_idx`), of a wrong type, shape or number, or mislabelled.
+    Raises `UserError` if the directory cannot be listed or does not have exactly one images file of the split, or if a
+    file is invalid (see `read_idx`), has a wrong type, shape or number of items, or has invalid labels.
     """
     return _read_directory(f"idx:{directory}", Path(os.path.expanduser(directory)), split)
 
@@ -104,7 +104,7 @@ def open_idx(directory: str, split: str = "train") -> LabelledImages:
 def open_npz(path: str) -> LabelledImages:
     """Read the array `pixels` of an .npz file, uint8 `[number, height, width, channels]`, as distgan.sample writes it.
 
-    Raises `UserError` where there is none.
+    Raises `UserError` if the file or the array is missing or invalid.
     """
     file = Path(path).expanduser()
     if not file.is_file():
@@ -125,7 +125,7 @@ def open_npz(path: str) -> LabelledImages:
             pixels = stored["pixels"]
     except UserError:
         raise
-    except Exception as error:  # there is little that zipfile and NumPy do not raise
+    except Exception as error:  # zipfile and NumPy raise errors of many types
         raise UserError(f"{path} can't be read as an .npz file of `pixels` ({first_line(error)}).") from None
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or 0 in pixels.shape or pixels.shape[3] not in (1, 3):
         raise UserError(
@@ -178,7 +178,7 @@ def _read_directory(name: str, directory: Path, split: str) -> LabelledImages:
 def _find(kind: str, split: str, directory: Path, listing: list[str]) -> str | None:
     pattern = re.compile(rf"(?:\w.*-)?{SPLITS[split]}-{kind}[-.]idx\d-\w+(?:\.gz)?")
     found = [name for name in listing if pattern.fullmatch(name)]
-    # Torchvision leaves X beside the X.gz that it unpacked: they are one.
+    # Torchvision keeps X.gz beside the X that it unpacked from it: use X only.
     found = [name for name in found if name.removesuffix(".gz") not in found or name[-3:] != ".gz"]
     if len(found) > 1:
         raise UserError(

@@ -1,4 +1,4 @@
-"""What a data set is to the pipeline: named streams of examples, all of one shape."""
+"""The interface of data sets to the pipeline: named streams of examples, all of one shape."""
 
 from dataclasses import dataclass, field, replace
 
@@ -6,20 +6,20 @@ import numpy as np
 
 from distgan.errors import UserError
 
-Shape = tuple[int, int, int]  # of an image: height, width, channels
-MOST_FAULTS = 0.01  # of a data set's files may be no images
+Shape = tuple[int, int, int]  # of an image: (height, width, channels)
+MOST_FAULTS = 0.01  # largest tolerated fraction of files that are not valid images
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """How images are wanted of a data set.
+    """The requested format and number of a data set's images.
 
-    image_size: (height, width) in pixels; None where they are all of one size and are to stay so.
-    margin_pixels: by how much examples are to be higher and wider than that, for random crops.
-    fit: what is done to a picture of another size: "resize" it, or "crop" the middle of what covers the size.
-    channels: 1 (grey) or 3 (RGB); None for what the data has.
-    max_classes, max_images_per_class: how many folders of a tree, or labels, to take, and how many images of each; None
-      for all.
+    image_size: (height, width) in pixels; None if all images have one size, which is kept.
+    margin_pixels: the pixels by which examples are higher and wider than `image_size`, for random crops.
+    fit: the change to a picture of another size: "resize" it, or "crop", which means scale and centre-crop.
+    channels: 1 (grey) or 3 (RGB); None to keep the channels of the data.
+    max_classes, max_images_per_class: the largest number of classes (folders of a tree, or labels) to take, and of
+      images of each class; None for all.
     """
 
     image_size: tuple[int, int] | None = None
@@ -30,7 +30,7 @@ class Wanted:
     max_images_per_class: int | None = None
 
     def of_shape(self, image_shape: Shape) -> "Wanted":
-        """The same of images of a shape, without margins."""
+        """Return the same request for images of a given shape, without margins."""
         height, width, channels = image_shape
         return replace(self, image_size=(height, width), margin_pixels=0, channels=channels)
 
@@ -40,15 +40,15 @@ class Source:
     """A data set.
 
     name: the --data value that opens it.
-    streams: how many examples each stream has: {"images": n}; {"pairs": n}; {"A": n, "B": m} for two domains.
+    streams: the number of examples of each stream: {"images": n}; {"pairs": n}; {"A": n, "B": m} for two domains.
     image_shape: an image's (height, width, channels).
-    example_shape: what `read` gives: margins included, and in "pairs" A's channels before B's.
-    fingerprint: equal for equal data, in hex.
-    arrays: of a data set that is held in memory, all examples by stream; else empty.
-    labels: the class of each example of the one stream, int32 `[num_examples]` from 0 up; None where there are none.
-    faults: the files found to be no images, each with the reason; it grows as they are read.
-    num_files: how many files those are part of.
-    failure: why `read` has raised an error, a sentence.
+    example_shape: the shape that `read` returns: with margins, and in "pairs" with A's channels before B's.
+    fingerprint: a hash in hex, equal for equal data.
+    arrays: all examples by stream if the data set is held in memory; else empty.
+    labels: the class of each example of the one stream, int32 `[num_examples]` from 0 up; None if there are no classes.
+    faults: the files that are not valid images, each with the reason; reading adds to it.
+    num_files: the total number of files.
+    failure: the reason for the error that `read` raised, as a sentence; None without an error.
     """
 
     name: str
@@ -64,19 +64,19 @@ class Source:
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are; 0 where examples have none."""
+        """The number of classes; 0 if examples have no classes."""
         return 0 if self.labels is None else int(self.labels.max()) + 1
 
     def read(self, stream: str, examples: np.ndarray) -> np.ndarray:
-        """Examples of a stream by number, uint8 `[n, *example_shape]`; several threads may call it at once.
+        """Return examples of a stream by number, uint8 `[n, *example_shape]`; several threads may call it at once.
 
-        In the place of one whose file is no image stands the next good one, and its file becomes one of `faults`.
+        If a file is not a valid image, the next valid example replaces its example, and `faults` records the file.
         """
         return self.arrays[stream][examples]
 
 
 def refuse_faults(name: str, faults: dict[str, str], num_files: int) -> None:
-    """Raise `UserError`, with the list, where more than one file in a hundred is no image."""
+    """Raise `UserError`, with a list of the files, if more than 1% of the files are not valid images."""
     if len(faults) > MOST_FAULTS * num_files:
         listed = "; ".join(f"{path} ({reason})" for path, reason in list(faults.items())[:20])
         more = f"; and {len(faults) - 20} more" if len(faults) > 20 else ""

@@ -1,4 +1,4 @@
-"""Colour images and pairs of images that need no data of one's own: made of the embedded MNIST, a digit at a time."""
+"""Colour images and pairs of images that need no other data: computed from the embedded MNIST, digit by digit."""
 
 import colorsys
 import hashlib
@@ -12,17 +12,17 @@ from distgan.data.base import Source, Wanted
 from distgan.data.images import fitted
 from distgan.errors import UserError
 
-SIDE_PIXELS = 32  # of a digit, 28 pixels wide, and its black edges
-BRIGHTEST_TEXTURE = 0.4  # of full intensity; digits are of full intensity
+SIDE_PIXELS = 32  # a digit of 28 pixels and its black edges
+BRIGHTEST_TEXTURE = 0.4  # as a fraction of the intensity of digits
 STRIPE_PIXELS, STRIPE_HUE = 8, 0.65
 CLASS_COLOURS = np.array([colorsys.hsv_to_rgb(label / 10, 1 if label % 2 else 0.6, 1) for label in range(10)])
 
 
 class _Derived(Source):
-    """Streams whose examples are computed of digits when they are asked for."""
+    """A source whose examples are computed from digits when they are read."""
 
     def __init__(self, name: str, wanted: Wanted, streams: dict[str, int], images: int, make: "_Make") -> None:
-        """Give `streams`; `make(stream, examples)` gives pictures of 32x32, `images` of them along the channels."""
+        """Set `streams`; `make(stream, examples)` returns 32x32 pictures, `images` of them along the channels."""
         if wanted.channels not in (None, 3):
             raise UserError(f"--data={name} has 3 channels: remove --channels={wanted.channels}.")
         height, width = wanted.image_size or (SIDE_PIXELS, SIDE_PIXELS)
@@ -37,7 +37,7 @@ class _Derived(Source):
         self._make, self._fit = make, wanted.fit
 
     def read(self, stream: str, examples: np.ndarray) -> np.ndarray:
-        """Compute examples, uint8 `[n, *example_shape]`."""
+        """Compute and return examples, uint8 `[n, *example_shape]`."""
         pixels = np.rint(self._make(stream, examples) * 255).astype(np.uint8)
         if pixels.shape[1:] == self.example_shape:
             return pixels
@@ -52,7 +52,7 @@ _Make = Callable[[str, np.ndarray], np.ndarray]
 
 
 def open_edges(split: str, wanted: Wanted) -> Source:
-    """Pairs of a digit's outline, white on black, and the digit in the colour of its class."""
+    """Return pairs of a digit's outline, white on black, and the digit in the colour of its class."""
     digits = open_mnist(split).within_caps(wanted)
 
     def make(_: str, examples: np.ndarray) -> np.ndarray:
@@ -64,7 +64,7 @@ def open_edges(split: str, wanted: Wanted) -> Source:
 
 
 def open_domains(split: str, wanted: Wanted) -> Source:
-    """Digits of two domains, no digit in both: A is white on black, B is coloured on stripes."""
+    """Return digits of two domains, no digit in both: A is white on black, B is coloured on stripes."""
     digits = open_mnist(split).within_caps(wanted)
 
     def make(stream: str, examples: np.ndarray) -> np.ndarray:
@@ -77,7 +77,7 @@ def open_domains(split: str, wanted: Wanted) -> Source:
 
 
 def open_colours(split: str, wanted: Wanted) -> Source:
-    """Digits on black, each in a colour that depends on its number, as images of one kind."""
+    """Return digits on black, each in a colour that depends on its example number, in one stream "images"."""
     digits = open_mnist(split).within_caps(wanted)
 
     def make(_: str, examples: np.ndarray) -> np.ndarray:
@@ -90,13 +90,13 @@ def open_colours(split: str, wanted: Wanted) -> Source:
 
 
 def _intensity(digits: LabelledImages, examples: np.ndarray) -> np.ndarray:
-    """Digits in the middle of 32x32 pixels, `[n, 32, 32, 1]` in [0, 1]."""
+    """Return digits in the middle of 32x32 pixels, `[n, 32, 32, 1]` in [0, 1]."""
     edge = (SIDE_PIXELS - digits.pixels.shape[1]) // 2
     return np.pad(digits.pixels[examples] / 255.0, ((0, 0), (edge, edge), (edge, edge), (0, 0)))
 
 
 def _outline(intensity: np.ndarray) -> np.ndarray:
-    """Those of a digit's pixels that touch its ground, as `[n, height, width, 1]` of 0 and 1."""
+    """Return a mask of the digit pixels that touch the background, `[n, height, width, 1]` of 0 and 1."""
     inside = intensity > 0.5
     surrounded = inside.copy()
     for shift, axis in ((1, 1), (-1, 1), (1, 2), (-1, 2)):
@@ -105,9 +105,9 @@ def _outline(intensity: np.ndarray) -> np.ndarray:
 
 
 def _on_texture(intensity: np.ndarray) -> np.ndarray:
-    """Digits in colours that go by the place in the image, over dark stripes.
+    """Return digits over dark stripes; a pixel's colour depends only on its position in the image.
 
-    Nothing in them is random: what an image of A does not tell, a CycleGAN would hide in it to find its way back.
+    Random colours would not be visible in A: a CycleGAN would hide them in its images of A to reconstruct B.
     """
     rows, columns = np.mgrid[:SIDE_PIXELS, :SIDE_PIXELS]
     stripes = 0.6 + 0.4 * np.sin((rows + columns) * 2 * np.pi / STRIPE_PIXELS)
@@ -117,5 +117,5 @@ def _on_texture(intensity: np.ndarray) -> np.ndarray:
 
 
 def _rainbow(hue: np.ndarray) -> np.ndarray:
-    """Bright colours, `[..., 3]` in [0, 1], of hues in [0, 1)."""
+    """Return bright colours, `[..., 3]` in [0, 1], of hues in [0, 1)."""
     return np.clip(np.abs((hue[..., None] + np.array([0, 2 / 3, 1 / 3])) % 1 * 6 - 3) - 1, 0, 1)

@@ -1,4 +1,4 @@
-"""Data sets in folders of image files: of one kind, in pairs, or of two domains."""
+"""Data sets in folders of image files: single images, pairs, or two domains."""
 
 import hashlib
 import os
@@ -16,13 +16,13 @@ from distgan.data.images import BadImageError, fitted, open_picture
 from distgan.data.trees import FileSizes, first_of_classes, image_files, matched, pair_folders, top_folder
 from distgan.errors import UserError, sentence_of
 
-MOST_SAMPLED = 1000  # files are decoded when a data set is opened
-MOST_PASSED = 1000  # examples, in search of a good one
+MOST_SAMPLED = 1000  # the most files that are decoded to check a data set when it is opened
+MOST_PASSED = 1000  # the most examples that are tried to find a valid one
 NUM_THREADS = min(8, len(os.sched_getaffinity(0)))
 
 
 class Seen(NamedTuple):
-    """A picture of the sample: its example's first file, its (height, width), whether it is grey."""
+    """A picture that was decoded as a check: its example's first file, its (height, width), and if it is grey."""
 
     path: str
     size: tuple[int, int]
@@ -35,9 +35,9 @@ class ImageFiles:
 
     name: the --data value that opens it.
     root: the directory that paths are relative to.
-    streams: of each stream a list of paths, or two equally long ones where two files make an example.
-    halved: whether each file is a pair, side by side.
-    faults: files that are no images, each with the reason.
+    streams: for each stream a list of paths, or two equally long lists if an example has two files.
+    halved: True if each file is a pair, side by side.
+    faults: files that are not valid images, each with the reason.
     """
 
     name: str
@@ -47,11 +47,11 @@ class ImageFiles:
     faults: dict[str, str] = field(default_factory=dict)
 
     def paths(self, stream: str, number: int) -> list[str]:
-        """Give the paths of an example's one or two files."""
+        """Return the paths of an example's one or two files."""
         return [paths[number] for paths in self.streams[stream]]
 
     def pictures(self, stream: str, number: int, size: tuple[int, int] | None) -> list[Image.Image]:
-        """Decode an example's pictures; give none where a file is bad, which becomes one of `faults`."""
+        """Decode an example's pictures; if a file is invalid, add it to `faults` and return an empty list."""
         pictures = []
         for path in self.paths(stream, number):
             try:
@@ -73,7 +73,7 @@ class ImageFiles:
         return [picture.crop((left, 0, left + width // 2, height)) for left in (0, width // 2)]
 
     def mismatch(self, stream: str, number: int, pictures: list[Image.Image]) -> str | None:
-        """Say how the pictures of a pair differ in size, if they do."""
+        """Return a text with the two sizes of a pair's pictures if they differ, else None."""
         if len({picture.size for picture in pictures}) < 2:
             return None
         a, b = (f"{picture.height}x{picture.width}" for picture in pictures)
@@ -82,10 +82,10 @@ class ImageFiles:
 
 @dataclass(eq=False, kw_only=True)
 class FileSource(Source):
-    """A data set whose files are decoded whenever they are read.
+    """A data set whose files are decoded each time they are read.
 
     files: the files.
-    fit: what is done to a picture of another size.
+    fit: the change to a picture of another size, as in `Wanted`.
     """
 
     files: ImageFiles = field(repr=False)
@@ -93,9 +93,9 @@ class FileSource(Source):
     pool: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, NUM_THREADS), repr=False)
 
     def read(self, stream: str, examples: np.ndarray) -> np.ndarray:
-        """Decode examples, uint8 `[n, *example_shape]`, with the next good one in the place of a bad one.
+        """Decode examples, uint8 `[n, *example_shape]`; the next valid example replaces an invalid one.
 
-        Raises `UserError` where so many in a row are bad that the files must be gone, or the system can't read them.
+        Raises `UserError` if `MOST_PASSED` in a row, or all, are invalid (files are gone), or if one cannot be read.
         """
         pixels = np.empty((len(examples), *self.example_shape), np.uint8)
         try:
@@ -126,9 +126,9 @@ class FileSource(Source):
 
 
 def open_folder(directory: str, split: str, wanted: Wanted) -> Source:
-    """Open a tree of images, all of one kind, whatever the split; its top folders are classes.
+    """Open a tree of single images, the same for each split; its top folders are classes.
 
-    Raises `UserError` where there are no images, too many are bad, or they differ in size and none is wanted.
+    Raises `UserError` if there are no images, too many are invalid, or sizes differ and no size is requested.
     """
     name, root = f"folder:{directory}", os.path.expanduser(directory)
     sizes = image_files(f"--data={name}", root, "")
@@ -143,7 +143,7 @@ def open_folder(directory: str, split: str, wanted: Wanted) -> Source:
 def open_pairs(directory: str, split: str, wanted: Wanted) -> Source:
     """Open pairs: the left and right halves of files, or the files of one name in two folders A and B.
 
-    Raises `UserError` as `open_folder`, and where a file lacks its other or the two of a pair differ in size.
+    Raises `UserError` as `open_folder`, and if a file has no counterpart or the images of a pair differ in size.
     """
     name, root = f"pairs:{directory}", os.path.expanduser(directory)
     folders = pair_folders(f"--data={name}", root, split)
@@ -155,7 +155,7 @@ def open_pairs(directory: str, split: str, wanted: Wanted) -> Source:
 
 
 def open_unpaired(directory: str, split: str, wanted: Wanted) -> Source:
-    """Open two domains: the folders testA and testB if that is the split and both are there, else trainA and trainB.
+    """Open two domains: folders testA and testB if the split is "test" and both exist, else trainA and trainB.
 
     Raises `UserError` as `open_folder`.
     """
@@ -210,7 +210,7 @@ def _look(files: ImageFiles, size: tuple[int, int] | None, example: tuple[str, i
 
 
 def _draft_size(files: ImageFiles, size: tuple[int, int] | None) -> tuple[int, int] | None:
-    # A pair's sizes are compared, and its width halved, as they are in the files.
+    # Pairs are decoded at full size: their sizes are compared, and a width may be halved.
     return None if "pairs" in files.streams else size
 
 

@@ -1,6 +1,6 @@
-"""The IDX file format: one array of numbers in one file, as MNIST and its kin are published.
+"""The IDX file format of MNIST and similar data sets: one array of numbers in one file.
 
-Two zero bytes, a type code, the rank; then the rank's dimensions as big-endian uint32; then the
+Two zero bytes, a type code, the number of dimensions; then the dimensions as big-endian uint32; then the
 values, big-endian, last dimension fastest (http://yann.lecun.com/exdb/mnist/).
 """
 
@@ -25,11 +25,11 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 
 def read_idx(path: str | Path) -> np.ndarray:
-    """Read an IDX file, gzipped or not (told by its first bytes, not by its name).
+    """Read an IDX file, gzipped or not (detected from its first bytes, not from its name).
 
-    Returns an array of the header's shape and type in the machine's byte order, perhaps read-only. Raises `UserError`,
-    naming `path`, where the file is missing, unreadable, empty, a broken gzip file, not IDX, or shorter or longer than
-    its header says.
+    Returns an array of the header's shape and type in native byte order; it may be read-only. Raises `UserError`,
+    which names `path`, if the file is missing, unreadable, empty, a broken gzip file, not IDX, or shorter or longer
+    than its header states.
     """
     path = Path(path)
     try:
@@ -62,7 +62,7 @@ def _read_array(stream: BinaryIO | gzip.GzipFile, path: Path) -> np.ndarray:
 
 
 def _read_up_to(stream: BinaryIO | gzip.GzipFile, most_bytes: int, path: Path) -> bytes:
-    """What follows, part by part: nothing is allocated on the header's word, and no more read than there is memory."""
+    """Read in parts, so that a wrong header allocates no memory; raise `UserError` if the memory is too small."""
     parts, have_bytes = [], 0
     while have_bytes < most_bytes and (part := stream.read(min(PART_BYTES, most_bytes - have_bytes))):
         parts.append(part)
@@ -89,7 +89,7 @@ def _read_header(stream: BinaryIO | gzip.GzipFile, path: Path) -> tuple[np.dtype
         )
     shape = struct.unpack(f">{rank}I", dimensions)
     dtype = np.dtype(DTYPES[magic[2]])
-    # NumPy counts zeros as ones here, and so refuses some shapes of no values at all.
+    # NumPy counts a dimension of 0 as 1 here, so it refuses some shapes that hold no values.
     if math.prod(dimension or 1 for dimension in shape) * dtype.itemsize > sys.maxsize:
         raise UserError(f"{path} has an absurd header: no memory holds {dtype.name} {list(shape)}.")
     return dtype, shape

@@ -1,4 +1,4 @@
-"""An image file's picture: decoded by Pillow to grey or RGB, and fitted to a size."""
+"""Image files: decoded by Pillow to grey or RGB, and fitted to a size."""
 
 import os
 import warnings
@@ -10,27 +10,27 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from distgan.data.base import Shape
 from distgan.paths import check_regular
 
-EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")  # in capitals too
+EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")  # upper case is accepted too
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
 MAX_PIXELS = 2**26
 BACKGROUND = "white"
 
-# `open_picture` has a limit of its own; what Pillow warns of besides is no matter of the user's.
+# `open_picture` has its own limit; users cannot act on the other warnings of Pillow.
 Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class BadImageError(Exception):
-    """A file is no image that can be used; says why in a few words."""
+    """An error for a file that is not a usable image; the message gives the reason in a few words."""
 
 
 def open_picture(path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> Image.Image:
-    """Decode an image file, upright and on white, in mode "L" or "RGB".
+    """Decode an image file, upright and on a white background, in mode "L" or "RGB".
 
-    size: the (height, width) it is to be fitted to: a JPEG file much larger is decoded to a smaller picture.
+    size: the (height, width) of the final image: a much larger JPEG file is decoded to a smaller picture.
 
-    Raises `BadImageError` where it is not there, is no whole image, or would have more than `MAX_PIXELS`, and `OSError`
-    where the system can't read it, which says nothing of the image.
+    Raises `BadImageError` if the file is missing, is not a complete image or has more than `MAX_PIXELS` pixels. Raises
+    `OSError` if the system cannot read the file; the image itself may be valid.
     """
     path = os.fspath(path)
     try:
@@ -40,7 +40,7 @@ def open_picture(path: str | os.PathLike[str], size: tuple[int, int] | None = No
             if size:
                 image.draft(None, (2 * max(size), 2 * max(size)))
             image.load()
-            with suppress(Exception):  # broken EXIF leaves a picture as it lies
+            with suppress(Exception):  # with broken EXIF data a picture is not rotated
                 ImageOps.exif_transpose(image, in_place=True)
             return _opaque(image)
     except BadImageError:
@@ -49,12 +49,12 @@ def open_picture(path: str | os.PathLike[str], size: tuple[int, int] | None = No
         if error.errno is None or isinstance(error, FileNotFoundError | IsADirectoryError):
             raise BadImageError(_reason(path, error)) from error
         raise
-    except Exception as error:  # there is little that Pillow does not raise
+    except Exception as error:  # Pillow raises errors of many types
         raise BadImageError(_reason(path, error)) from error
 
 
 def fitted(image: Image.Image, shape: Shape, fit: str) -> np.ndarray:
-    """A picture's pixels, uint8 `shape`, in grey or RGB, by "resize" of all or "crop" of its middle."""
+    """Return a picture's pixels, uint8 `shape`, grey or RGB; `fit` is "resize", or "crop" (scale and centre-crop)."""
     height, width, channels = shape
     image = image.convert("L" if channels == 1 else "RGB")
     if image.size != (width, height):
@@ -75,7 +75,7 @@ def _check_size(image: Image.Image) -> None:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits, which Pillow would clip and not scale
+    if image.mode.startswith("I"):  # 16-bit values, which Pillow would clip instead of scale
         return Image.fromarray(((np.asarray(image, np.uint32) + 128) // 257).astype(np.uint8))
     mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
     if image.has_transparency_data:

@@ -1,4 +1,4 @@
-"""Which example stands at a position, and which random numbers: pure arithmetic, the same on any number of replicas."""
+"""The example and the random numbers of each position: pure arithmetic, equal for any number of replicas."""
 
 import hashlib
 import math
@@ -6,15 +6,15 @@ from typing import Any, Self
 
 import tensorflow as tf
 
-PHILOX = 1  # the value of tf.random.Algorithm that StatelessRandom*V2 take for Philox
-WORDS_PER_COUNT = 4  # 32-bit words that one value of Philox's counter gives
-STEPS = 2**63  # how many steps a stream has
+PHILOX = 1  # the value of tf.random.Algorithm for Philox in StatelessRandom*V2
+WORDS_PER_COUNT = 4  # 32-bit words per value of Philox's counter
+STEPS = 2**63  # the number of steps in a stream
 
 
 def fair_range(total: Any, parts: int, part: Any) -> tuple[Any, Any]:
-    """The first element and the number of elements of one of `parts` fair shares of `range(total)`.
+    """Return the first element and the number of elements of one of `parts` fair shares of `range(total)`.
 
-    Shares differ by one at most, the larger ones first: 256 in 3 is 86 + 85 + 85. Takes numbers or tensors.
+    Share sizes differ by at most one, larger shares first: 256 in 3 is 86 + 85 + 85. Takes numbers or tensors.
     """
     small, larger = total // parts, total % parts
     minimum = tf.minimum if tf.is_tensor(total) else min
@@ -23,10 +23,10 @@ def fair_range(total: Any, parts: int, part: Any) -> tuple[Any, Any]:
 
 
 def examples_at(positions: tf.Tensor, num_examples: int, seed: int, stream: str) -> tf.Tensor:
-    """The examples, int64 `[n]`, of a stream at endless positions, int64 `[n]`: a new permutation each epoch.
+    """Return a stream's examples, int64 `[n]`, at positions, int64 `[n]`: each epoch is a new permutation.
 
-    Epoch `e` shows the examples in the order of a stateless permutation keyed by `(seed, stream, e)`, so a batch may
-    cross an epoch and a run may start anywhere.
+    Epoch `e` shows the examples in the order of a stateless permutation keyed by `(seed, stream, e)`, so a batch
+    may cross the end of an epoch, and a run may start at any position.
     """
     epochs = positions // num_examples
     key = _hash64("order", str(seed), stream)
@@ -38,10 +38,10 @@ def examples_at(positions: tf.Tensor, num_examples: int, seed: int, stream: str)
 
 
 class Draws:
-    """One replica's rows of the random numbers of a step.
+    """One replica's rows of a step's random numbers.
 
-    The numbers of the whole global batch are one Philox stream: its key names the use (seed, phase, layer, call), its
-    counter is (step, element). A replica computes just its rows by starting the counter at its first element
+    The numbers of the global batch are one Philox stream: its key is a hash of the use (seed, phase, layer, call), and
+    its counter is (step, element). A replica starts the counter at its first element and computes only its own rows
     (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
     """
 
@@ -50,36 +50,36 @@ class Draws:
         self.name, self.step, self.first, self.count = name, step, first, count
 
     def of(self, name: str) -> Self:
-        """The same rows of another stream, for a use of its own."""
+        """Return the same rows of another stream, for a separate use."""
         return type(self)(f"{self.name}/{name}", self.step, self.first, self.count)
 
     def normal(self, shape: tuple[int, ...]) -> tf.Tensor:
-        """Standard normal numbers, float32 `[count, *shape]` (Box and Muller 1958).
+        """Return standard normal numbers, float32 `[count, *shape]` (Box and Muller 1958).
 
-        Made in float64, as logarithms and cosines in float32 have other last bits on another device, or in another row.
+        Computed in float64: in float32 the last bits of logarithms and cosines differ between devices and rows.
         """
         first, second = tf.unstack(tf.cast(self.uniform((*shape, 2)), tf.float64), axis=-1)
         return tf.cast(tf.sqrt(-2 * tf.math.log1p(-first)) * tf.cos(2 * math.pi * second), tf.float32)
 
     def uniform(self, shape: tuple[int, ...]) -> tf.Tensor:
-        """Numbers uniform in [0, 1), float32 `[count, *shape]`.
+        """Return uniform numbers in [0, 1), float32 `[count, *shape]`.
 
-        Made of words, as XLA and TensorFlow make other fractions of one key.
+        Computed from words, because XLA and TensorFlow compute different fractions from the same key.
         """
         return tf.cast(tf.bitwise.right_shift(self._words(shape), tf.constant(8, tf.uint32)), tf.float32) * 2.0**-24
 
     def below(self, end: int) -> tf.Tensor:
-        """Whole numbers from 0 to `end` - 1, int32 `[count]`, all as likely to 1 part in 2^24."""
+        """Return integers from 0 to `end` - 1, int32 `[count]`, equally likely to 1 part in 2^24."""
         return tf.minimum(tf.cast(self.uniform(()) * end, tf.int32), end - 1)
 
     def bytes(self, shape: tuple[int, ...]) -> tf.Tensor:
-        """Random bytes, uint8 `[count, *shape]`: a quarter of the cost of `uniform`, for masks."""
+        """Return random bytes, uint8 `[count, *shape]`, for masks, at a quarter of the cost of `uniform`."""
         size = math.prod(shape)
         words = self._words((-(-size // 4),))
         return tf.reshape(tf.reshape(tf.bitcast(words, tf.uint8), [-1, 4 * words.shape[1]])[:, :size], [-1, *shape])
 
     def _words(self, shape: tuple[int, ...]) -> tf.Tensor:
-        """Random words, uint32 `[count, *shape]`."""
+        """Return random words, uint32 `[count, *shape]`."""
         size = math.prod(shape)
         width = -(-size // WORDS_PER_COUNT) * WORDS_PER_COUNT  # a row must start at a counter value
         first_count = tf.cast(self.first, tf.int64) * (width // WORDS_PER_COUNT)

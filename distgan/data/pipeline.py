@@ -1,4 +1,4 @@
-"""From a data set to the batch that one replica sees in one phase of one step."""
+"""The pipeline from a data set to the batch of one replica in one phase of one step."""
 
 import math
 from collections.abc import Callable
@@ -12,17 +12,17 @@ from distgan.data.base import Shape, Source
 from distgan.replicas.base import Shard
 
 LABELS = "labels"
-READERS = 2  # batches that are read from files at once; a source has threads of its own for each
+READERS = 2  # batches that are read from files in parallel; each read also uses the source's own threads
 
 Share = dict[str, Any]
 
 
 class Batch(NamedTuple):
-    """One replica's share of the global batch of one phase: everything random about it, and nothing else.
+    """One replica's share of the global batch of one phase: all random input of the phase, and nothing else.
 
-    `images` are float32 `[count, height, width, channels]` in [-1, 1] by stream, empty in a phase that shows no real
-    ones. `size` is the size of the global batch. `labels` are the classes of the images, int32 `[count]`, in a run that
-    wants them.
+    `images` are float32 `[count, height, width, channels]` in [-1, 1] by stream, empty in a phase without real images.
+    `size` is the size of the global batch. `labels` are the classes of the images, int32 `[count]`, or None in a run
+    without labels.
     """
 
     images: dict[str, tf.Tensor]
@@ -31,19 +31,19 @@ class Batch(NamedTuple):
     labels: tf.Tensor | None = None
 
     def together(self, name: str) -> order.Draws:
-        """All rows of a stream of random numbers, for decisions that all replicas make alike."""
+        """Return all rows of a stream of random numbers, for decisions that must be equal on all replicas."""
         return order.Draws(f"{self.draws.name}/{name}", self.draws.step, 0, self.size)
 
 
 class Augmentation(NamedTuple):
-    """What is done at random to examples: cut to `height` x `width` pixels somewhere, and mirrored."""
+    """A random change of examples: a crop of `height` x `width` pixels at a random place, and a mirror."""
 
     height: int
     width: int
     mirror: bool
 
     def __call__(self, images: tf.Tensor, draws: order.Draws) -> tf.Tensor:
-        """Cut and mirror float32 `[count, h, w, channels]`; each example has its own place and side."""
+        """Crop and mirror float32 `[count, h, w, channels]`, each example independently."""
         images = _cut(images, 1, self.height, draws.of("top"))
         images = _cut(images, 2, self.width, draws.of("left"))
         if self.mirror:
@@ -61,12 +61,12 @@ def _cut(images: tf.Tensor, axis: int, length: int, draws: order.Draws) -> tf.Te
 
 
 def to_images(pixels: Any) -> tf.Tensor:
-    """Pixels, uint8 of any shape, as images, float32 in [-1, 1]."""
+    """Return pixels, uint8 of any shape, as images, float32 in [-1, 1]."""
     return tf.cast(pixels, tf.float32) / 127.5 - 1.0
 
 
 def to_pixels(images: tf.Tensor) -> tf.Tensor:
-    """Images, float of any shape in [-1, 1], as pixels, uint8; NaN becomes black."""
+    """Return images, float of any shape in [-1, 1], as pixels, uint8; NaN becomes black."""
     levels = (tf.cast(images, tf.float32) + 1.0) * 127.5
     known = tf.where(tf.math.is_nan(levels), 0.0, levels)
     return tf.cast(tf.clip_by_value(tf.round(known), 0, 255), tf.uint8)
@@ -75,23 +75,23 @@ def to_pixels(images: tf.Tensor) -> tf.Tensor:
 def make_shares(
     shard: Shard, source: Source, *, batch_size: int, seed: int, first_position: int, image_phases: int
 ) -> tf.data.Dataset:
-    """An endless data set that gives, step after step, each replica of `shard` in turn its share of the batch.
+    """Return an endless data set: for each step, the share of the batch of each replica of `shard` in turn.
 
-    A share is `{"rows": int64 [count], "examples": {stream: int64 [count, image_phases]}}`: which rows of the global
-    batch, and the examples that stand there in each phase that shows real images. Of a source that is not in memory it
-    has `"pixels": {stream: uint8 [count, image_phases, height, width, channels]}` too. Positions go on from
+    A share is `{"rows": int64 [count], "examples": {stream: int64 [count, image_phases]}}`: the rows of the global
+    batch, and the examples in these rows in each phase with real images. If the source is not in memory, the share also
+    has `"pixels": {stream: uint8 [count, image_phases, height, width, channels]}`. Positions start at
     `first_position`.
     """
     shares = [order.fair_range(batch_size, shard.total, shard.first + replica) for replica in range(shard.count)]
     even = len({count for _, count in shares}) == 1
     firsts, counts = (tf.constant(column, tf.int64) for column in zip(*shares, strict=True))
 
-    @tf.autograph.experimental.do_not_convert  # which would take seconds, and leave files in the temporary directory
+    @tf.autograph.experimental.do_not_convert  # conversion takes seconds and leaves files in the temporary directory
     def share_of(number: tf.Tensor) -> Share:
         replica = number % shard.count
         rows = firsts[replica] + tf.range(counts[replica])
         if even:
-            rows = tf.ensure_shape(rows, [shares[0][1]])  # static shapes, where there is one
+            rows = tf.ensure_shape(rows, [shares[0][1]])  # a static shape, if all shares have one size
         batch = first_position + number // shard.count * (batch_size * image_phases)
 
         def examples(stream: str, num_examples: int) -> tf.Tensor:
@@ -122,10 +122,10 @@ def _read(source: Source, stream: str, examples: tf.Tensor) -> tf.Tensor:
 
 
 def hold(source: Source, place: Callable[[np.ndarray], Any], *, with_labels: bool) -> dict[str, Any]:
-    """A data set in memory, put by `place` where `make_batch` gathers its `resident` examples; of files, nothing.
+    """Put an in-memory data set on the device with `place`, as `resident` of `make_batch`; return {} for files.
 
-    Examples are rows of int64, filled up with zeros, and labels int64, `[num_examples]`: TensorFlow 2.21 has no GPU
-    kernel that gathers uint8, and keeps int32 in the host's memory.
+    Examples become rows of int64, padded with zeros, and labels int64, `[num_examples]`: TensorFlow 2.21 has no GPU
+    kernel that gathers uint8, and it keeps int32 in the host's memory.
     """
     held = {stream: place(_as_words(pixels)) for stream, pixels in source.arrays.items()}
     if with_labels and source.labels is not None:
@@ -140,7 +140,7 @@ def _as_words(pixels: np.ndarray) -> np.ndarray:
 
 
 def _as_pixels(words: tf.Tensor, shape: Shape) -> tf.Tensor:
-    """Rows of words as uint8 `[count, *shape]`, without what they were filled up with."""
+    """Return rows of words as uint8 `[count, *shape]`, without the padding."""
     rows = tf.reshape(tf.bitcast(words, tf.uint8), [-1, words.shape[1] * np.int64().nbytes])
     return tf.reshape(rows[:, : math.prod(shape)], [-1, *shape])
 
@@ -156,10 +156,10 @@ def make_batch(
     step: Any,
     size: int,
 ) -> Batch:
-    """One replica's batch of a phase, made on the device from its share; `name` keys the random draws.
+    """Make one replica's batch of a phase on the device from its share; `name` is the key of the random draws.
 
-    `resident` is what `hold` put on this replica's device, and `example_shape` the shape of an example in it.
-    `image_phase` counts the phases that show real images; it is None in one that does not.
+    `resident` is the data that `hold` put on this replica's device, and `example_shape` the shape of its examples.
+    `image_phase` is the index among the phases with real images; None in a phase without real images.
     """
     rows = share["rows"]
     draws = order.Draws(name, step, rows[0], tf.size(rows))

@@ -1,4 +1,4 @@
-"""Data sets, by the name that --data gives them; without TensorFlow, so that a flag check stays quick."""
+"""Data sets by their --data names, without an import of TensorFlow, so that a flag check stays quick."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from distgan.errors import UserError
 
 
 class SourceKind(NamedTuple):
-    """How --data spells a kind of data set, its streams, and what opens it: (what follows the colon, split, wanted)."""
+    """A kind of data set: its --data spelling, streams, and open function (text after the colon, split, wanted)."""
 
     spelling: str
     streams: tuple[str, ...]
@@ -34,9 +34,9 @@ SOURCES = {
 
 
 def open_source(data: str, split: str, wanted: Wanted) -> Source:
-    """Open the data set that --data names; `split` is "train" or "test", which means held out where there is one.
+    """Open the data set that --data names; `split` is "train" or "test" (held-out images, if the data has them).
 
-    Raises `UserError` where `data` names no data set (see `kind_of`), or the data set is unsound or empty.
+    Raises `UserError` if `data` names no data set (see `kind_of`), or the data set is invalid or empty.
     """
     source = kind_of(data).open(data.partition(":")[2], split, wanted)
     empty = [stream for stream, number in source.streams.items() if not number]
@@ -46,9 +46,9 @@ def open_source(data: str, split: str, wanted: Wanted) -> Source:
 
 
 def kind_of(data: str) -> SourceKind:
-    """The kind of data set that --data names; looks at no file.
+    """Return the kind of data set that --data names, without access to any file.
 
-    Raises `UserError` where the kind is unknown, or what follows the colon is missing or needless.
+    Raises `UserError` if the kind is unknown, or if the text after the colon is missing or not needed.
     """
     scheme, _, rest = data.partition(":")
     kind = SOURCES.get(scheme)

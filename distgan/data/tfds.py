@@ -1,4 +1,4 @@
-"""Data sets of tensorflow-datasets, where it is installed."""
+"""Data sets of tensorflow-datasets, an optional package."""
 
 import hashlib
 from typing import Any
@@ -12,10 +12,10 @@ from distgan.pictures import to_pillow
 
 
 class TfdsSource(Source):
-    """The images of a data set with random access; what it lacks is downloaded and prepared at the first opening."""
+    """The images of a data set with random access; the first opening downloads and prepares missing data."""
 
     def __init__(self, name: str, examples: Any, wanted: Wanted) -> None:
-        """Read from `examples`, a sequence of features, among them an "image", uint8 `[height, width, channels]`."""
+        """Read from `examples`, a sequence of features with an "image", uint8 `[height, width, channels]`."""
         first = examples[0]["image"]
         channels = wanted.channels or (1 if first.shape[2] == 1 else 3)
         height, width = wanted.image_size or first.shape[:2]
@@ -30,7 +30,7 @@ class TfdsSource(Source):
         self._examples, self._fit = examples, wanted.fit
 
     def read(self, stream: str, examples: np.ndarray) -> np.ndarray:
-        """Decode examples, uint8 `[n, *example_shape]`."""
+        """Decode and return examples, uint8 `[n, *example_shape]`."""
         found = self._examples.__getitems__([int(number) for number in examples])
         return np.stack([fitted(to_pillow(one["image"]), self.example_shape, self._fit) for one in found])
 
@@ -38,7 +38,7 @@ class TfdsSource(Source):
 def open_tfds(name: str, split: str, wanted: Wanted) -> Source:
     """Open a data set by its name in tensorflow-datasets, such as "cifar10".
 
-    Raises `UserError` where tensorflow-datasets is missing or has no such images.
+    Raises `UserError` if tensorflow-datasets is missing or has no such images.
     """
     try:
         import tensorflow_datasets
@@ -50,7 +50,7 @@ def open_tfds(name: str, split: str, wanted: Wanted) -> Source:
     try:
         info = tensorflow_datasets.builder(name).info
         examples = tensorflow_datasets.data_source(name, split=split if split in info.splits else "train")
-    except Exception as error:  # the library raises errors of many kinds, and of its own
+    except Exception as error:  # the library raises errors of many types, some its own
         raise UserError(
             f"--data=tfds:{name} can't be opened for random access, which needs the format array_record "
             f"({first_line(error).rstrip('.')})."

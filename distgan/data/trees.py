@@ -1,6 +1,6 @@
-"""Trees of image files: which files there are, sorted into classes and pairs; nothing is opened.
+"""Trees of image files: lists of the files, sorted into classes and pairs; no file is opened.
 
-Paths are relative to the data set's directory and sorted by code point, so that all machines number files alike.
+Paths are relative to the data set's directory and sorted by code point, so that all machines number files equally.
 """
 
 import os
@@ -12,15 +12,15 @@ from distgan.data.images import EXTENSIONS
 from distgan.errors import UserError
 
 LOOKED_FOR = f"images ({', '.join(EXTENSIONS)})"
-SPLITS = {"train": ("train", ""), "test": ("test", "val", "train", "")}  # folders, the best first
+SPLITS = {"train": ("train", ""), "test": ("test", "val", "train", "")}  # folders, in order of preference
 
-FileSizes = dict[str, int]  # in bytes, by path
+FileSizes = dict[str, int]  # path -> size in bytes
 
 
 def image_files(what: str, root: str, top: str) -> FileSizes:
-    """Find the files under a folder of a root, by their names, with their sizes.
+    """Find the image files under a folder of a root by their names; return their sizes by path.
 
-    what: the flag and its value, which begin the sentence of a `UserError` where there are none.
+    what: the flag and its value, with which a `UserError` begins; it is raised if no file is found or listed.
     """
     sizes: FileSizes = {}
     try:
@@ -39,7 +39,7 @@ def _walk(root: str, top: str, sizes: FileSizes) -> None:
         folder, above = waiting.pop()
         status = os.stat(os.path.join(root, folder))
         here = (status.st_dev, status.st_ino)
-        if here not in above:  # as it is behind a link to a folder that the link is in
+        if here not in above:  # else it was reached by a link to a folder that contains the link
             waiting += [(path, (*above, here)) for path in _scan(root, folder, sizes)]
 
 
@@ -57,30 +57,30 @@ def _scan(root: str, folder: str, sizes: FileSizes) -> list[str]:
             if entry.is_dir():
                 folders.append(path)
             elif entry.name.lower().endswith(EXTENSIONS) and (entry.is_file() or entry.is_symlink()):
-                # What a link points to may be missing; that is told when it is decoded.
+                # The target of a link may be missing; decoding reports that.
                 sizes[path] = entry.stat(follow_symlinks=entry.is_file()).st_size
     return folders
 
 
 def first_of_classes(paths: list[str], wanted: Wanted) -> list[str]:
-    """Take the files of as many top folders as are wanted, and of each as many as are wanted."""
+    """Return the files of at most `max_classes` top folders, and of each at most `max_images_per_class`."""
     classes: dict[str, list[str]] = defaultdict(list)
     for path in paths:
         classes[top_folder(path)].append(path)
-    # Files beside class folders, under "", come after all classes.
+    # Files beside class folders have the class "", which comes after all others.
     chosen = sorted(classes, key=lambda folder: (not folder, folder))[: wanted.max_classes]
     return sorted(path for folder in chosen for path in classes[folder][: wanted.max_images_per_class])
 
 
 def top_folder(path: str) -> str:
-    """The first folder of a path within a tree, which is a class; empty for a file beside the folders."""
+    """Return the first folder of a path within a tree, which is a class; empty for a file beside the folders."""
     return path.rpartition("/")[0].partition("/")[0]
 
 
 def pair_folders(what: str, root: str, split: str) -> tuple[str, ...]:
-    """Find the folders A and B of a split, or the one folder whose files are pairs themselves.
+    """Find the folders A and B of a split, or the one folder whose files each hold a pair.
 
-    Raises `UserError` where A or B is alone.
+    Raises `UserError` if only one of A and B exists.
     """
     for folder in SPLITS[split]:
         for layout in (f"{folder}@", os.path.join(folder, "@"), os.path.join("@", folder)):
@@ -96,9 +96,9 @@ def pair_folders(what: str, root: str, split: str) -> tuple[str, ...]:
 
 
 def matched(what: str, folders: Sequence[str], listings: list[FileSizes]) -> tuple[list[str], ...]:
-    """Match the files of two folders by their names: two equally long lists.
+    """Match the files of two folders by their names; return two equally long lists.
 
-    Raises `UserError` where one lacks its other.
+    Raises `UserError` if a file has no counterpart, or two files of a folder have one name.
     """
     by_stem = [_by_stem(what, folder, listing) for folder, listing in zip(folders, listings, strict=True)]
     in_a, in_b = by_stem

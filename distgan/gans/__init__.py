@@ -1,1 +1,1 @@
-"""GANs: networks and losses, which know nothing of devices."""
+"""GANs: networks and losses, independent of devices."""

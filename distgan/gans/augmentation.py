@@ -1,21 +1,21 @@
-"""Differentiable augmentation of all that a discriminator sees (Zhao et al. 2020, "DiffAugment").
+"""Differentiable augmentation of all images that a discriminator sees (Zhao et al. 2020, "DiffAugment").
 
-Other than what is done to a data set's images (`data/pipeline.py`), it is done to fakes too, and the generator learns
-through it; so it does not leak into what is generated.
+Unlike the augmentation of a data set (`data/pipeline.py`), it also applies to generated images, and the generator's
+gradient passes through it. So generated images do not imitate it.
 """
 
 import tensorflow as tf
 
 from distgan.data.order import Draws
 
-SHIFT = 1 / 8  # of the size, at most, to each side
-SQUARE = 1 / 2  # of the size
+SHIFT = 1 / 8  # of the size: the largest shift in each direction
+SQUARE = 1 / 2  # of the size: the side of the square
 
 
 def translated(images: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """Each image moved by whole pixels to any side, and filled up with zeros.
+    """Shift each image by whole pixels in any direction, and fill up with zeros.
 
-    By matrices of zeros and ones, as gathering pixels has a slow gradient.
+    The shift is a product with matrices of zeros and ones, as gathering pixels has a slow gradient.
     """
     _, height, width, _ = images.shape
     most = [int(size * SHIFT + 0.5) for size in (height, width)]
@@ -25,16 +25,16 @@ def translated(images: tf.Tensor, draws: Draws) -> tf.Tensor:
 
 
 def _moving(by: tf.Tensor, size: int, dtype: tf.DType) -> tf.Tensor:
-    """Matrices `[batch, size, size]` that move a line of pixels, each by its own number of them."""
+    """Return matrices `[batch, size, size]` that shift a line of pixels, each by its own number of pixels."""
     pixels = tf.range(size)
     return tf.cast(pixels[None, :, None] == pixels[None, None, :] + by[:, None, None], dtype)
 
 
 def cut_out(images: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """Each image with a square of zeros, of half its size, whose middle is any pixel."""
+    """Set a square of half the size of each image to zero; its centre is any pixel."""
     _, height, width, _ = images.shape
     sizes = [int(size * SQUARE + 0.5) for size in (height, width)]
-    # As its authors have it: between pixels where the square is even, and so in one place more.
+    # As in the authors' code: the centre of an even square lies between pixels, so it has one more place.
     middles = _whole(draws, [whole + 1 - size % 2 for whole, size in zip((height, width), sizes, strict=True)])
     rows, columns = tf.unstack(middles - [size // 2 for size in sizes], axis=1)
     in_rows, in_columns = _covered(rows, sizes[0], height), _covered(columns, sizes[1], width)
@@ -43,13 +43,13 @@ def cut_out(images: tf.Tensor, draws: Draws) -> tf.Tensor:
 
 
 def _covered(first: tf.Tensor, size: int, whole: int) -> tf.Tensor:
-    """Which pixels of a line of `whole` lie in the `size` from `first` on, bool `[batch, whole]`."""
+    """Return which pixels of a line of `whole` are in the `size` from `first` on, bool `[batch, whole]`."""
     pixels = tf.range(whole)[None] - first[:, None]
     return (pixels >= 0) & (pixels < size)
 
 
 def _whole(draws: Draws, counts: list[int]) -> tf.Tensor:
-    """Numbers of 0 to below each of `counts`, int32 `[batch, len(counts)]`."""
+    """Return random whole numbers from 0 to below each of `counts`, int32 `[batch, len(counts)]`."""
     return tf.cast(draws.uniform((len(counts),)) * tf.constant(counts, tf.float32), tf.int32)
 
 
@@ -57,7 +57,7 @@ AUGMENTATIONS = {"translation": translated, "cutout": cut_out}
 
 
 def augmented(images: tf.Tensor, names: tuple[str, ...], draws: Draws) -> tf.Tensor:
-    """Images `[batch, height, width, channels]` changed by some of `AUGMENTATIONS`, one after the other."""
+    """Apply the named `AUGMENTATIONS` to images `[batch, height, width, channels]`, one after the other."""
     for name in names:
         images = AUGMENTATIONS[name](images, draws.of(name))
     return images

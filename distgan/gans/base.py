@@ -1,4 +1,4 @@
-"""What a GAN is to the trainer, and to what makes images by it."""
+"""The interface of a GAN to the trainer and to everything that makes images."""
 
 import pkgutil
 
@@ -20,15 +20,15 @@ Losses = tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]
 
 
 class Sampling:
-    """What makes images by trained networks: what previews, programs, exports and measurements call.
+    """The interface for making images with trained networks, for previews, programs, exports and evaluation.
 
     Attributes:
         networks: the networks by name.
-        averages: networks of the same kind, by the name of the one whose EMA they hold.
+        averages: the EMA networks, by the name of the network that they average.
         shows_data: whether a preview is made of held-out images.
-        directions: those of "AtoB" and "BtoA" in which it has learnt to translate images.
+        directions: the directions of translation that it has learnt, of "AtoB" and "BtoA".
         draws_in_translation: whether `translate` draws random numbers.
-        num_classes: the number of classes it can be asked for; 0 for none.
+        num_classes: the number of classes that it can generate; 0 if it is not conditional.
     """
 
     networks: dict[str, keras.Model]
@@ -39,63 +39,63 @@ class Sampling:
     num_classes = 0
 
     def shown(self, name: str) -> keras.Model:
-        """The network to generate with: the running average of the one called `name` if it is kept, else itself."""
+        """Return the network to generate with: the EMA of the one called `name` if there is one, else itself."""
         return self.averages.get(name, self.networks[name])
 
     def rebuilt(self, name: str) -> keras.Model:
-        """The network to generate with, of Keras's own layers. Raises `UserError` where it can't be made of them."""
+        """Return `shown(name)` rebuilt from Keras's own layers. Raises `UserError` if that is impossible."""
         return stock(self.shown(name))
 
     def preview(self, count: int, seed: int, held_out: dict[str, tf.Tensor]) -> tf.Tensor:
-        """`count` pictures that show what the GAN can do, float32 `[count, height, width, channels]` in [-1, 1].
+        """Return `count` preview pictures, float32 `[count, height, width, channels]` in [-1, 1].
 
-        `held_out` are images by stream, float32 `[n, height, width, channels]`, where the GAN shows data; else empty.
+        `held_out` holds images by stream, float32 `[n, height, width, channels]`, if `shows_data`; else it is empty.
         """
         return self.generate(count, seed % STEPS)
 
     def generate(
         self, count: int, seed: int, first: int = 0, averaged: bool = True, classes: np.ndarray | None = None
     ) -> tf.Tensor:
-        """`count` images `[count, height, width, channels]` in [-1, 1] from number `first` on.
+        """Generate `count` images `[count, height, width, channels]` in [-1, 1] from number `first` on.
 
-        Image i depends on the seed and on i only, and on `classes[i]` if classes `[count]` are given. They are made by
-        the running average where one is kept, unless `averaged` is false.
+        Image i depends only on the seed, on i and, if classes `[count]` are given, on `classes[i]`. The EMA generates
+        them if there is one, unless `averaged` is false.
 
-        The seed is below `STEPS`; in a compiled function both are tensors. Raises `UserError` where the GAN makes none
-        of noise.
+        The seed is below `STEPS`; in a compiled function, `count` and `seed` are tensors. Raises `UserError` if the GAN
+        does not generate images from noise.
         """
         raise UserError(f"A {type(self).__name__} generates no images of noise: give it images with --input.")
 
     def classes_of(self, count: int, seed: int, first: int = 0) -> np.ndarray | None:
-        """The classes, int32 `[count]`, of the images that `generate` makes; None where it is told none."""
+        """Return the classes, int32 `[count]`, of the images of `generate`; None if it is not conditional."""
         return None
 
     def walk(self, count: int, seed: int) -> tf.Tensor:
-        """`count` images on a closed walk between latents, float32 `[count, height, width, channels]`.
+        """Generate `count` images on a closed walk between latents, float32 `[count, height, width, channels]`.
 
-        Raises `UserError` where the GAN has no latents to walk between.
+        Raises `UserError` if the GAN has no latents.
         """
         raise UserError(f"A {type(self).__name__} has no latents to walk between.")
 
     def translate(self, images: tf.Tensor, direction: str, draws: Draws) -> tf.Tensor:
-        """Images of one domain, float32 `[n, height, width, channels]` in [-1, 1], as images of the other one.
+        """Translate images of one domain, float32 `[n, height, width, channels]` in [-1, 1], to the other domain.
 
-        Raises `UserError` where the GAN translates none.
+        Raises `UserError` if the GAN does not translate images.
         """
         raise UserError(f"A {type(self).__name__} translates no images: remove --input.")
 
 
 class GAN(Sampling):
-    """What trains: networks, the players that train them, the order of their moves, and their losses.
+    """A GAN in training: networks, the players that train them, the order of their updates, and their losses.
 
     Attributes:
         players: for each player the names of the networks it trains; "generator" and "discriminator" are the players
             whose optimizers have flags.
-        phases: the moves of a step, in order; the players of one phase move at once, on one batch. Each phase has a
-            batch of its own.
-        image_phases: for each phase, whether its batch holds real images; the others take none from the data.
-        lazy_terms: terms of a player's loss that are computed every n steps only, from step 0 on, by the name under
-            which they are logged, each with (player, n).
+        phases: the updates of a step, in order; the players of one phase are updated together, on one batch. Each
+            phase has its own batch.
+        image_phases: for each phase, whether its batch holds real images; the other phases read no data.
+        lazy_terms: terms of a player's loss that are computed only every n steps, from step 0 on: (player, n) by the
+            name in the log.
         memory: further variables of the run's state, by name, that losses read and write.
     """
 
@@ -108,34 +108,34 @@ class GAN(Sampling):
     lazy_terms: dict[str, tuple[str, int]] = {}  # noqa: RUF012 - never mutated
 
     def __init__(self, config: Config, image_shape: Shape, sum_in_step: SumInStep) -> None:
-        """Make the networks for images of a shape, in the scope of the replicas; a subclass sets `networks`.
+        """Create the networks for images of a shape, in the scope of the replicas; a subclass sets `networks`.
 
-        `sum_in_step` sums tensors over the replicas, inside a step. Raises `UserError` where they can't be made.
+        `sum_in_step` sums tensors over the replicas, inside a step. Raises `UserError` if they can't be created.
         """
         self.averages = {}
         self._sum_in_step = sum_in_step
         self.memory: dict[str, tf.Variable] = {}
 
     def trainable(self, player: str) -> list[keras.Variable]:
-        """The variables that a player moves."""
+        """Return the variables that a player trains."""
         return [variable for name in self.players[player] for variable in self.networks[name].trainable_variables]
 
     def prepare(self, phase: tuple[str, ...]) -> None:
-        """Update what the losses of a phase are computed by, such as spectral norms; inside a step."""
+        """Update the inputs of the losses of a phase, such as spectral norms; inside a step."""
         for player in phase:
             for name in self.players[player]:
                 spectral.iterate(self.networks[name], self._sum_in_step)
 
     def losses(self, batch: Batch, phase: tuple[str, ...]) -> Losses:
-        """The loss of each player of a phase, and what is worth logging: both **sums** over this replica's examples.
+        """Return the losses of a phase by player, and the values to log: both **sums** over this replica's examples.
 
-        The trainer divides by the size of the global batch.
+        The trainer divides them by the global batch size.
         """
         raise NotImplementedError
 
 
 def make_gan(config: Config, image_shape: Shape, sum_in_step: SumInStep, num_classes: int) -> GAN:
-    """The GAN that `config` describes; its players see classes if the run is conditional. Raises `UserError`."""
+    """Create the GAN that `config` describes, with classes if the run is conditional. Raises `UserError`."""
     conditions = {"num_classes": num_classes} if config.gan.uses_classes else {}
     gan_class: type[GAN] = pkgutil.resolve_name(GANS[config.architecture].gan)
     gan = gan_class(config, image_shape, sum_in_step, **conditions)

@@ -1,4 +1,4 @@
-"""CycleGAN: image-to-image translation learnt without pairs (Zhu et al. 2017)."""
+"""CycleGAN: unpaired image-to-image translation (Zhu et al. 2017)."""
 
 from typing import Any
 
@@ -18,13 +18,13 @@ from distgan.nets.normalization import INSTANCE_NORM, SumInStep
 from distgan.nets.patch import patch_discriminator
 from distgan.nets.resnet import resnet, suitable_blocks
 
-THRESHOLD = 0.5  # between 1, the least-squares label of real images, and 0
+THRESHOLD = 0.5  # halfway between the least-squares labels of generated (0) and real (1) images
 
 
 class CycleGAN(GAN):
-    """Two generators, from A to B and from B to A, each against a discriminator of the domain it paints.
+    """Two generators, from A to B and from B to A, each with a discriminator of its target domain.
 
-    All move at once: the generators against the discriminators as they are, these on fakes from an image buffer.
+    All are updated together, from the weights before the update. Discriminators see generated images from a buffer.
     """
 
     players = {  # noqa: RUF012 - never mutated
@@ -35,7 +35,7 @@ class CycleGAN(GAN):
     directions = DIRECTIONS
 
     def __init__(self, config: Config, image_shape: Shape, sum_in_step: SumInStep) -> None:
-        """Make the networks and the image buffers. Raises `UserError` where images of the shape don't suit them."""
+        """Create the networks and the image buffers. Raises `UserError` if the image shape does not suit them."""
         super().__init__(config, image_shape, sum_in_step)
         refuse_size(image_shape, 4)
 
@@ -66,7 +66,7 @@ class CycleGAN(GAN):
         self._cycle_weight, self._identity_weight = options.cycle_weight, options.identity_weight
 
     def losses(self, batch: Batch, phase: tuple[str, ...]) -> Losses:
-        """Least squares, cycle consistency and identity (eq. 1 to 3, sec. 5.2), summed over both directions."""
+        """Return least-squares, cycle and identity losses (eq. 1 to 3, sec. 5.2), summed over both directions."""
         there, back = self._one_way(batch, "A", "B"), self._one_way(batch, "B", "A")
         logged = {name: there[name] + back[name] for name in there}
         identity = self._cycle_weight * self._identity_weight * logged["loss/identity"]
@@ -78,7 +78,7 @@ class CycleGAN(GAN):
         return sums, logged | means | {f"loss/{player}": value for player, value in sums.items()}
 
     def _one_way(self, batch: Batch, source: str, target: str) -> dict[str, tf.Tensor]:
-        """Sums over this replica's examples, of the way from one domain to the other and back."""
+        """Return sums over this replica's examples, for the way from one domain to the other and back."""
         there, back = self.networks[f"generator_{source}to{target}"], self.networks[f"generator_{target}to{source}"]
         discriminator = self.networks[f"discriminator_{target}"]
         images, reals = batch.images[source], batch.images[target]
@@ -101,11 +101,11 @@ class CycleGAN(GAN):
         return sums | losses.accuracies(real_logits, shown_logits, THRESHOLD)
 
     def translate(self, images: tf.Tensor, direction: str, draws: Draws) -> tf.Tensor:
-        """Images as the generator of a direction translates them."""
+        """Translate images with the generator of a direction."""
         return self.shown(f"generator_{direction}")(images, training=False)
 
     def preview(self, count: int, seed: int, held_out: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Held-out images there and back: A, A to B and back to A in one half of the pictures; the same from B."""
+        """Return rows of held-out image, translation and translation back: one half from A, the other from B."""
         rows = []
         for source, direction, back, number in (
             ("A", *DIRECTIONS, -(-count // 2)),

@@ -15,14 +15,14 @@ class DCGAN(NoiseToImage):
     """Convolutional networks, of the family that `--architecture` names."""
 
     def make_generator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
-        """A generator with `--generator_filters` channels before the image."""
+        """Create a generator with `--generator_filters` channels before the image."""
         family, size = _family_and_size(config, image_shape, config.gan.generator_filters or config.gan.filters)
         return dcgan.generator(
             family, image_shape, latent_dim=self.latent_size, size=size, batch_norm=batch_norm, seed=config.seed
         )
 
     def make_discriminator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
-        """A discriminator with `--filters` channels after the image."""
+        """Create a discriminator with `--filters` channels after the image."""
         family, size = _family_and_size(config, image_shape, config.gan.filters)
         further = {"spectral_norm": config.gan.spectral_norm, "seed": config.seed, "num_classes": self.num_classes}
         return dcgan.discriminator(family, image_shape, size=size, batch_norm=batch_norm, **further)

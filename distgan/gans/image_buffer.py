@@ -1,4 +1,4 @@
-"""A buffer of fakes, so that a discriminator also sees earlier ones (Shrivastava et al. 2017)."""
+"""An image buffer, by which a discriminator also sees earlier generated images (Shrivastava et al. 2017)."""
 
 import keras
 import tensorflow as tf
@@ -9,24 +9,24 @@ from distgan.nets.normalization import SumInStep
 
 
 class ImageBuffer:
-    """The fakes of one domain that are kept: a part of the run's state, the same on all replicas.
+    """The image buffer of one domain: a part of the run's state, the same on all replicas.
 
     Attributes:
-        images: `[size, height, width, channels]`; filled: how many of them there are yet.
+        images: `[size, height, width, channels]`; filled: the number of images stored so far.
     """
 
     def __init__(self, name: str, size: int, image_shape: Shape, sum_in_step: SumInStep) -> None:
-        """Start empty; in the scope of the replicas. `sum_in_step` tells all replicas of all fakes."""
+        """Create an empty buffer, in the scope of the replicas; `sum_in_step` gathers the images of all replicas."""
         dtype = tf.as_dtype(keras.config.dtype_policy().variable_dtype)
         self.images = tf.Variable(tf.zeros([size, *image_shape], dtype), trainable=False)
         self.filled = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._name, self._size, self._sum_in_step = name, size, sum_in_step
 
     def exchange(self, fakes: tf.Tensor, batch: Batch) -> tf.Tensor:
-        """Hand in this replica's fakes, and get as many to show, `[count, height, width, channels]`.
+        """Store this replica's generated images; return as many to show, `[count, height, width, channels]`.
 
-        Fakes come one after the other: while the buffer is not full, each is kept and shown; then, for every other
-        one, at random, a kept one is shown and gives its place to it.
+        Images come one after the other. Until the buffer is full, each is stored and shown. Then, with probability 1/2,
+        an image replaces a random stored one, and the stored one is shown instead.
         """
         draws = batch.together(self._name)
         swaps = draws.of("swaps").uniform(())
@@ -39,7 +39,7 @@ class ImageBuffer:
         return tf.cast(tf.gather(of_all, shown[first : first + count]), fakes.dtype)
 
     def _of_all_replicas(self, fakes: tf.Tensor, batch: Batch) -> tf.Tensor:
-        """The fakes of the whole global batch: each replica adds its rows to zeros."""
+        """Return the generated images of the global batch: the sum of each replica's rows, padded with zeros."""
         before = tf.cast(batch.draws.first, tf.int32)
         after = batch.size - before - tf.cast(batch.draws.count, tf.int32)
         rows = tf.pad(tf.cast(fakes, self.images.dtype), [[before, after], [0, 0], [0, 0], [0, 0]])
@@ -49,10 +49,10 @@ class ImageBuffer:
 def exchanges(
     filled: tf.Tensor, swaps: tf.Tensor, slots: tf.Tensor, size: int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Who is where after a batch, as places in a line of the `size` kept ones and then the batch's.
+    """Return the images stored and shown after a batch, as indices into the `size` stored ones, then the batch.
 
-    `swaps`, bool `[batch]`, and `slots`, int64 `[batch]`, say for each of the batch whether it changes places with a
-    kept one, and with which. Returns who is kept, int64 `[size]`, who is shown, int64 `[batch]`, and how many are kept.
+    `swaps`, bool `[batch]`, and `slots`, int64 `[batch]`: whether each image of the batch replaces a stored one, and
+    which. Returns the stored indices, int64 `[size]`, the shown ones, int64 `[batch]`, and the number of stored images.
     """
 
     def step(number: tf.Tensor, kept: tf.Tensor, shown: tf.Tensor, filled: tf.Tensor) -> tuple[tf.Tensor, ...]:

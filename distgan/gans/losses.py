@@ -1,6 +1,6 @@
-"""What players want, as losses per example, `[batch]`, of a discriminator's logits, `[batch, ...]`.
+"""Adversarial losses per example, `[batch]`, of a discriminator's logits, `[batch, ...]`.
 
-Of a discriminator that judges patches, an example's loss is the mean over its patches.
+With a patch discriminator, the loss of an example is the mean over its patches.
 """
 
 import functools
@@ -11,56 +11,56 @@ import tensorflow as tf
 
 
 def per_example(values: tf.Tensor) -> tf.Tensor:
-    """Means over all but the first axis."""
+    """Return the means over all axes but the first."""
     return tf.reduce_mean(tf.reshape(values, [tf.shape(values)[0], -1]), 1)
 
 
 def discriminator_loss(real_logits: tf.Tensor, fake_logits: tf.Tensor, real_label: float = 1.0) -> tf.Tensor:
-    """-log D(x) - log(1 - D(G(z))) (Goodfellow et al. 2014, eq. 1); the two terms are not halved.
+    """Return -log D(x) - log(1 - D(G(z))) (Goodfellow et al. 2014, eq. 1); the two terms are not halved.
 
-    With a `real_label` below 1, the cross-entropy to that probability (Salimans et al. 2016, sec. 3.4).
+    With a `real_label` below 1, the first term is the cross-entropy to it (Salimans et al. 2016, sec. 3.4).
     """
     real = tf.math.softplus(-real_logits) + (1 - real_label) * real_logits
     return per_example(real + tf.math.softplus(fake_logits))
 
 
 def non_saturating_loss(fake_logits: tf.Tensor) -> tf.Tensor:
-    """-log D(G(z)), steep where the discriminator wins (Goodfellow et al. 2014, sec. 3)."""
+    """Return -log D(G(z)), steep if the discriminator is right (Goodfellow et al. 2014, sec. 3)."""
     return per_example(tf.math.softplus(-fake_logits))
 
 
 def minimax_loss(fake_logits: tf.Tensor) -> tf.Tensor:
-    """log(1 - D(G(z))), flat where the discriminator wins (Goodfellow et al. 2014, eq. 1)."""
+    """Return log(1 - D(G(z))), flat if the discriminator is right (Goodfellow et al. 2014, eq. 1)."""
     return -per_example(tf.math.softplus(fake_logits))
 
 
 def least_squares_discriminator_loss(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> tf.Tensor:
-    """(D(x) - 1)^2 + D(G(z))^2 (Mao et al. 2017, eq. 9), not halved."""
+    """Return (D(x) - 1)^2 + D(G(z))^2 (Mao et al. 2017, eq. 9), not halved."""
     return per_example((real_logits - 1) ** 2 + fake_logits**2)
 
 
 def least_squares_generator_loss(fake_logits: tf.Tensor) -> tf.Tensor:
-    """(D(G(z)) - 1)^2 (Mao et al. 2017, eq. 9)."""
+    """Return (D(G(z)) - 1)^2 (Mao et al. 2017, eq. 9)."""
     return per_example((fake_logits - 1) ** 2)
 
 
 def hinge_discriminator_loss(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> tf.Tensor:
-    """max(0, 1 - D(x)) + max(0, 1 + D(G(z))) (Lim & Ye 2017; Miyato et al. 2018, eq. 16)."""
+    """Return max(0, 1 - D(x)) + max(0, 1 + D(G(z))) (Lim & Ye 2017; Miyato et al. 2018, eq. 16)."""
     return per_example(tf.nn.relu(1 - real_logits) + tf.nn.relu(1 + fake_logits))
 
 
 def wasserstein_discriminator_loss(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> tf.Tensor:
-    """D(G(z)) - D(x), minus the Wasserstein distance for the steepest D of slope 1 (Arjovsky et al. 2017, eq. 2)."""
+    """Return D(G(z)) - D(x); the best D of slope 1 gives -(Wasserstein distance) (Arjovsky et al. 2017, eq. 2)."""
     return per_example(fake_logits - real_logits)
 
 
 def wasserstein_generator_loss(fake_logits: tf.Tensor) -> tf.Tensor:
-    """-D(G(z)) (Arjovsky et al. 2017, algorithm 1), beside a hinge loss too (Miyato et al. 2018, eq. 17)."""
+    """Return -D(G(z)) (Arjovsky et al. 2017, algorithm 1), also for the hinge loss (Miyato et al. 2018, eq. 17)."""
     return -per_example(fake_logits)
 
 
 class Loss(NamedTuple):
-    """What the two players want, and the logit above which an image is taken for real; None where none says that."""
+    """An adversarial loss, and the logit above which an image counts as real; None if there is no such logit."""
 
     discriminator: Callable[..., tf.Tensor]
     generator: Callable[[tf.Tensor], tf.Tensor]
@@ -77,7 +77,7 @@ LOSSES = {
 
 
 def loss_called(name: str, real_label: float = 1.0) -> Loss:
-    """A row of `LOSSES`; a `real_label` below 1 is for those that are cross-entropies."""
+    """Return a row of `LOSSES`; a `real_label` below 1 is for cross-entropies only."""
     loss = LOSSES[name]
     if real_label == 1:
         return loss
@@ -85,14 +85,14 @@ def loss_called(name: str, real_label: float = 1.0) -> Loss:
 
 
 def l1(images: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
-    """Mean absolute difference of images `[batch, height, width, channels]`."""
+    """Return the mean absolute difference per example of images `[batch, height, width, channels]`."""
     return per_example(tf.abs(images - tf.cast(others, images.dtype)))
 
 
 def accuracies(real_logits: tf.Tensor, fake_logits: tf.Tensor, threshold: float | None = 0.0) -> dict[str, tf.Tensor]:
-    """Sums over the examples of: real ones taken for real, fakes taken for fake, and the mean of both.
+    """Return sums over the examples: real images judged real, generated ones judged fake, and the mean of both.
 
-    Nothing without a threshold.
+    Returns nothing without a threshold.
     """
     if threshold is None:
         return {}

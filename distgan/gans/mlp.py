@@ -13,11 +13,11 @@ class MLP(NoiseToImage):
     """Networks of dense layers."""
 
     def make_generator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
-        """Three dense layers and one to the image."""
+        """Create a generator: three dense layers and one to the image."""
         return mlp.generator(image_shape, latent_dim=self.latent_size, batch_norm=batch_norm, seed=config.seed)
 
     def make_discriminator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
-        """Two dense layers and one to the logit."""
+        """Create a discriminator: two dense layers and one to the logit."""
         return mlp.discriminator(
             image_shape, spectral_norm=config.gan.spectral_norm, seed=config.seed, num_classes=self.num_classes
         )

@@ -1,4 +1,4 @@
-"""GANs that turn noise into images: one generator, one discriminator."""
+"""GANs that generate images from noise: one generator, one discriminator."""
 
 import functools
 import math
@@ -26,14 +26,14 @@ GENERATED_AT_ONCE = 500  # images
 class NoiseToImage(GAN):
     """A generator of images from noise, and a discriminator.
 
-    Both move at once, over one forward pass; or one after the other, each against the other as it is by then.
+    Both are updated together, after one forward pass, or in turn, each with the current weights of the other.
 
     Attributes:
-        latent_size: of the generator's input: the noise and, after it, the class as a one-hot vector.
+        latent_size: the length of the generator's input: the noise, then the class as a one-hot vector.
     """
 
     def __init__(self, config: Config, image_shape: Shape, sum_in_step: SumInStep, num_classes: int = 0) -> None:
-        """Make the two networks, and choose the losses."""
+        """Create the two networks, and choose the losses."""
         super().__init__(config, image_shape, sum_in_step)
         options: NoiseToImageOptions = config.gan
         self.num_classes, self.latent_size = num_classes, options.latent_dim + num_classes
@@ -56,15 +56,15 @@ class NoiseToImage(GAN):
             self.image_phases = (True,) * turns[0] + (False,) * turns[1]
 
     def make_generator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
-        """The generator of an architecture, for images of a shape."""
+        """Create the generator of an architecture, for images of a shape."""
         raise NotImplementedError
 
     def make_discriminator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
-        """The discriminator of an architecture, for images of a shape."""
+        """Create the discriminator of an architecture, for images of a shape."""
         raise NotImplementedError
 
     def losses(self, batch: Batch, phase: tuple[str, ...]) -> Losses:
-        """What `--loss` says that the players want, penalties, and how well the discriminator tells real from fake."""
+        """Return the adversarial losses of `--loss` with penalties, and values to log, such as accuracies."""
         draws, classes = batch.draws, self._one_hot(self._classes(batch))
         fakes = self._fakes(draws, classes, learns="generator" in phase)
         fake_logits = self._logits(fakes, classes, draws.of("fake"))
@@ -83,23 +83,23 @@ class NoiseToImage(GAN):
         return sums, logged
 
     def _classes(self, batch: Batch) -> tf.Tensor | None:
-        """The classes of a batch, `[count]`: its images', so that a fake stands beside a real one of the same."""
+        """Return the classes of a batch, `[count]`: those of its images, for the generated images too."""
         if not self.num_classes:
             return None
         return batch.draws.of("classes").below(self.num_classes) if batch.labels is None else batch.labels
 
     def _one_hot(self, classes: Any) -> tf.Tensor | None:
-        """Classes `[count]` as one-hot vectors `[count, num_classes]`; None where there are none."""
+        """Return classes `[count]` as one-hot vectors `[count, num_classes]`; None if there are none."""
         return None if classes is None else tf.one_hot(classes, self.num_classes)
 
     def _fakes(self, draws: Draws, classes: tf.Tensor | None, *, learns: bool) -> tf.Tensor:
-        """Images of this step's noise, through which the generator learns or not."""
+        """Generate images from this step's noise; the generator gets gradients only if `learns`."""
         latents = _joined(self._latents(draws.of("noise")), classes)
         fakes = self.networks["generator"](latents, training=True, draws=draws.of("generator"))
         return fakes if learns else tf.stop_gradient(fakes)
 
     def _logits(self, images: tf.Tensor, classes: tf.Tensor | None, draws: Draws) -> tf.Tensor:
-        """The discriminator's answer to images, which are augmented like all that it sees in training."""
+        """Return the discriminator's logits for images, after the augmentation of all its training inputs."""
         images = augmented(images, self._augmentations, draws)
         inputs = images if classes is None else [images, tf.cast(classes, images.dtype)]
         return self.networks["discriminator"](inputs, training=True, draws=draws)
@@ -107,7 +107,7 @@ class NoiseToImage(GAN):
     def _penalties(
         self, reals: tf.Tensor, fakes: tf.Tensor, classes: tf.Tensor | None, draws: Draws
     ) -> dict[str, tf.Tensor]:
-        """What the discriminator pays for its slopes, by the names that are logged."""
+        """Return the discriminator's gradient penalties, by their names in the log."""
         paid = {}
         if self._gradient_penalty:
             between = draws.of("between")
@@ -120,16 +120,16 @@ class NoiseToImage(GAN):
         return paid
 
     def _steps_of(self, term: str) -> int:
-        """The number of steps from one to the next in which a term of the loss is computed."""
+        """Return n if a term of the loss is computed every n steps."""
         return self.lazy_terms.get(term, ("", 1))[1]
 
     def _paid_for_reals(self, reals: tf.Tensor, classes: tf.Tensor | None, draws: Draws) -> tf.Tensor:
-        """R1, in the pass that the game's loss is of."""
+        """Return the R1 penalty, with the random numbers of the adversarial loss's forward pass."""
         terms = penalties.r1(lambda x: self._logits(x, classes, draws.of("real")), reals)
         return self._r1_weight * tf.reduce_sum(terms)
 
     def rebuilt(self, name: str) -> keras.Model:
-        """As that of any GAN; of one that is told classes, from noise and whole numbers `[n]`, named `classes`."""
+        """Return the rebuilt network; a conditional generator has inputs `noise` and `classes`, whole numbers `[n]`."""
         network = super().rebuilt(name)
         if not self.num_classes or name != "generator":
             return network
@@ -139,16 +139,16 @@ class NoiseToImage(GAN):
         return keras.Model([noise, classes], network(latents), name=name)
 
     def preview(self, count: int, seed: int, held_out: dict[str, tf.Tensor]) -> tf.Tensor:
-        """`count` images that the generator makes, float32 `[count, height, width, channels]`, sorted by class."""
+        """Generate `count` images, float32 `[count, height, width, channels]`, sorted by class."""
         classes = np.arange(count) * self.num_classes // count if self.num_classes else None
         return self.generate(count, seed % STEPS, classes=classes)
 
     def generate(
         self, count: int, seed: int, first: int = 0, averaged: bool = True, classes: np.ndarray | None = None
     ) -> tf.Tensor:
-        """`count` images, float32 `[count, height, width, channels]`; image i depends on the seed and on i only.
+        """Generate `count` images, float32 `[count, height, width, channels]`; image i depends only on the seed and i.
 
-        It is of `classes[i]` if they are given, `[count]`; else of one that depends on the seed and on i too.
+        Its class is `classes[i]` if `classes`, `[count]`, are given; else it also depends on the seed and on i only.
         """
         generator = self.shown("generator") if averaged else self.networks["generator"]
         if classes is None:
@@ -157,20 +157,20 @@ class NoiseToImage(GAN):
         return self._images(_joined(noise, self._one_hot(classes)), generator)
 
     def classes_of(self, count: int, seed: int, first: int = 0) -> np.ndarray | None:
-        """The classes, int32 `[count]`, of the images that `generate` makes by itself; None where it is told none."""
+        """Return the classes, int32 `[count]`, that `generate` chooses by itself; None if it is not conditional."""
         if not self.num_classes:
             return None
         return np.asarray(_of_samples(seed, first, count).of("classes").below(self.num_classes))
 
     def walk(self, count: int, seed: int) -> tf.Tensor:
-        """`count` images on a closed walk through three latents or more, float32 `[count, height, width, channels]`."""
+        """Generate `count` images on a closed walk through 3+ latents, float32 `[count, height, width, channels]`."""
         num_stops = max(3, -(-count // FRAMES_PER_STOP))
         stops = self._latents(_of_samples(seed, 0, num_stops))
         stage, way = tf.range(count) * num_stops // count, tf.range(count) * num_stops % count
         part = tf.cast(way, tf.float32)[:, None] / count
         between = _between(stops, stage, (1 - part, part))
         if self._noise == "normal":
-            # On great circles, as the sum of independent normal vectors, so weighted, is a normal vector too.
+            # On great circles: with these weights, the sum of independent normal vectors is a normal vector too.
             between = _between(stops, stage, (tf.cos(part * math.pi / 2), tf.sin(part * math.pi / 2)))
         classes = self._one_hot(self.classes_of(num_stops, seed))
         if classes is not None:
@@ -178,7 +178,7 @@ class NoiseToImage(GAN):
         return self._images(_joined(between, classes), self.shown("generator"))
 
     def _images(self, latents: tf.Tensor, generator: keras.Model) -> tf.Tensor:
-        if not tf.executing_eagerly():  # whose number is known only when it is asked for
+        if not tf.executing_eagerly():  # the number of latents is unknown while tracing
             return generator(latents, training=False)
         starts = range(0, len(latents), GENERATED_AT_ONCE)
         parts = (latents[start : start + GENERATED_AT_ONCE] for start in starts)
@@ -199,5 +199,5 @@ def _joined(noise: tf.Tensor, classes: tf.Tensor | None) -> tf.Tensor:
 
 
 def _between(stops: tf.Tensor, stage: tf.Tensor, weights: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-    """Points on the way from each stop to the next one, round and round."""
+    """Return points between each stop and the next one; after the last stop comes the first."""
     return weights[0] * tf.gather(stops, stage) + weights[1] * tf.gather(tf.roll(stops, -1, axis=0), stage)

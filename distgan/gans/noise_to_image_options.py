@@ -8,7 +8,7 @@ from distgan.errors import UserError
 from distgan.gans.options import SpectralNormOptions
 
 LOSSES = ("non_saturating", "minimax", "least_squares", "hinge", "wasserstein")
-CROSS_ENTROPIES = LOSSES[:2]  # whose labels may be smoothed
+CROSS_ENTROPIES = LOSSES[:2]  # losses whose labels may be smoothed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +48,11 @@ class NoiseToImageOptions(SpectralNormOptions):
 
     @property
     def uses_classes(self) -> bool:
-        """Whether the run is conditional."""
+        """True if the run is conditional."""
         return self.conditional
 
     def check(self, architecture: str) -> None:
-        """Raise `UserError` if the loss has no labels to smooth, or batch norm is in the way of a penalty."""
+        """Raise `UserError` if the loss has no labels to smooth, or a discriminator with batch norm has a penalty."""
         if self.real_label < 1 and self.loss not in CROSS_ENTROPIES:
             raise UserError(
                 f"--real_label={self.real_label:g} is for cross-entropies: give --real_label=1 with --loss={self.loss}."
@@ -65,12 +65,12 @@ class NoiseToImageOptions(SpectralNormOptions):
                 )
 
     def check_compiles(self, num_replicas: int) -> None:
-        """Raise `UserError` if batch norm communicates."""
+        """Raise `UserError` if batch norm sums over replicas."""
         refuse_compiled_batch_norm(self.normalization, num_replicas)
 
 
 def refuse_compiled_batch_norm(normalization: str, num_replicas: int) -> None:
-    """Raise `UserError` if batch norm has sums over replicas, which XLA can't compile."""
+    """Raise `UserError` if batch norm sums over replicas, which XLA can't compile."""
     if num_replicas > 1 and normalization in ("sync", "local"):
         raise UserError(
             f"--jit_compile is refused on {num_replicas} replicas with --normalization={normalization}, whose sums XLA "

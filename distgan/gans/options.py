@@ -1,4 +1,4 @@
-"""The settings that a GAN may declare, beside those that all share; loads without TensorFlow."""
+"""The settings that a GAN may declare, in addition to the shared ones; loads without TensorFlow."""
 
 import dataclasses
 from typing import ClassVar
@@ -22,14 +22,14 @@ class GANOptions(Section):
 
     @property
     def uses_classes(self) -> bool:
-        """Whether its players see the class of each image."""
+        """True if the networks receive the class of each image."""
         return False
 
     def check(self, architecture: str) -> None:
-        """Raise `UserError` if settings, each of them allowed, don't go together."""
+        """Raise `UserError` if settings that are allowed alone are not allowed together."""
 
     def check_compiles(self, num_replicas: int) -> None:
-        """Raise `UserError` if XLA can't compile the step on so many replicas."""
+        """Raise `UserError` if XLA can't compile the step on `num_replicas` replicas."""
 
 
 @dataclasses.dataclass(frozen=True)

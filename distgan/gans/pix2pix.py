@@ -1,4 +1,4 @@
-"""Pix2Pix: image-to-image translation learnt from pairs (Isola et al. 2017)."""
+"""Pix2Pix: paired image-to-image translation (Isola et al. 2017)."""
 
 from typing import Any
 
@@ -18,19 +18,19 @@ from distgan.nets.patch import patch_discriminator
 from distgan.nets.stock import stock
 from distgan.nets.unet import suitable_depth, unet
 
-LEAST_DEPTH = 5  # of the U-Net, unless another one is asked for
+LEAST_DEPTH = 5  # of the U-Net, unless --depth is given
 
 
 class Pix2Pix(GAN):
-    """A generator of a target from an input, and a discriminator that sees the input beside the target or the fake.
+    """A generator from input to target, and a discriminator of the input with the real or the generated target.
 
-    Both move at once: the discriminator on the fakes from before the generator's move.
+    Both are updated together: the discriminator sees images from before the generator's update.
     """
 
     shows_data = True
 
     def __init__(self, config: Config, image_shape: Shape, sum_in_step: SumInStep) -> None:
-        """Make the networks. Raises `UserError` where they can't be had for images of the shape."""
+        """Create the networks. Raises `UserError` if they do not suit images of the shape."""
         super().__init__(config, image_shape, sum_in_step)
         options: Pix2PixOptions = config.gan
         depth = options.depth or max(LEAST_DEPTH, suitable_depth(*image_shape[:2]))
@@ -55,7 +55,7 @@ class Pix2Pix(GAN):
         self._l1_weight = options.l1_weight
 
     def losses(self, batch: Batch, phase: tuple[str, ...]) -> Losses:
-        """Cross-entropy over patches and, for the generator, the L1 distance to the target (eq. 1 to 4)."""
+        """Return cross-entropies over patches, plus the generator's L1 distance to the target (eq. 1 to 4)."""
         generator, discriminator = self.networks["generator"], self.networks["discriminator"]
         draws = batch.draws
         inputs, targets = self._input_and_target(batch.images["pairs"])
@@ -77,15 +77,15 @@ class Pix2Pix(GAN):
         return halves if self.directions == DIRECTIONS[:1] else halves[::-1]
 
     def translate(self, images: tf.Tensor, direction: str, draws: Draws) -> tf.Tensor:
-        """Images as the generator translates them, with dropout, and normalised by their own statistics (sec. 3.3)."""
+        """Translate images, with dropout and normalisation by their own statistics (sec. 3.3)."""
         return self.shown("generator")(images, training=False, draws=draws, own_statistics=True)
 
     def rebuilt(self, name: str) -> keras.Model:
-        """The network to translate with, of Keras's own layers; its dropout has other masks than `translate`."""
+        """Return the network to translate with, from Keras's own layers; dropout masks differ from `translate`'s."""
         return stock(self.shown(name), as_in_training=True)
 
     def preview(self, count: int, seed: int, held_out: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Held-out pairs: input, output and target side by side."""
+        """Return held-out pairs: input, output and target side by side."""
         inputs, targets = self._input_and_target(held_out["pairs"][:count])
         outputs = self.translate(inputs, self.directions[0], Draws(f"{seed}/preview", 0, 0, len(inputs)))
         return tf.concat([inputs, tf.cast(outputs, tf.float32), targets], 2)

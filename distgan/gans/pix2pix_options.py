@@ -26,5 +26,5 @@ class Pix2PixOptions(SpectralNormOptions):
     l1_weight: float = option(100.0, "L1 reconstruction weight.", at_least=0)
 
     def check_compiles(self, num_replicas: int) -> None:
-        """Raise `UserError` if batch norm communicates."""
+        """Raise `UserError` if batch norm sums over replicas."""
         refuse_compiled_batch_norm(self.normalization, num_replicas)

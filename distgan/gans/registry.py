@@ -9,9 +9,9 @@ from distgan.gans.pix2pix_options import Pix2PixOptions
 
 
 class Row(NamedTuple):
-    """A GAN: the settings that it adds, and "module:Class", which is imported when networks are made.
+    """A GAN: the settings that it adds, and "module:Class", which is imported when networks are created.
 
-    Keras takes seconds to load, and the flags of a program are read before.
+    Keras takes seconds to load, and programs read their flags before that.
     """
 
     options: type[GANOptions]

@@ -1,4 +1,4 @@
-"""What GANs that turn images into images have in common."""
+"""The common parts of image-to-image GANs."""
 
 from distgan.data.base import Shape
 from distgan.errors import UserError
@@ -8,7 +8,7 @@ SMALLEST_PIXELS = 32
 
 
 def refuse_size(image_shape: Shape, multiple: int) -> None:
-    """Raise `UserError` where images have another height or width than networks can scale down and up again."""
+    """Raise `UserError` if height or width is no multiple of `multiple`, or too small for the networks."""
     height, width, _ = image_shape
     if height % multiple or width % multiple or min(height, width) < SMALLEST_PIXELS:
         raise UserError(

@@ -1,1 +1,1 @@
-"""What is measured of generated images."""
+"""Measures of generated images."""

@@ -1,17 +1,17 @@
-"""What a classifier says of images: how sure it is, and of how many classes."""
+"""Scores from a classifier's probabilities: its certainty, and how the images are spread over the classes."""
 
 from typing import NamedTuple, Self
 
 import numpy as np
 
-MOST_SHARES = 20  # classes, to list the share of each
-MISSING = 0.1  # of the share that each class would have if all were equal: below, it does not count as covered
+MOST_SHARES = 20  # the largest number of classes for which each class's share is listed
+MISSING = 0.1  # as a fraction of an equal share: a class with a smaller share does not count as covered
 
 
 class ClassStatistics(NamedTuple):
-    """Of probabilities `[n, classes]`: n, their sums, those of p log p, and how often each class was the likeliest.
+    """Sums over probabilities `[n, classes]`: n, the sums of p and of p log p, and the counts of the likeliest class.
 
-    as_asked: how often the likeliest class was the one that was asked for.
+    as_asked: the number of images whose likeliest class is the requested class.
     """
 
     number: np.ndarray
@@ -22,7 +22,7 @@ class ClassStatistics(NamedTuple):
 
     @classmethod
     def of(cls, probabilities: np.ndarray, asked: np.ndarray | None = None) -> Self:
-        """Sum up probabilities `[n, classes]` of images; n may be 0, and `asked` `[n]` are the classes asked for."""
+        """Sum up probabilities `[n, classes]` of images; n may be 0, and `asked` `[n]` are the requested classes."""
         wide = probabilities.astype(np.float64)
         num_classes = wide.shape[1]
         likeliest = wide.argmax(1) if num_classes else np.zeros(0, np.int64)
@@ -36,13 +36,13 @@ class ClassStatistics(NamedTuple):
 
 
 def classifier_score(found: ClassStatistics) -> float:
-    """exp(E KL(p(y|x) || p(y))) (the Inception score of Salimans et al. 2016), over all images at once."""
+    """Return exp(E KL(p(y|x) || p(y))) (the Inception score of Salimans et al. 2016), over all images at once."""
     overall = _negative_entropies(found.sums / found.number)
     return float(np.exp(found.negative_entropies / found.number - overall))
 
 
 def class_scores(found: ClassStatistics) -> dict[str, float]:
-    """How images are spread over the classes that they are taken for; entropies are in nats."""
+    """Return scores of the distribution of the images over the predicted classes; entropies are in nats."""
     shares, num_classes = found.likeliest / found.number, len(found.likeliest)
     entropy = float(-_negative_entropies(shares))
     scores = {
@@ -55,6 +55,6 @@ def class_scores(found: ClassStatistics) -> dict[str, float]:
 
 
 def _negative_entropies(probabilities: np.ndarray) -> np.ndarray:
-    """Sums of p log p over the last axis, where 0 log 0 is 0."""
+    """Return sums of p log p over the last axis, with 0 log 0 = 0."""
     logarithms = np.log(np.where(probabilities > 0, probabilities, 1))
     return np.asarray((probabilities * logarithms).sum(-1))

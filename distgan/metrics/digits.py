@@ -1,4 +1,4 @@
-"""Which MNIST digit does an image show? A classifier trained by benchmarks/train_digit_classifier.py."""
+"""The classifier of MNIST digits, trained by benchmarks/train_digit_classifier.py."""
 
 import functools
 import hashlib
@@ -17,16 +17,16 @@ WEIGHTS = Path(__file__).with_name("digits.npz")
 WEIGHTS_SHA256 = "63c0433cd10b7c76f47ae44be10b7a9f278a159e4db4b644da2ab4e4c96838d9"
 IMAGE_SHAPE = (28, 28, 1)
 NUM_CLASSES = 10
-PADDED_SIZE = 32  # MNIST's 28 and 2 black pixels on each side
-STRETCHED_ABOVE = 0.0  # brightness in [-1, 1]; an image that is darker everywhere shows nothing to be made brighter
+PADDED_SIZE = 32  # MNIST's 28 pixels, and 2 black pixels on each side
+STRETCHED_ABOVE = 0.0  # brightness in [-1, 1]; an image without a brighter pixel shows no digit and is not stretched
 BATCH_SIZE = 500
 
 
 @functools.cache
 def load(path: Path = WEIGHTS) -> keras.Model:
-    """Build the classifier of `[batch, 28, 28, 1]` with the weights that came with distgan; once, then kept.
+    """Build the classifier of `[batch, 28, 28, 1]` with the weights that are part of distgan; the result is cached.
 
-    Raises `UserError` where the weights are missing or their SHA-256 is not WEIGHTS_SHA256.
+    Raises `UserError` if the weights are missing or their SHA-256 is not WEIGHTS_SHA256.
     """
     weights = _read_weights(path)
     model = classifier(IMAGE_SHAPE, NUM_CLASSES, seed=0)
@@ -36,35 +36,35 @@ def load(path: Path = WEIGHTS) -> keras.Model:
 
 
 def read_digits(images: Any) -> np.ndarray:
-    """The digit that each image shows, int64 `[batch]`; see `prepare` for the images."""
+    """Return the predicted digit of each image, int64 `[batch]`; see `prepare` for the images."""
     return logits(images).argmax(1).astype(np.int64)
 
 
 def logits(images: Any) -> np.ndarray:
-    """The classifier's logits, float32 `[batch, 10]`; see `prepare` for the images."""
+    """Return the classifier's logits, float32 `[batch, 10]`; see `prepare` for the images."""
     return _outputs_of("logits", images)
 
 
 def features(images: Any) -> np.ndarray:
-    """The classifier's last layer but one, float32 `[batch, 64]`, 0 or more; see `prepare` for the images."""
+    """Return the classifier's penultimate layer, float32 `[batch, 64]`, 0 or more; see `prepare` for the images."""
     return _outputs_of("features", images)
 
 
 def reads(image_shape: Shape) -> bool:
-    """Whether the classifier reads images of a shape (height, width, channels)."""
+    """Return whether the classifier accepts images of a shape (height, width, channels)."""
     height, width, channels = image_shape
     of_size = height == IMAGE_SHAPE[0] or (height > 0 and height % PADDED_SIZE == 0)
     return height == width and of_size and channels in (1, 3)
 
 
 def prepare(images: np.ndarray) -> np.ndarray:
-    """Make of light digits on black, `[batch, size, size, 1 or 3]` in [-1, 1], what the classifier reads.
+    """Convert light digits on black, `[batch, size, size, 1 or 3]` in [-1, 1], to the classifier's input.
 
-    A size of 28 is kept; 32 is cut to its middle 28; a multiple of 32 is averaged down to 32 first. Colours become
-    grey by their brightest channel. MNIST's digits are white at their core, so an image whose brightest value is above
-    STRETCHED_ABOVE is stretched to make that value 1, and black stays black.
+    A size of 28 is kept; 32 is cut to its middle 28; a larger multiple of 32 is first averaged down to 32. A colour
+    becomes the grey of its brightest channel. MNIST's digits are white at their core, so an image whose brightest value
+    is above STRETCHED_ABOVE is stretched: that value becomes 1, and black stays black.
 
-    Raises `ValueError` where the images have another shape.
+    Raises `ValueError` if the images have another shape.
     """
     if not (len(images.shape) == 4 and reads(images.shape[1:])):
         raise ValueError(
@@ -101,7 +101,7 @@ def _up_to(layer: str) -> keras.Model:
 
 
 def _outputs_of(layer: str, images: Any) -> np.ndarray:
-    """Run in batches, so that memory does not grow with the images."""
+    """Return a layer's outputs for images, computed in batches to limit the memory."""
     model = _up_to(layer)
     starts = range(0, len(images), BATCH_SIZE)
     batches = (prepare(np.asarray(images[start : start + BATCH_SIZE])) for start in starts)

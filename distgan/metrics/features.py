@@ -1,4 +1,4 @@
-"""The networks whose features say how near sets of images are to each other."""
+"""The networks whose features measure the distance between sets of images."""
 
 import hashlib
 import zipfile
@@ -20,16 +20,16 @@ from distgan.tracing import traced
 
 INCEPTION_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
 INCEPTION_SIZE = 299  # pixels
-_OF_DIGITS = ("mnist", "mnist-colours")  # embedded data sets whose images the classifier of digits reads in any size
+_OF_DIGITS = ("mnist", "mnist-colours")  # data sets for which the digit classifier is used at each size it accepts
 
 
 class FeatureNetwork(NamedTuple):
-    """A network, by what it says of images.
+    """A network that computes features and class probabilities of images.
 
-    name: what a user calls it; fingerprint: equal for equal features.
-    width: of a feature vector; num_classes: how many it tells apart, or 0.
-    read: of pixels, uint8 `[n, height, width, channels]`, features, float32 `[n, width]`, and the probabilities of
-      classes, float32 `[n, num_classes]`.
+    name: the name for users; fingerprint: equal for equal features.
+    width: the length of a feature vector; num_classes: the number of classes, or 0.
+    read: takes pixels, uint8 `[n, height, width, channels]`; returns features, float32 `[n, width]`, and class
+      probabilities, float32 `[n, num_classes]`.
     """
 
     name: str
@@ -40,9 +40,9 @@ class FeatureNetwork(NamedTuple):
 
 
 def network_for(path: str | None, data: str, image_shape: Shape) -> FeatureNetwork:
-    """The network of a `--features=FILE.keras`; else that of digits where it reads such images; else Inception.
+    """Return the network of `--features=FILE.keras`; else the digit classifier if it suits the data; else Inception.
 
-    Raises `UserError` where it can't be had.
+    Raises `UserError` if the network cannot be loaded.
     """
     if path is not None:
         return _of_file(paths.local("features", path))
@@ -61,7 +61,7 @@ def _read_digits(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _of_file(path: Path) -> FeatureNetwork:
-    """A network of images to one vector each; nothing in its file is run."""
+    """Load a network that maps each image to one vector; no code in its file is executed."""
     if path.suffix != ".keras":
         raise UserError(f"--features={path} is refused: it must be a FILE.keras, as Keras 3 saves a model.")
     if not path.is_file():
@@ -70,7 +70,7 @@ def _of_file(path: Path) -> FeatureNetwork:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        # Of a file that is no archive Keras says that it is not there.
+        # If a file is not an archive, Keras reports that it does not exist.
         why = first_line(error)[:200] if zipfile.is_zipfile(path) else "it is no .keras archive"
         raise UserError(f"--features={path} can't be loaded as a Keras model ({why}).") from None
     inputs, outputs = model.input_shape, model.output_shape
@@ -86,10 +86,10 @@ def _of_file(path: Path) -> FeatureNetwork:
 
 
 def _inception() -> FeatureNetwork:
-    """Inception V3 as Keras has it, with ImageNet's weights: its pooled features, and its 1,000 classes."""
+    """Load Keras's Inception V3 with ImageNet weights: its pooled features and its 1,000 classes."""
     try:
         model = keras.applications.InceptionV3(weights="imagenet")
-    except Exception as error:  # of many kinds: whatever a download can end with
+    except Exception as error:  # a download can fail with errors of many types
         raise UserError(
             "Judging such images takes Inception's weights, which Keras can't download here "
             f"({type(error).__name__}): put {INCEPTION_FILE}, of Keras's releases, into ~/.keras/models, or give "
@@ -103,7 +103,7 @@ def _inception() -> FeatureNetwork:
 
 
 def _compiled(model: keras.Model, shape: Shape) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """A function of pixels that brings them to a shape, in [-1, 1], and runs the model on them."""
+    """Return a function that converts pixels to images of a shape, in [-1, 1], and runs the model on them."""
 
     def outputs(pixels: tf.Tensor) -> list[tf.Tensor]:
         images = to_images(pixels)

@@ -1,4 +1,4 @@
-"""Frechet distance between sets of features, by moments that are summed over batches and processes."""
+"""The Frechet distance between sets of features, from moments that are summed over batches and processes."""
 
 from typing import NamedTuple, Self, TypeVar
 
@@ -8,12 +8,12 @@ Sums = TypeVar("Sums", bound=tuple[np.ndarray, ...])
 
 
 def add(one: Sums, other: Sums) -> Sums:
-    """Add up two tuples of sums, entry by entry."""
+    """Add two tuples of sums, entry by entry."""
     return type(one)(*map(np.add, one, other))
 
 
 class FeatureStatistics(NamedTuple):
-    """Of features `[n, width]`: n, their sums `[width]` and the sums of their products `[width, width]`, in float64."""
+    """Sums over features `[n, width]`: n, sums `[width]` and sums of products `[width, width]`, in float64."""
 
     number: np.ndarray
     sums: np.ndarray
@@ -37,9 +37,9 @@ class FeatureStatistics(NamedTuple):
 
 
 def frechet_distance(one: FeatureStatistics, other: FeatureStatistics) -> float:
-    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) (Heusel et al. 2017, eq. 6).
+    """Return |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) (Heusel et al. 2017, eq. 6).
 
-    The trace of the root is the sum of the roots of the eigenvalues of C1^(1/2) C2 C1^(1/2), which is symmetric.
+    The trace of (C1 C2)^(1/2) is the sum of the square roots of the eigenvalues of the symmetric C1^(1/2) C2 C1^(1/2).
     """
     values, vectors = np.linalg.eigh(one.covariance)
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T

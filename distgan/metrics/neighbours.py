@@ -1,36 +1,36 @@
-"""Sets of features compared point by point: what is near to what, and by a kernel.
+"""Comparisons of feature sets point by point: by nearest neighbours, and by a kernel.
 
-Each function takes a few rows of one set and the whole of the other, so that processes share the work.
+Each function takes some rows of one set and all of the other set, so that processes can share the work.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-BALLS_OF_PRECISION = 3  # a point's ball reaches to its k-th neighbour: Kynkäänniemi et al. 2019, section 2
-BALLS_OF_DENSITY = 5  # Naeem et al. 2020, section 4
+BALLS_OF_PRECISION = 3  # k: a point's ball reaches to its k-th neighbour; Kynkäänniemi et al. 2019, section 2
+BALLS_OF_DENSITY = 5  # k; Naeem et al. 2020, section 4
 
 
 def squared_distances(rows: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Squared Euclidean distances `[n, m]` of rows `[n, width]` to points `[m, width]`, in float64."""
+    """Return squared Euclidean distances `[n, m]` of rows `[n, width]` to points `[m, width]`, in float64."""
     rows, points = rows.astype(np.float64), points.astype(np.float64)
     products = rows @ points.T
     return np.maximum((rows**2).sum(1)[:, None] + (points**2).sum(1) - 2 * products, 0)
 
 
 def radii(rows: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Squared radii `[n, 2]` of the balls about rows that are among the points: of precision, and of density."""
+    """Return squared radii `[n, 2]` of the balls around rows (part of the points): for precision, for density."""
     nearest = np.partition(squared_distances(rows, points), (BALLS_OF_PRECISION, BALLS_OF_DENSITY), axis=1)
     return nearest[:, [BALLS_OF_PRECISION, BALLS_OF_DENSITY]]
 
 
 class Near(NamedTuple):
-    """What some fakes and all reals are to each other.
+    """Counts of neighbours between some generated points and all real points.
 
-    in_real_balls: how many of the fakes are in the ball of a real one, by the radii of precision.
-    memberships: in how many reals' balls fakes are, by the radii of density.
-    has_fake: for each real, how many fakes are in its ball, by the radii of density.
-    in_fake_balls: for each real, in how many fakes' balls it is, by the radii of precision.
+    in_real_balls: the number of generated points in a ball of any real point, with the radii of precision.
+    memberships: the number of pairs with the generated point in the real point's ball, with the radii of density.
+    has_fake: for each real point, the number of generated points in its ball, with the radii of density.
+    in_fake_balls: for each real point, the number of generated points whose ball holds it (radii of precision).
     """
 
     in_real_balls: np.ndarray
@@ -40,7 +40,7 @@ class Near(NamedTuple):
 
 
 def near(fakes: np.ndarray, fake_radii: np.ndarray, reals: np.ndarray, real_radii: np.ndarray) -> Near:
-    """Count for fakes `[n, width]` and all reals `[m, width]`, with the radii that `radii` gives."""
+    """Count neighbours of generated `[n, width]` and all real `[m, width]` points, with the results of `radii`."""
     distances = squared_distances(fakes, reals)
     in_wide = distances <= real_radii[:, 1]
     return Near(
@@ -52,7 +52,7 @@ def near(fakes: np.ndarray, fake_radii: np.ndarray, reals: np.ndarray, real_radi
 
 
 def manifold_scores(counts: Near, num_fakes: int) -> dict[str, float]:
-    """Improved precision and recall (Kynkäänniemi et al. 2019, eq. 1, 2); density, coverage (Naeem et al. 2020)."""
+    """Return improved precision, recall (Kynkäänniemi et al. 2019, eq. 1, 2), density, coverage (Naeem et al. 2020)."""
     return {
         "precision": float(counts.in_real_balls / num_fakes),
         "recall": float((counts.in_fake_balls > 0).mean()),
@@ -62,26 +62,26 @@ def manifold_scores(counts: Near, num_fakes: int) -> dict[str, float]:
 
 
 def nearest(rows: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The distance of each row to the nearest of the points, `[n]`."""
+    """Return the distance of each row to the nearest of the points, `[n]`."""
     return np.sqrt(squared_distances(rows, points).min(1))
 
 
 def kernel_sum(rows: np.ndarray, points: np.ndarray) -> float:
-    """The sum over all pairs of (x.y / width + 1)^3, the kernel of Binkowski et al. 2018."""
+    """Return the sum over all pairs of (x.y / width + 1)^3, the kernel of Binkowski et al. 2018."""
     rows, points = rows.astype(np.float64), points.astype(np.float64)
     values = rows @ points.T / rows.shape[1] + 1
-    return float(np.vdot(values * values, values))  # a third of the time of a power and a sum
+    return float(np.vdot(values * values, values))  # takes a third of the time of a power and a sum
 
 
 def kernel_diagonal(rows: np.ndarray) -> float:
-    """The sum of the kernel of each row with itself."""
+    """Return the sum of the kernel of each row with itself."""
     return float((((rows.astype(np.float64) ** 2).sum(1) / rows.shape[1] + 1) ** 3).sum())
 
 
 def kernel_distance(within: tuple[float, float], across: float, counts: tuple[int, int]) -> float:
-    """The unbiased squared MMD (Binkowski et al. 2018, section 4), 0 on average for two sets of one distribution.
+    """Return the unbiased squared MMD (Binkowski et al. 2018, section 4); its mean is 0 for sets of one distribution.
 
-    `within` are the kernel's sums over pairs of two different points of each set, `across` over pairs of both sets.
+    `within` has the kernel's sum over pairs of different points of each set; `across` is its sum over mixed pairs.
     """
     own = sum(total / (count * (count - 1)) for total, count in zip(within, counts, strict=True))
     return own - 2 * across / (counts[0] * counts[1])

@@ -1,5 +1,5 @@
-"""How good generated images are: measured by all processes together, each on its share, with the same result on any
-number of them."""
+"""The quality of generated images. All processes measure together, each on its share of the images; the result does not
+depend on the number of processes."""
 
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -14,14 +14,14 @@ from distgan.metrics.features import FeatureNetwork
 from distgan.metrics.moments import FeatureStatistics, add, frechet_distance
 from distgan.replicas.base import Replicas
 
-AT_ONCE = 500  # images: processes share work in such parts, so that each part is computed alike on any of them
-MOST_POINTS = 10_000  # whose features are kept, to be compared point by point
+AT_ONCE = 500  # images in a part; whole parts make the results independent of the number of processes
+MOST_POINTS = 10_000  # the most images whose features are kept for comparison point by point
 
-Read = Callable[[int, int], np.ndarray]  # of images by (first, count), uint8 [count, height, width, channels]
+Read = Callable[[int, int], np.ndarray]  # (first, count) -> images, uint8 [count, height, width, channels]
 
 
 class Features(NamedTuple):
-    """What a network finds in images: features `[n, width]` of the first MOST_POINTS, and statistics of all images."""
+    """A network's results for images: features `[n, width]` of the first MOST_POINTS, and statistics of all images."""
 
     points: np.ndarray
     features: FeatureStatistics
@@ -29,12 +29,12 @@ class Features(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """The real images to compare with.
+    """The features of the real images to compare with.
 
-    real: what was found in held-out images; radii: squared radii `[n, 2]` of its points.
-    training: features `[m, width]` of images that were trained on.
-    nearest: the mean distance of the real points to the nearest of these; floor: their Frechet distance.
-    share: which part of all images trained on these are, so which part of copies is found among them.
+    real: the features of held-out images; radii: squared radii `[n, 2]` of its points.
+    training: features `[m, width]` of training images.
+    nearest: the mean distance of real points to their nearest training point; floor: the Frechet distance of the sets.
+    share: the fraction of all training images that is in `training`, so the fraction of copies that it can detect.
     """
 
     real: Features
@@ -48,9 +48,9 @@ class Reference(NamedTuple):
 def find_features(
     read: Read, count: int, network: FeatureNetwork, replicas: Replicas, asked: np.ndarray | None = None
 ) -> Features:
-    """Show `count` images to a network, each process its share; waits for all, and returns the same on all.
+    """Run a network on `count` images, each process on its share; wait for all, and return the same on all.
 
-    `asked` are the classes `[count]` that they were to be of, if any.
+    `asked` are the requested classes `[count]` of the images, if any.
     """
     points = np.zeros((min(count, MOST_POINTS), network.width), np.float32)
     features = FeatureStatistics.of(np.zeros((0, network.width)))
@@ -66,7 +66,7 @@ def find_features(
 
 
 def make_reference(real: Features, training: Features, num_trained_on: int, replicas: Replicas) -> Reference:
-    """Prepare to compare with `real` images, and with some of the `num_trained_on` images that were trained on."""
+    """Make the reference from `real` images, and from some (`training`) of the `num_trained_on` training images."""
     radii = _by_rows(lambda rows: neighbours.radii(rows, real.points), real.points, replicas)
     nearest = _by_rows(lambda rows: neighbours.nearest(rows, training.points), real.points, replicas)
     floor = frechet_distance(training.features, real.features)
@@ -75,7 +75,7 @@ def make_reference(real: Features, training: Features, num_trained_on: int, repl
 
 
 def judge(generated: Features, reference: Reference, replicas: Replicas, conditional: bool = False) -> dict[str, float]:
-    """The scores of generated images, by name; waits for all processes, and returns the same on all."""
+    """Return the scores of generated images by name; wait for all processes, and return the same on all."""
     real, points = reference.real, generated.points
     scores = {
         "frechet_distance": frechet_distance(generated.features, real.features),
@@ -97,7 +97,7 @@ def judge(generated: Features, reference: Reference, replicas: Replicas, conditi
 
 
 def manifold_scores(fakes: np.ndarray, reference: Reference, replicas: Replicas) -> dict[str, float]:
-    """Precision, recall, density and coverage of fakes `[n, width]`."""
+    """Return precision, recall, density and coverage of generated features `[n, width]`."""
     reals = reference.real.points
     radii = _by_rows(lambda rows: neighbours.radii(rows, fakes), fakes, replicas)
     counts = neighbours.near(fakes[:0], radii[:0], reals, reference.radii)
@@ -108,7 +108,7 @@ def manifold_scores(fakes: np.ndarray, reference: Reference, replicas: Replicas)
 
 
 def kernel_distance(fakes: np.ndarray, reals: np.ndarray, replicas: Replicas) -> float:
-    """The unbiased kernel distance of two sets of features, `[n, width]` and `[m, width]`."""
+    """Return the unbiased kernel distance of two sets of features, `[n, width]` and `[m, width]`."""
     pairs = (fakes, fakes), (reals, reals), (fakes, reals)
     own = [
         sum(
@@ -123,14 +123,14 @@ def kernel_distance(fakes: np.ndarray, reals: np.ndarray, replicas: Replicas) ->
 
 
 def _own_parts(count: int, replicas: Replicas) -> Iterator[tuple[int, int]]:
-    """This process's parts of `range(count)`, as (first, number)."""
+    """Yield this process's parts of `range(count)`, as (first, number)."""
     first, number = fair_range(-(-count // AT_ONCE), replicas.size, replicas.rank)
     for part in range(first, first + number):
         yield part * AT_ONCE, min(AT_ONCE, count - part * AT_ONCE)
 
 
 def _by_rows(function: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, replicas: Replicas) -> np.ndarray:
-    """What a function of a few rows gives for all of them, each process computing its share."""
+    """Apply a function of some rows to all rows, each process to its share; return the result for all rows."""
     parts = {first: function(rows[first : first + number]) for first, number in _own_parts(len(rows), replicas)}
     shape = function(rows[:1]).shape[1:] if not parts else next(iter(parts.values())).shape[1:]
     whole = np.zeros((len(rows), *shape))

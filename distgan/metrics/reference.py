@@ -1,4 +1,4 @@
-"""The real images that generated ones are compared with, and a cache of their features."""
+"""The real images that generated images are compared with, and a cache of their features."""
 
 import contextlib
 import hashlib
@@ -21,16 +21,16 @@ from distgan.metrics.quality import Features, Read, Reference, find_features, ma
 from distgan.replicas.base import Replicas
 from distgan.store import atomic
 
-FEWEST_IMAGES = 100  # to be compared point by point
-FEWEST_HELD_OUT = 2000  # images of a test split that are enough to compare with
+FEWEST_IMAGES = 100  # for a comparison point by point
+FEWEST_HELD_OUT = 2000  # the smallest test split that is used as the real images
 
 
 def reference_for(data: str, wanted: Wanted, network: FeatureNetwork, count: int, replicas: Replicas) -> Reference:
-    """Return that of a data set, of at most `count` real images; the same on all processes, which share the work.
+    """Return a data set's reference, with at most `count` images a set; processes share the work and return the same.
 
-    The real images are the test split, and the training images some of those that are trained on. Where the test split
-    has less than FEWEST_HELD_OUT images, both are halves of the training split. Raises `UserError` where data can't be
-    read.
+    The real images are the test split, and the training images are from the training split. If the test split has fewer
+    than FEWEST_HELD_OUT images, each set is half of the training split. Raises `UserError` if data cannot be read or is
+    too small.
     """
     real, training, num_trained_on = replicas.together(lambda: _two_sets(data, wanted))
     key = "/".join([network.fingerprint, str(count), *(fingerprint for _, _, fingerprint in (real, training))])
@@ -44,11 +44,11 @@ def reference_for(data: str, wanted: Wanted, network: FeatureNetwork, count: int
     return _as_reference(arrays)
 
 
-_Set = tuple[Read, int, str]  # images by (first, count), how many there are, and what is equal for equal ones
+_Set = tuple[Read, int, str]  # (first, count) -> images; the number of images; a fingerprint
 
 
 def _two_sets(data: str, wanted: Wanted) -> tuple[_Set, _Set, int]:
-    """The real images, the training images, and how many images are trained on."""
+    """Return the real images, the training images, and the number of images in the training split."""
     train, test = (open_source(data, split, wanted) for split in ("train", "test"))
     (available,) = train.streams.values()
     if test.fingerprint != train.fingerprint and sum(test.streams.values()) >= FEWEST_HELD_OUT:
@@ -61,7 +61,7 @@ def _two_sets(data: str, wanted: Wanted) -> tuple[_Set, _Set, int]:
 
 
 def _part(source: Source, start: int, length: int) -> _Set:
-    """Some of a data set's images, in an order that is mixed, as that of files is often by class."""
+    """Return a part of a data set's images in a shuffled order, because files are often sorted by class."""
     ((stream, available),) = source.streams.items()
 
     def read(first: int, count: int) -> np.ndarray:
@@ -71,7 +71,7 @@ def _part(source: Source, start: int, length: int) -> _Set:
     return read, length, f"{source.fingerprint} {start} {length}"
 
 
-# By the names of what they are, so that what another version has stored does not fit.
+# The names of the fields, so that a file with the fields of another version is not used.
 _NAMES = (
     "points",
     *(f"features_{name}" for name in FeatureStatistics._fields),
@@ -81,7 +81,7 @@ _NAMES = (
 
 
 def _cached(path: Path) -> dict[str, np.ndarray] | None:
-    with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile):  # what can't be read is made anew
+    with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile):  # computed again if unreadable
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = dict(stored)
         if str(arrays.pop("sha256")) == _sha256(arrays) and set(arrays) == set(_NAMES):
@@ -92,7 +92,7 @@ def _cached(path: Path) -> dict[str, np.ndarray] | None:
 def _store(path: Path, arrays: dict[str, np.ndarray]) -> None:
     content = io.BytesIO()
     np.savez(content, **arrays, sha256=np.array(_sha256(arrays)))  # type: ignore[arg-type]
-    with contextlib.suppress(OSError):  # a cache that can't be written costs time, not a run
+    with contextlib.suppress(OSError):  # a failure to write the cache must not end the run
         atomic.write(path, content.getvalue())
 
 
@@ -101,7 +101,7 @@ def _sha256(arrays: dict[str, np.ndarray]) -> str:
 
 
 def _from_chief(arrays: dict[str, np.ndarray] | None, replicas: Replicas) -> dict[str, np.ndarray] | None:
-    """The chief's arrays on all processes."""
+    """Return the chief's arrays on all processes."""
     kinds = replicas.agree({name: (array.shape, array.dtype.str) for name, array in arrays.items()} if arrays else None)
     if kinds is None:
         return None

@@ -1,4 +1,4 @@
-"""A small convolutional network that tells classes of images apart, such as the digits of MNIST."""
+"""A small convolutional classifier of images, such as the digits of MNIST."""
 
 from typing import Any
 
@@ -7,17 +7,17 @@ import keras
 from distgan.data.base import Shape
 from distgan.nets.layers import Initial
 
-FILTERS = (32, 64)  # of the two stages, each of two convolutions and a pooling
+FILTERS = (32, 64)  # of the two stages; each has two convolutions and a pooling layer
 KERNEL_SIZE = 3
 FEATURES = 64
 DROPOUT = 0.3
-MOMENTUM = 0.9  # of the moving statistics: a training of minutes is short for the usual 0.99
+MOMENTUM = 0.9  # of the moving statistics; a training run of minutes is too short for the usual 0.99
 
 
 def classifier(image_shape: Shape, num_classes: int, seed: int) -> keras.Model:
-    """Images `[batch, height, width, channels]` in [-1, 1], 16x16 or more, to logits `[batch, num_classes]`.
+    """Return a classifier from images `[batch, height, width, channels]` in [-1, 1] to logits `[batch, num_classes]`.
 
-    The layer "features" makes `[batch, 64]`, of which the logits are linear. All is float32, whatever the policy.
+    Images are 16x16 or larger. Logits are linear in the layer "features", `[batch, 64]`. All is float32 in any policy.
     """
 
     def weighted(name: str) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Convolutions as Keras computes them, or where a processor does better by other means, by those.
+"""Keras's convolutions, computed by other operations if these are faster on a CPU.
 
-TensorFlow's own are slow on a CPU in two cases of GANs' layers, and both are made of other operations here. All of that
-is switched off by `way("direct")`, outside compiled functions, in other precisions than float32 and float64, and where
-there is a GPU. The transforms need a batch whose size is known when the step is compiled, as equal shares have.
+TensorFlow's convolutions are slow on a CPU for two kinds of GAN layers. This module computes both by other operations.
+It uses TensorFlow's with `way("direct")`, outside compiled functions, in precisions other than float32 and float64, and
+if there is a GPU. Fourier transforms need a batch size that is known when the step is compiled, as with equal shares.
 """
 
 import contextlib
@@ -16,16 +16,16 @@ import numpy as np
 import tensorflow as tf
 
 WAYS = ("auto", "direct")
-_WORTH_IT = 0.6  # of the multiplications: these are slower ones, as more memory is moved
-_LARGEST_AREA = 1024  # pixels of the small image: a transform is a matrix of its square, or more
-_FEW_CHANNELS = 4  # of images
+_WORTH_IT = 0.6  # of the direct multiplications; transforms take longer for each, as they move more memory
+_LARGEST_AREA = 1024  # pixels of the small image; a transform matrix has at least the square of it in values
+_FEW_CHANNELS = 4  # at most, as in images
 
 _way = WAYS[0]
 
 
 @contextlib.contextmanager
 def way(of_computing: str) -> Iterator[None]:
-    """Compute the layers that are made while this is open in one of `WAYS`."""
+    """Compute the layers that are created in this context in one of `WAYS`."""
     global _way  # noqa: PLW0603 - as Keras keeps its data type policy
     before, _way = _way, of_computing
     try:
@@ -38,12 +38,12 @@ class Convolution(keras.layers.Conv2D):
     """A convolution of images `[batch, height, width, channels]`."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
-        """Take what Keras's layer takes."""
+        """Accept the arguments of Keras's layer."""
         super().__init__(*arguments, **settings)
         self._way = _way
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """The convolution itself, without bias and activation."""
+        """Return the convolution, without bias and activation."""
         geometry = _Geometry.of(self, inputs.shape, divided_by=self.strides[0])
         kernel = tf.convert_to_tensor(kernel)
         if self._way == "direct" or geometry is None or not _is_slow(inputs.dtype):
@@ -56,15 +56,15 @@ class Convolution(keras.layers.Conv2D):
 
 
 class TransposedConvolution(keras.layers.Conv2DTranspose):
-    """A transposed convolution of images `[batch, height, width, channels]`, which makes them larger."""
+    """A transposed convolution, which enlarges images `[batch, height, width, channels]`."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
-        """Take what Keras's layer takes."""
+        """Accept the arguments of Keras's layer."""
         super().__init__(*arguments, **settings)
         self._way = _way
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Convolve, add the bias and activate."""
+        """Convolve, add the bias and apply the activation."""
         geometry = _Geometry.of(self, inputs.shape, divided_by=1)
         if self._way == "direct" or geometry is None or not _is_slow(inputs.dtype):
             return super().call(inputs)
@@ -80,18 +80,18 @@ class TransposedConvolution(keras.layers.Conv2DTranspose):
 
 
 def _is_slow(dtype: tf.DType) -> bool:
-    """Whether TensorFlow's own convolutions in a data type are: where this process has no GPU.
+    """Return whether TensorFlow's convolutions in a data type are slow here: in a compiled function, without a GPU.
 
-    Outside a compiled function they are fast enough, and an image is then the same in a batch of any size.
+    Outside a compiled function they are fast enough, and the result for an image does not depend on the batch size.
     """
     traced = not tf.executing_eagerly()
     return traced and dtype in (tf.float32, tf.float64) and not tf.config.list_logical_devices("GPU")
 
 
 class _Geometry(NamedTuple):
-    """A convolution of stride s from a large image to a small one, as one of stride 1 over s x s phases.
+    """A convolution of stride s from a large image to a small one, written as one of stride 1 over s x s phases.
 
-    Large pixel s * (i + q) + r of each axis is pixel i + q of phase r. Small pixel i sees taps q of `low` and up.
+    On each axis, large pixel s * (i + q) + r is pixel i + q of phase r. Small pixel i reads taps q from `low` on.
     """
 
     small: tuple[int, int]
@@ -100,7 +100,7 @@ class _Geometry(NamedTuple):
 
     @classmethod
     def of(cls, layer: Any, shape: Any, divided_by: int) -> Self | None:
-        """That of a layer, where the images that go in have a shape; None if it does not fit phases."""
+        """Return the geometry of a layer for input images of `shape`, or None if phases can't express it."""
         height, width = shape[1:3]
         stride = layer.strides[0]
         fits = layer.padding == "same" and min(layer.kernel_size) >= stride
@@ -109,7 +109,7 @@ class _Geometry(NamedTuple):
         return cls((height // divided_by, width // divided_by), tuple(layer.kernel_size), stride)
 
     def suits_fourier(self, batch: int | None, channels: int, filters: int) -> bool:
-        """Whether transforming a batch of a known size and its weights, and back, saves enough multiplications."""
+        """Return whether Fourier transforms save enough multiplications; they need a known batch size."""
         area, phases = math.prod(self.small), self.stride**2 * channels
         if batch is None or area > _LARGEST_AREA:
             return False
@@ -141,7 +141,7 @@ class _Geometry(NamedTuple):
         return max(size - self.stride, 0) // 2
 
     def weights(self, kernel: tf.Tensor) -> tf.Tensor:
-        """`[height, width, large channels, small channels]` as `[taps, stride^2 * large channels, small channels]`."""
+        """Map `[height, width, large channels, small channels]` to `[taps, s^2 * large channels, small channels]`."""
         s, (height, width) = self.stride, self.taps
         edges = [
             (-low * s - self._before(size), taps * s - size + low * s + self._before(size))
@@ -153,10 +153,10 @@ class _Geometry(NamedTuple):
 
 @functools.cache
 def _bilinear(geometry: _Geometry) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Matrices A, G and C of the convolution, over the phases: `C (A x * G w)`, in float64.
+    """Return matrices A, G and C that give the convolution over the phases as `C (A x * G w)`, in float64.
 
-    A Fourier transform just so long that no pixel wanted is reached around the edge. The product of two complex
-    numbers is made of three real ones (Gauss); of conjugate pairs of frequencies one is enough.
+    The Fourier transform is just long enough that no needed pixel wraps around the edge. A product of two complex
+    numbers takes three real products (Gauss). Of two conjugate frequencies, only one is computed.
     """
     sizes = [
         n + max(-low, taps - 1 + low) for n, low, taps in zip(geometry.small, geometry.low, geometry.taps, strict=True)
@@ -189,7 +189,7 @@ def _bilinear(geometry: _Geometry) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _fourier(images: tf.Tensor, weights: tf.Tensor, geometry: _Geometry, *, adjoint: bool) -> tf.Tensor:
-    """The convolution of large images to small ones; or, as the adjoint, from small ones to large ones."""
+    """Return the convolution from large images to small ones or, as the adjoint, from small ones to large ones."""
     into, of_weights, back = (tf.constant(matrix, images.dtype) for matrix in _bilinear(geometry))
     if adjoint:
         into, back = tf.transpose(back), tf.transpose(into)
@@ -204,24 +204,24 @@ def _fourier(images: tf.Tensor, weights: tf.Tensor, geometry: _Geometry, *, adjo
 
 
 def _by_pixel(images: tf.Tensor, stride: int) -> tf.Tensor:
-    """`[batch, s * height, s * width, channels]` as `[height * width, batch, s * s * channels]`."""
+    """Rearrange `[batch, s * height, s * width, channels]` to `[height * width, batch, s * s * channels]`."""
     height, width, channels = images.shape[1] // stride, images.shape[2] // stride, images.shape[3]
     rows = tf.reshape(images, [-1, height, stride, width, stride * channels])
     return tf.reshape(tf.transpose(rows, [1, 3, 0, 2, 4]), [height * width, -1, stride * stride * channels])
 
 
 def _of_pixels(pixels: tf.Tensor, small: tuple[int, int], stride: int) -> tf.Tensor:
-    """The way back from `_by_pixel`."""
+    """Invert `_by_pixel`."""
     (height, width), channels = small, pixels.shape[-1] // stride**2
     rows = tf.reshape(pixels, [height, width, -1, stride, stride * channels])
     return tf.reshape(tf.transpose(rows, [2, 0, 3, 1, 4]), [-1, stride * height, stride * width, channels])
 
 
 def _of_few_channels(images: tf.Tensor, kernel: tf.Tensor, geometry: _Geometry, *, adjoint: bool) -> tf.Tensor:
-    """A convolution of large images of few channels; or, as the adjoint, a transposed one to them.
+    """Return the convolution of large images of few channels or, as the adjoint, the transposed one to them.
 
-    The transposed one is made as one over phases that is not, as TensorFlow's fills few lanes of the processor. Each is
-    the other's gradient.
+    The transposed one is computed as a convolution over phases: TensorFlow's transposed one uses few of the processor's
+    vector lanes. Each is the gradient of the other.
     """
     forward, backward = (_over_phases, _forward) if adjoint else (_forward, _over_phases)
 

@@ -1,4 +1,4 @@
-"""The DCGANs: convolutions that halve images to a logit, and transposed ones that double a small image."""
+"""DCGAN networks: convolutions from images to a logit, transposed convolutions from a small image to a large one."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -10,17 +10,17 @@ from distgan.nets.layers import Layers, centre_crop, dropped, leaky_relu, networ
 from distgan.nets.normalization import BatchNorm
 
 Bias = Literal["yes", "no", "unless normalized"]
-SMALLEST = 7  # pixels that images of the tutorial grow from
+SMALLEST = 7  # pixels a side of the tutorial's smallest image
 
 
 class Family(NamedTuple):
-    """How the networks of one recipe differ from those of the others.
+    """The properties in which the networks of one recipe differ from those of the others.
 
     growing: channels of the generator's stage 0 (the projection), 1, ..., given --generator_filters and --depth.
     shrinking: channels of the discriminator's stage 1, 2, ..., given --filters.
     default_depth: the number of stages if --depth is not given, for images of a size.
     stay: whether the generator's first stage keeps the size.
-    discriminator_depth: its number of stages; --depth if None.
+    discriminator_depth: the discriminator's number of stages; --depth if None.
     normalized_from: the first stage of the discriminator that has batch norm; None for none.
     dropout_first: whether the discriminator's dropout comes before its activation.
     """
@@ -33,17 +33,17 @@ class Family(NamedTuple):
     stay: bool = False
     discriminator_depth: int | None = None
     normalized_from: int | None = None
-    normalizes_channels: bool = False  # of the projection, not each of its values
+    normalizes_channels: bool = False  # batch norm of the projection by channel, not by value
     generator_dropout: bool = False
     dropout_first: bool = False
-    bias: Bias = "yes"  # of layers; the last one of the generator has none only with "no"
+    bias: Bias = "yes"  # of layers; the generator's last layer has one unless this is "no"
     deviation: float | None = None  # of the initial weights; Glorot-uniform if None
     momentum: float = 0.99  # of batch norm
     epsilon: float = 1e-3
 
 
 class Size(NamedTuple):
-    """The size of a network. `filters` are those of the stage next to the image."""
+    """The size of a network; `filters` are the channels of the stage next to the image."""
 
     filters: int
     kernel_size: int
@@ -53,7 +53,7 @@ class Size(NamedTuple):
 
 
 def suitable_depth(height: int, width: int) -> int:
-    """How many times images of a size are doubled, from 7 pixels or so."""
+    """Return the number of stages that double an image of about 7 pixels a side to a size."""
     depth = 2
     while min(height, width) >= SMALLEST * 2 ** (depth + 1):
         depth += 1
@@ -71,7 +71,7 @@ TUTORIAL = Family(
     discriminator_depth=2,
     bias="no",
 )
-# A setting for everything: each stage has as many channels more.
+# Settings for everything: each stage adds the same number of channels.
 LINEAR = Family(
     growing=lambda stage, depth, filters: filters * (depth - stage),
     shrinking=lambda stage, filters: filters * stage,
@@ -98,10 +98,10 @@ RADFORD = Family(
 def generator(
     family: Family, image_shape: Shape, *, latent_dim: int, size: Size, batch_norm: BatchNorm, seed: int
 ) -> keras.Model:
-    """Latents `[batch, latent_dim]` to images `[batch, height, width, channels]` in [-1, 1].
+    """Return a generator from latents `[batch, latent_dim]` to images `[batch, height, width, channels]` in [-1, 1].
 
-    A dense layer makes a small image, 1/stride^depth of the size, rounded up; what is too much at the edges is cut
-    off. With `RADFORD`, 128 filters and a depth of 4: 4x4x1024, 8x8x512, 16x16x256, 32x32x128, 64x64x3.
+    A dense layer makes a small image, 1/stride^depth of the size, rounded up; excess pixels at the edges are cropped.
+    With `RADFORD`, 128 filters and a depth of 4: 4x4x1024, 8x8x512, 16x16x256, 32x32x128, 64x64x3.
     """
     height, width, channels = image_shape
     last = size.depth if family.stay else size.depth - 1
@@ -137,7 +137,7 @@ def discriminator(
     seed: int,
     num_classes: int = 0,
 ) -> keras.Model:
-    """Images `[batch, height, width, channels]` to logits `[batch, 1]` of being real."""
+    """Return a discriminator from images `[batch, height, width, channels]` to logits `[batch, 1]` of being real."""
     with _layers("discriminator", family, batch_norm, seed, spectral_norm=spectral_norm) as layer:
         images = x = network_input(image_shape, "images")
         for stage in range(1, (family.discriminator_depth or size.depth) + 1):

@@ -1,4 +1,4 @@
-"""Layers that make the same numbers whatever the number of replicas."""
+"""Layers whose results do not depend on the number of replicas."""
 
 import hashlib
 import math
@@ -16,11 +16,11 @@ from distgan.nets.spectral import SpectralConvolution, SpectralDense
 class Dropout(keras.layers.Layer):
     """Inverted dropout (Srivastava et al. 2014) whose mask is this replica's rows of the global batch's mask.
 
-    A network that holds one is called with `draws`, the random numbers of the pass; without them nothing is dropped.
+    A network with this layer is called with `draws`, the random numbers of the pass; without them nothing is dropped.
     """
 
     def __init__(self, rate: float, **kwargs: Any) -> None:
-        """Zero each element with probability `rate`, to 1 part in 256."""
+        """Zero each element with probability `rate`, with a resolution of 1/256."""
         super().__init__(**kwargs)
         self._register_call_context_args("draws")
         self.threshold = min(max(round(rate * 2**8), int(rate > 0)), 2**8 - 1)
@@ -39,7 +39,7 @@ class Dropout(keras.layers.Layer):
 
 
 class ReflectionPadding(keras.layers.Layer):
-    """Edges continued by their mirror image."""
+    """Padding of images by their mirror image."""
 
     def __init__(self, pixels: int, **kwargs: Any) -> None:
         """Add `pixels` on each side."""
@@ -52,12 +52,12 @@ class ReflectionPadding(keras.layers.Layer):
 
 
 def reflected(x: tf.Tensor, pixels: int) -> tf.Tensor:
-    """Images with `pixels` of their mirror image on each side."""
+    """Pad images with `pixels` of their mirror image on each side."""
     return tf.pad(x, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), mode="REFLECT")
 
 
 class Initial:
-    """An initializer of a layer of its own: `distribution` keyed by (seed, name), drawn in float32 in any precision."""
+    """An initializer of one layer: `distribution` keyed by (seed, name), drawn in float32 in any precision."""
 
     def __init__(self, distribution: type[keras.Initializer], seed: int, name: str, **arguments: Any) -> None:
         """Draw from `distribution(**arguments)`."""
@@ -65,13 +65,13 @@ class Initial:
         self._draw = distribution(seed=key % 2**31, **arguments)
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> tf.Tensor:
-        """The initial values, `shape`."""
+        """Return the initial values, of shape `shape`."""
         with tf.device("CPU:0"):  # a GPU's logarithms and cosines differ from a CPU's in the last digits
             return tf.cast(self._draw(shape, dtype="float32"), dtype or "float32")
 
 
 class Layers:
-    """Adds layers to one network, each named below it while this context is open, with initial values of its own."""
+    """A context that adds layers to one network, with names below the network's and initial values of their own."""
 
     def __init__(
         self,
@@ -84,9 +84,9 @@ class Layers:
         epsilon: float = 1e-3,
         spectral_norm: bool = False,
     ) -> None:
-        """Draw weights from N(0, deviation), or Glorot-uniform without one; `momentum`, `epsilon` are batch norm's.
+        """Draw weights from N(0, deviation), or Glorot-uniform if None; `momentum`, `epsilon` are batch norm's.
 
-        With `spectral_norm`, dense layers and convolutions have it; transposed ones are a generator's, and do not.
+        Dense layers and convolutions have `spectral_norm`; transposed ones, which only generators use, do not.
         """
         self._network_name, self._seed, self._batch_norm = network_name, seed, batch_norm
         self._spectral_norm = spectral_norm
@@ -104,18 +104,18 @@ class Layers:
 
     @property
     def needs_bias(self) -> bool:
-        """Whether a layer that is normalised has a bias: batch norm would take it away, and adds one of its own."""
+        """True if a layer that is normalised needs a bias; batch norm cancels it and adds its own."""
         return self._batch_norm.kind in ("none", "instance")
 
     def initial(self, name: str, mean: float = 0.0) -> Initial:
-        """An initializer for the weights called `name`."""
+        """Return an initializer for the weights called `name`."""
         name = f"{self._network_name}/{name}"
         if self._deviation is None:
             return Initial(keras.initializers.GlorotUniform, self._seed, name)
         return Initial(keras.initializers.RandomNormal, self._seed, name, mean=mean, stddev=self._deviation)
 
     def dense(self, x: Any, name: str, units: int, *, use_bias: bool = True) -> Any:
-        """A dense layer."""
+        """Apply a dense layer."""
         kind = SpectralDense if self._spectral_norm else keras.layers.Dense
         return kind(units, use_bias=use_bias, **self._named(name))(x)
 
@@ -130,12 +130,12 @@ class Layers:
         use_bias: bool = True,
         padding: str = "same",
     ) -> Any:
-        """A convolution."""
+        """Apply a convolution."""
         kind = SpectralConvolution if self._spectral_norm else Convolution
         return kind(filters, kernel_size, stride, padding=padding, use_bias=use_bias, **self._named(name))(x)
 
     def _named(self, name: str) -> dict[str, Any]:
-        """What layers with a kernel take for their name."""
+        """Return the arguments of a layer with a kernel that depend on its name."""
         named = {"name": name, "kernel_initializer": self.initial(name)}
         if self._spectral_norm:
             direction = f"{self._network_name}/{name}/direction"
@@ -145,7 +145,7 @@ class Layers:
     def transposed(
         self, x: Any, name: str, filters: int, kernel_size: int, stride: int, *, use_bias: bool = False
     ) -> Any:
-        """A transposed convolution, which scales the image by `stride`."""
+        """Apply a transposed convolution, which scales the image by `stride`."""
         return TransposedConvolution(
             filters,
             kernel_size,
@@ -157,10 +157,10 @@ class Layers:
         )(x)
 
     def judged(self, x: Any, images: Any, num_classes: int) -> tuple[Any, Any]:
-        """The inputs of a discriminator of `images`, and its logits `[batch, 1]`, of features x `[batch, width]`.
+        """Return the inputs of a discriminator of `images` and the logits `[batch, 1]` of features x `[batch, width]`.
 
-        With classes, a one-hot vector of the image's is an input too, and how well it goes with the features is added
-        to the logit (the projection of Miyato & Koyama 2018, eq. 3).
+        With classes, the image's class is a second input, as a one-hot vector. The dot product of its embedding and the
+        features is added to the logit (the projection of Miyato & Koyama 2018, eq. 3).
         """
         logits = self.dense(x, "logit", 1)
         if not num_classes:
@@ -171,7 +171,7 @@ class Layers:
         return [images, classes], keras.layers.Add(name="logit_of_class")([logits, fit])
 
     def normalized(self, x: Any, name: str) -> Any:
-        """Normalised as the network is, if it is."""
+        """Apply the network's normalisation, if it has one."""
         if self._batch_norm.kind == "none":
             return x
         if self._batch_norm.kind == "instance":
@@ -182,7 +182,7 @@ class Layers:
         )(x)
 
     def scaled(self, x: Any, name: str) -> Any:
-        """What is left of batch norm where an image has one pixel, whose statistics would leave nothing of it."""
+        """Apply only batch norm's scale and offset: the own statistics of a one-pixel image would make it zero."""
         if self.needs_bias:
             return x
         return keras.layers.EinsumDense(
@@ -195,27 +195,27 @@ class Layers:
 
 
 def leaky_relu(x: Any, name: str, slope: float = 0.2) -> Any:
-    """A leaky ReLU (Maas et al. 2013)."""
+    """Apply a leaky ReLU (Maas et al. 2013)."""
     return keras.layers.LeakyReLU(slope, name=f"{name}_activation")(x)
 
 
 def relu(x: Any, name: str) -> Any:
-    """A ReLU."""
+    """Apply a ReLU."""
     return keras.layers.ReLU(name=f"{name}_activation")(x)
 
 
 def dropped(x: Any, name: str, rate: float) -> Any:
-    """A dropout layer."""
+    """Apply dropout."""
     return Dropout(rate, name=f"{name}_dropout")(x)
 
 
 def network_input(shape: tuple[int, ...], name: str) -> Any:
-    """An input of a network, `[batch, *shape]`, of the data type of its variables; Keras's would round to float32."""
+    """Return an input `[batch, *shape]` of a network, in its variables' data type; Keras's rounds to float32."""
     return keras.Input(shape, name=name, dtype=keras.config.dtype_policy().variable_dtype)
 
 
 def network(name: str, inputs: Any, outputs: Any, activation: str = "linear") -> keras.Model:
-    """A model whose outputs are at least float32, and that hands on `draws` and `own_statistics` like `training`."""
+    """Return a model with outputs of at least float32 that passes on `draws` and `own_statistics`, like `training`."""
     precise = keras.config.dtype_policy().variable_dtype
     outputs = keras.layers.Activation(activation, dtype=precise, name="output")(outputs)
     model = keras.Model(inputs, outputs, name=name)
@@ -224,7 +224,7 @@ def network(name: str, inputs: Any, outputs: Any, activation: str = "linear") ->
 
 
 def centre_crop(images: Any, height: int, width: int) -> Any:
-    """Cut `[batch, h, w, channels]` to its middle `height` x `width`, where it is larger."""
+    """Crop `[batch, h, w, channels]` to its central `height` x `width` if it is larger."""
     top, left = images.shape[1] - height, images.shape[2] - width
     if not top and not left:
         return images
@@ -233,5 +233,5 @@ def centre_crop(images: Any, height: int, width: int) -> Any:
 
 
 def scaled_down(size: int, stride: int, times: int) -> int:
-    """What is left of a length after `times` convolutions of a stride."""
+    """Return a length after `times` convolutions of a stride."""
     return math.ceil(size / stride**times)

@@ -13,9 +13,9 @@ DISCRIMINATOR_UNITS = (512, 256)
 
 
 def generator(image_shape: Shape, *, latent_dim: int, batch_norm: BatchNorm, seed: int) -> keras.Model:
-    """Noise `[batch, latent_dim]` to images `[batch, height, width, channels]` in [-1, 1].
+    """Return a generator from latents `[batch, latent_dim]` to images `[batch, height, width, channels]` in [-1, 1].
 
-    Batch norm, of momentum 0.8, comes after the activation.
+    Batch norm, with momentum 0.8, follows the activation.
     """
     with Layers("generator", seed, batch_norm, momentum=0.8) as layer:
         noise = x = network_input((latent_dim,), "noise")
@@ -27,7 +27,7 @@ def generator(image_shape: Shape, *, latent_dim: int, batch_norm: BatchNorm, see
 
 
 def discriminator(image_shape: Shape, *, spectral_norm: bool, seed: int, num_classes: int = 0) -> keras.Model:
-    """Images `[batch, height, width, channels]` to logits `[batch, 1]` of being real."""
+    """Return a discriminator from images `[batch, height, width, channels]` to logits `[batch, 1]` of being real."""
     with Layers("discriminator", seed, spectral_norm=spectral_norm) as layer:
         images = network_input(image_shape, "images")
         x = keras.layers.Flatten(name="flatten")(images)

@@ -13,7 +13,7 @@ _Moments = tuple[tf.Tensor, tf.Tensor]  # mean and variance by channel
 
 
 class BatchNorm(NamedTuple):
-    """How networks are normalised: over what (sync, local, instance or none), and by what communication."""
+    """A network's kind of normalisation (sync, local, instance or none), and its sum over replicas."""
 
     kind: str
     sum_in_step: SumInStep
@@ -26,11 +26,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """Batch norm (Ioffe & Szegedy 2015) over the global batch, or each replica's share of it.
 
     The moving statistics are those of the global batch, equal on all replicas. Statistics are computed in the data type
-    of the variables, by sums of x, x^2 and their number, so that shares may differ in size.
+    of the variables, from sums of x and x^2 and the count, so that shares may differ in size.
     """
 
     def __init__(self, over: BatchNorm, **kwargs: Any) -> None:
-        """Communicate by `over.sum_in_step`; where it is local, only for the moving statistics."""
+        """Communicate by `over.sum_in_step`; if `over.kind` is local, only for the moving statistics."""
         super().__init__(**kwargs)
         self._register_call_context_args("own_statistics")
         self._kind, self._sum_in_step = over
@@ -38,8 +38,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def call(self, inputs: tf.Tensor, training: bool = False, own_statistics: bool | None = None) -> tf.Tensor:
         """Normalise `[batch, ..., channels]`: by the batch in training, else by the moving statistics.
 
-        With `own_statistics`, each example by itself, whatever batch it comes in; nothing moves then. (Its default is
-        None as Keras keeps any other as if it were given when a network is put together.)
+        With `own_statistics`, normalise each example by itself, in any batch, and update nothing. Its default is None,
+        as Keras stores any other default as a given argument when a network is built.
         """
         inputs = tf.cast(inputs, self.variable_dtype)
         if training and not own_statistics:
@@ -52,7 +52,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return tf.cast(outputs, self.compute_dtype)
 
     def _by_batch(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Normalised rows `[rows, 1, 1, channels]`, with a gradient of as few passes over memory as can be."""
+        """Return normalised rows `[rows, 1, 1, channels]`; the gradient makes as few passes over memory as possible."""
         rows = tf.reshape(inputs, [-1, 1, 1, inputs.shape[-1]])
         sum_in_step = self._sum_in_step if self._kind == "sync" else list
 
@@ -79,14 +79,14 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
 
 def _is_fused(rows: tf.Tensor) -> bool:
-    """Whether to use TensorFlow's fused kernels: not those of GPUs, which refuse many rows, and `--deterministic`."""
+    """Return whether to use TensorFlow's fused kernels; those of GPUs fail with many rows and `--deterministic`."""
     return rows.dtype == tf.float32 and not tf.config.list_logical_devices("GPU")
 
 
 def _sums(rows: tf.Tensor) -> tf.Tensor:
-    """Sums of x and of x^2 by channel, and how many there were: `[2 * channels + 1]`."""
+    """Return the sums of x and of x^2 by channel, and the number of rows: `[2 * channels + 1]`."""
     count = tf.cast(tf.shape(rows)[:1], rows.dtype)
-    if _is_fused(rows):  # measured to be the quickest, though it normalises too; it gives the unbiased variance
+    if _is_fused(rows):  # the fastest in measurements, although it also normalises; the variance is unbiased
         ones, none = tf.ones([rows.shape[-1]]), tf.zeros([0])
         _, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=rows, scale=ones, offset=ones, mean=none, variance=none, is_training=True
@@ -104,7 +104,7 @@ def _moments(summed: tf.Tensor) -> _Moments:
 
 
 def _fixed(rows: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, moments: _Moments, epsilon: float) -> tf.Tensor:
-    """Rows normalised by statistics that are given."""
+    """Normalise rows by given statistics."""
     mean, variance = moments
     if _is_fused(rows):
         return tf.raw_ops.FusedBatchNormV3(
@@ -116,7 +116,7 @@ def _fixed(rows: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, moments: _Moments
 def _fixed_gradients(
     upstream: tf.Tensor, rows: tf.Tensor, gamma: tf.Tensor, moments: _Moments, epsilon: float
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Gradients of `_fixed` by the rows, gamma and beta."""
+    """Return the gradients of `_fixed` with respect to the rows, gamma and beta."""
     mean, variance = moments
     if _is_fused(rows):
         gradients = tf.raw_ops.FusedBatchNormGradV3(
@@ -136,7 +136,7 @@ def _fixed_gradients(
 
 
 class InstanceNormalization(keras.layers.Layer):
-    """Each example's channels brought to mean 0 and variance 1 (Ulyanov et al. 2016); learns nothing, sums nothing."""
+    """Instance norm (Ulyanov et al. 2016): mean 0 and variance 1 for each example's channels; no weights, no sums."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Normalise `[batch, height, width, channels]`."""
@@ -144,7 +144,7 @@ class InstanceNormalization(keras.layers.Layer):
 
 
 def instance_normalized(x: tf.Tensor) -> tf.Tensor:
-    """What `InstanceNormalization` gives; computed in float32 at least."""
+    """Return the result of `InstanceNormalization`; computed in float32 at least."""
     wide = tf.cast(x, tf.float64 if x.dtype == tf.float64 else tf.float32)
     mean, variance = tf.nn.moments(wide, [1, 2], keepdims=True)
     return tf.cast((wide - mean) * tf.math.rsqrt(variance + INSTANCE_EPSILON), x.dtype)

@@ -1,4 +1,4 @@
-"""The PatchGAN discriminator of Pix2Pix and CycleGAN (Isola et al. 2017, appendix 6.1.2): it judges 70x70 patches."""
+"""The PatchGAN discriminator of Pix2Pix and CycleGAN (Isola et al. 2017, appendix 6.1.2), with 70x70 patches."""
 
 import keras
 
@@ -9,7 +9,7 @@ from distgan.nets.normalization import BatchNorm
 DEVIATION = 0.02  # of the initial weights
 MOST_TIMES_FILTERS = 8
 STAGES = 3  # of stride 2
-SMALL_IMAGE_PIXELS = 64  # below that side, a stage less: patches of 34x34
+SMALL_IMAGE_PIXELS = 64  # below this side, one stage fewer: patches of 34x34
 
 
 def patch_discriminator(
@@ -22,7 +22,7 @@ def patch_discriminator(
     spectral_norm: bool,
     seed: int,
 ) -> keras.Model:
-    """`num_images` images, each `[batch, height, width, channels]`, to a logit a patch, `[batch, rows, columns, 1]`."""
+    """Build a model of `num_images` images `[batch, height, width, channels]` to logits `[batch, rows, columns, 1]`."""
     stages = STAGES if min(image_shape[:2]) >= SMALL_IMAGE_PIXELS else STAGES - 1
     with Layers(name, seed, batch_norm, deviation=DEVIATION, spectral_norm=spectral_norm) as layer:
         images = [network_input(image_shape, f"images_{number + 1}") for number in range(num_images)]

@@ -14,15 +14,15 @@ LARGE_IMAGE_PIXELS = 256
 
 
 class Residual(keras.layers.Layer):
-    """Adds to images what two convolutions of 3x3 make of them."""
+    """A residual block: images plus the result of two 3x3 convolutions."""
 
     def __init__(self, initials: list[Initial], recompute: bool, **kwargs: Any) -> None:
-        """Draw the kernels from `initials`; with `recompute`, keep nothing between them for the backward pass."""
+        """Draw the kernels from `initials`; with `recompute`, store nothing between them for the backward pass."""
         super().__init__(**kwargs)
         self._initials, self._recompute = initials, recompute
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make two kernels and biases."""
+        """Create two kernels and two biases."""
         channels = input_shape[-1]
         self._parts = []
         for number, initial in enumerate(self._initials, 1):
@@ -30,8 +30,8 @@ class Residual(keras.layers.Layer):
             self._parts.append((kernel, self.add_weight((channels,), "zeros", name=f"bias_{number}")))
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """The images `[batch, height, width, channels]` and their change."""
-        # Weights are arguments: recompute_grad finds no variables of a strategy.
+        """Return the images `[batch, height, width, channels]` plus the result of the convolutions."""
+        # Weights are arguments, as recompute_grad does not find the variables of a strategy.
         change = tf.recompute_grad(_change) if self._recompute and training else _change
         return inputs + change(inputs, *(tf.convert_to_tensor(weight) for part in self._parts for weight in part))
 
@@ -45,16 +45,16 @@ def _change(x: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
 
 
 def suitable_blocks(height: int, width: int) -> int:
-    """How many residual blocks suit images of a size."""
+    """Return the number of residual blocks for images of a size."""
     return 9 if min(height, width) >= LARGE_IMAGE_PIXELS else 6
 
 
 def resnet(
     name: str, image_shape: Shape, *, filters: int, residual_blocks: int, recompute: bool, seed: int
 ) -> keras.Model:
-    """Images `[batch, height, width, channels]` in [-1, 1] to images of the same shape.
+    """Return a generator from images `[batch, height, width, channels]` in [-1, 1] to images of the same shape.
 
-    With `recompute` the residual blocks keep only their inputs for the backward pass. Height and width must be
+    With `recompute`, the residual blocks store only their inputs for the backward pass. Height and width must be
     multiples of 4.
     """
     with Layers(name, seed, INSTANCE_NORM, deviation=DEVIATION) as layer:

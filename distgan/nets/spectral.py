@@ -1,4 +1,4 @@
-"""Spectral norm (Miyato et al. 2018): layers whose weights are divided by how much they stretch."""
+"""Spectral norm (Miyato et al. 2018): layers whose weights are divided by their largest singular value."""
 
 from typing import Any
 
@@ -10,22 +10,22 @@ from distgan.nets.normalization import SumInStep
 
 
 class SpectralNorm(keras.layers.Layer):
-    """What makes a layer compute with its kernel over sigma, the kernel's largest singular value as it is known.
+    """A mixin that divides a layer's kernel by sigma, the current estimate of the kernel's largest singular value.
 
-    The kernel, `[..., outputs]`, is seen as a matrix W of `outputs` rows. `direction` is the paper's u, `[outputs]`, of
-    length 1: a variable of the network that is not trained, equal on all replicas, and moved by `iterate` alone. So all
-    passes between two updates have the same sigma.
+    The kernel, `[..., outputs]`, is treated as a matrix W of `outputs` rows. `direction` is the paper's unit vector u,
+    `[outputs]`: a variable of the network that is not trained, equal on all replicas, and changed only by `iterate`. So
+    all passes between two updates use the same sigma.
     """
 
     def __init__(self, *arguments: Any, first_direction: Any, **settings: Any) -> None:
-        """Take what the layer takes, and the initializer that draws the first u."""
+        """Accept the layer's arguments, and the initializer that draws the first u."""
         super().__init__(*arguments, **settings)
         self._first_direction = first_direction
 
     def build(self, input_shape: Any) -> None:
-        """Make the layer's variables, and u."""
+        """Create the layer's variables and u."""
         super().build(input_shape)
-        self._kernel._autocast = False  # sigma is computed in full, also in mixed precision
+        self._kernel._autocast = False  # sigma is computed in full precision, also with a mixed policy
         self.direction = self.add_weight(
             name="direction",
             shape=self._kernel.shape[-1:],
@@ -36,12 +36,12 @@ class SpectralNorm(keras.layers.Layer):
 
     @property
     def kernel(self) -> tf.Tensor:
-        """The kernel over sigma = ||W^T u||, that the layer learns through (eq. 8 and 12)."""
+        """The kernel divided by sigma = ||W^T u||; gradients pass through sigma (eq. 8 and 12)."""
         sigma = tf.norm(tf.linalg.matvec(self._transposed(), self.direction.value))
         return tf.cast(self._kernel.value / sigma, self.compute_dtype)
 
     def next_direction(self) -> tf.Tensor:
-        """u after one more round of the power iteration (algorithm 1)."""
+        """Return u after one more round of the power iteration (algorithm 1)."""
         v = tf.math.l2_normalize(tf.linalg.matvec(self._transposed(), self.direction.value))
         return tf.math.l2_normalize(tf.linalg.matvec(self._transposed(), v, transpose_a=True))
 
@@ -58,9 +58,9 @@ class SpectralConvolution(SpectralNorm, Convolution):
 
 
 def iterate(network: keras.Model, sum_in_step: SumInStep) -> None:
-    """Move u of each layer with spectral norm by one round; inside a step.
+    """Run one round of the power iteration for each layer with spectral norm; inside a step.
 
-    Replicas take the mean of theirs, which differ by rounding only, and not at all on equal machines.
+    The new u is the mean over replicas. Their values differ by rounding only, and are equal on equal machines.
     """
     layers = [layer for layer in network.layers if isinstance(layer, SpectralNorm)]
     if not layers:

@@ -1,4 +1,4 @@
-"""Networks rebuilt of Keras's own layers, which load wherever Keras is installed."""
+"""Networks rebuilt from Keras's own layers, which load wherever Keras is installed."""
 
 import functools
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from distgan.nets.normalization import INSTANCE_EPSILON, BatchNormalization, Ins
 from distgan.nets.resnet import Residual
 
 _OF_CONVOLUTIONS = ("filters", "kernel_size", "strides", "padding", "use_bias", "activation")
-# Layers that hold what Keras can't store, such as our initializers: what they are to it, and the settings it needs.
+# Layers with parts that Keras can't store, such as our initializers: Keras's counterpart, and the settings to copy.
 _COUNTERPARTS: dict[type[keras.Layer], tuple[type[keras.Layer], tuple[str, ...]]] = {
     Convolution: (keras.layers.Conv2D, _OF_CONVOLUTIONS),
     TransposedConvolution: (keras.layers.Conv2DTranspose, _OF_CONVOLUTIONS),
@@ -23,10 +23,10 @@ _COUNTERPARTS: dict[type[keras.Layer], tuple[type[keras.Layer], tuple[str, ...]]
 
 
 def stock(network: keras.Model, as_in_training: bool = False) -> keras.Model:
-    """A network of Keras's own layers, in its current precision, that gives what `network` gives, with its weights.
+    """Return `network` rebuilt from Keras's own layers, with its weights and outputs, in Keras's current precision.
 
-    With `as_in_training` batch norm is by each image's own statistics, and dropout stays on, by random numbers of
-    Keras's own. Raises `UserError` where a layer is none of ours.
+    With `as_in_training`, batch norm uses each image's own statistics, and dropout stays on, with random numbers from
+    Keras. Raises `UserError` if Keras has no counterpart for a layer.
     """
     return keras.models.clone_model(
         network, clone_function=lambda layer: functools.partial(_rebuilt, layer, as_in_training)
@@ -34,7 +34,7 @@ def stock(network: keras.Model, as_in_training: bool = False) -> keras.Model:
 
 
 def _rebuilt(layer: keras.Layer, as_in_training: bool, inputs: Any, training: bool | None = None) -> Any:
-    """What a layer makes of symbolic inputs, by other layers; Keras hands in the `training` that it was called with."""
+    """Apply the counterpart of a layer to symbolic inputs; Keras passes the `training` of the layer's call."""
     if type(layer) in _SPECIAL:
         return _SPECIAL[type(layer)](layer, inputs)
     if isinstance(layer, Dropout):
@@ -56,14 +56,14 @@ def _rebuilt(layer: keras.Layer, as_in_training: bool, inputs: Any, training: bo
 
 
 def _weighed(layer: keras.Layer, inputs: Any, weights: list[Any]) -> Any:
-    """What a layer makes of symbolic inputs; it gets weights, which it has once it is built."""
+    """Apply a layer to symbolic inputs, which builds it, then set its weights."""
     outputs = layer(inputs)
     layer.set_weights(weights)
     return outputs
 
 
 def _instance_norm(name: str, epsilon: float, learns: bool = False) -> keras.Layer:
-    """Instance norm as a group norm whose groups are of one channel."""
+    """Return instance norm as a group norm with one channel in each group."""
     return keras.layers.GroupNormalization(groups=-1, epsilon=epsilon, center=learns, scale=learns, name=name)
 
 
@@ -80,7 +80,7 @@ def _reflected(x: Any, pixels: int) -> Any:
 
 
 def _residual(layer: Residual, inputs: Any) -> Any:
-    """A residual block, whose parts are layers of their own here."""
+    """Apply a residual block, built from separate layers."""
     weights, x = layer.get_weights(), inputs
     for number in (1, 2):
         name = f"{layer.name}_{number}"

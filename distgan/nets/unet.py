@@ -11,11 +11,11 @@ from distgan.nets.normalization import BatchNorm
 DEVIATION = 0.02  # of the initial weights
 MOST_STAGES = 8
 MOST_TIMES_FILTERS = 8
-DROPPED_STAGES = 3  # on the way up
+DROPPED_STAGES = 3  # first stages that double the size
 
 
 def suitable_depth(height: int, width: int) -> int:
-    """How many times an image can be halved without a rest, 8 at most."""
+    """Return how many times an image can be halved without a remainder, at most 8."""
     depth = 0
     while depth < MOST_STAGES and height % 2 == width % 2 == 0:
         height, width, depth = height // 2, width // 2, depth + 1
@@ -25,10 +25,10 @@ def suitable_depth(height: int, width: int) -> int:
 def unet(
     image_shape: Shape, *, filters: int, depth: int, dropout: float, batch_norm: BatchNorm, seed: int
 ) -> keras.Model:
-    """Images `[batch, height, width, channels]` in [-1, 1] to images of the same shape.
+    """Return a generator from images `[batch, height, width, channels]` in [-1, 1] to images of the same shape.
 
-    `depth` stages halve the size, as many double it again, each having seen its counterpart; channels go from `filters`
-    to 8 times that. Height and width must be multiples of 2^depth.
+    `depth` stages halve the size, and as many double it again, with skip connections. Channels range from `filters` to
+    8 times that. Height and width must be multiples of 2^depth.
     """
     widths = [filters * min(2**stage, MOST_TIMES_FILTERS) for stage in range(depth)]
     with Layers("generator", seed, batch_norm, deviation=DEVIATION) as layer:

@@ -1,1 +1,1 @@
-"""All communication, and who started us; `connect.connect` joins the other processes of a run."""
+"""Communication between processes, and their launcher; `connect.connect` joins the other processes of a run."""

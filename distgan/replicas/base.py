@@ -1,4 +1,4 @@
-"""The interface to communication, which is also its simplest case: the one replica, that talks to nobody."""
+"""The interface to communication. Its base class is the single replica, which communicates with no other process."""
 
 import contextlib
 import dataclasses
@@ -17,7 +17,7 @@ from distgan.tracing import traced
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """Which replicas a process feeds: `count` of `total`, from number `first`."""
+    """The replicas that a process feeds: `count` of `total`, from number `first`."""
 
     first: int
     count: int
@@ -25,7 +25,7 @@ class Shard:
 
 
 class Move(NamedTuple):
-    """What an optimizer is to apply: gradients, summed over this replica's examples only, and their variables."""
+    """Gradients for an optimizer to apply, summed over this replica's examples only, and their variables."""
 
     optimizer: keras.optimizers.Optimizer
     gradients: list[tf.Tensor]
@@ -33,74 +33,74 @@ class Move(NamedTuple):
 
     @property
     def loss_scale(self) -> Any:
-        """What the gradients are multiplied by, until the optimizer applies them."""
+        """The factor by which the gradients are multiplied until the optimizer applies them."""
         return getattr(self.optimizer, "dynamic_scale", 1.0)
 
 
 class Replicas:
     """All copies of the model that train together, seen from one process. This class is the single replica.
 
-    A backend overrides `sum_in_step` and `sum`, which communicate, and what its library wants done around a step;
-    everything else is made of these two.
+    A backend overrides `sum_in_step` and `sum`, which communicate, and the methods that its library needs around a
+    step. All other communication is built on these two.
     """
 
     backend = "single"
     rank = 0  # of this process
-    size = 1  # how many processes
+    size = 1  # number of processes
     num_replicas = 1  # over all processes
-    is_elastic = False  # whether processes may come and go
+    is_elastic = False  # True if the set of workers may change
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process is the one that writes."""
+        """True if this process is the one that writes."""
         return self.rank == 0
 
     def is_to_regroup(self) -> bool:
-        """Whether this process has been told that others wait to join, or are to leave."""
+        """Return whether this process has been notified that workers wait to join or are about to leave."""
         return False
 
     def regroup(self) -> None:
-        """Join those that are there now, in place of those that were; variables are as different as they may be.
+        """Join the present set of workers in place of the previous one; their variables may differ afterwards.
 
-        Raises `RuntimeError`, `ValueError` or `OSError` where that fails.
+        Raises `RuntimeError`, `ValueError` or `OSError` if that fails.
         """
         raise NotImplementedError
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
-        """The scope in which variables are made."""
+        """Return the scope in which variables are created."""
         return contextlib.nullcontext()
 
     def batches(self, make: Callable[[Shard], tf.data.Dataset]) -> Iterator[Any]:
-        """Iterate over what `make` gives for the replicas of this process, one element a replica and step."""
+        """Iterate over the data set that `make` returns for this process, one element per replica and step."""
         return iter(make(Shard(self.rank, 1, self.num_replicas)))
 
     def place(self, array: np.ndarray) -> Any:
-        """A copy of an array on each device of this process, to be handed to a compiled step."""
+        """Return a copy of an array on each device of this process, as an argument of a compiled step."""
         return tf.constant(array)
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """Compile a function of one replica into one that runs it on all replicas of this process at once.
+        """Compile a function of one replica into one that runs on all replicas of this process at once.
 
-        Its results must be the same on all replicas; they come back once.
+        Its results must be the same on all replicas; they are returned once.
         """
         return traced(step)
 
     def local_values(self, value: Any) -> list[Any]:
-        """What the replicas of this process hold of a value or a variable."""
+        """Return the copies of a value or a variable on the replicas of this process."""
         return [value]
 
     def start_timeline(self, path: Path) -> None:
-        """Record what the backend does into a file, where it can."""
+        """Record the backend's operations into a file, if the backend supports it."""
 
     def stop_timeline(self) -> None:
-        """Close what `start_timeline` opened."""
+        """Close the file that `start_timeline` opened."""
 
     def sum_in_step(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
-        """Sum tensors over all replicas, in one go; differentiable."""
+        """Sum tensors over all replicas in one call; differentiable."""
         return tensors
 
     def sum_rounded(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
-        """Sum tensors over all replicas, which send them to each other as bfloat16."""
+        """Sum tensors over all replicas, which exchange them as bfloat16."""
         return tensors
 
     def update(
@@ -108,8 +108,7 @@ class Replicas:
     ) -> dict[str, tf.Tensor]:
         """Sum all moves' gradients and the scalars over the replicas in one all-reduce, then apply each move.
 
-        With a `wire_dtype` of bfloat16 the gradients are rounded to that, and the scalars have an all-reduce of their
-        own.
+        With a `wire_dtype` of bfloat16 the gradients are rounded to it, and the scalars have their own all-reduce.
 
         Returns the summed scalars and, as `gradient_norm/<optimizer>`, the norm of each move's summed gradients without
         their loss scale.
@@ -137,18 +136,18 @@ class Replicas:
         return arrays
 
     def broadcast(self, variables: list[tf.Variable], source: int = 0) -> None:
-        """Give all processes the values of one, the chief if no other rank is given, bit for bit."""
+        """Copy the values of rank `source`, by default the chief, to all processes, bit for bit."""
         if self.size == 1:
             return
         values = [variable.numpy() for variable in variables]
-        # Summed as integers: 0.0 + -0.0 would lose a sign.
+        # Summed as integers: as floats, 0.0 + -0.0 would lose the sign.
         words = [_as_words(value) * (self.rank == source) for value in values]
         for variable, value, summed in zip(variables, values, self.sum(words), strict=True):
             sources = np.frombuffer(summed.tobytes()[: value.nbytes], value.dtype).reshape(value.shape)
             variable.assign(sources)
 
     def gather(self, value: Any) -> list[Any]:
-        """The value of each process, which JSON must be able to hold, by rank, on all processes."""
+        """Return the values of all processes, by rank, on all processes; JSON must be able to encode them."""
         if self.size == 1:
             return [value]
         text = json.dumps(value).encode()
@@ -161,11 +160,11 @@ class Replicas:
         return [json.loads(row[:length].tobytes()) for row, length in zip(texts, lengths, strict=True)]
 
     def agree(self, value: Any) -> Any:
-        """The chief's value, which JSON must be able to hold, on all processes."""
+        """Return the chief's value on all processes; JSON must be able to encode it."""
         return self.gather(value if self.is_chief else None)[0]
 
     def together(self, function: Callable[[], Any]) -> Any:
-        """What `function` gives on this process. Raises `UserError` on all processes if it fails on any."""
+        """Return the result of `function` on this process. Raises `UserError` on all processes if it fails on any."""
         result, failure = _attempt(function)
         failures = [failure for failure in self.gather(failure) if failure is not None]
         if failures:
@@ -173,7 +172,7 @@ class Replicas:
         return result
 
     def on_chief(self, function: Callable[[], Any]) -> Any:
-        """What `function` gives on the chief, on all processes. Raises `UserError` everywhere if it fails there."""
+        """Return the chief's result of `function` on all processes. Raises `UserError` on all if it fails there."""
         result, failure = self.agree(_attempt(function) if self.is_chief else None)
         if failure is not None:
             raise UserError(failure)
@@ -181,7 +180,7 @@ class Replicas:
 
 
 def _attempt(function: Callable[[], Any]) -> tuple[Any, str | None]:
-    """What a function gives, or the sentence about why it can't."""
+    """Return a function's result and None, or None and the sentence that states why it failed."""
     try:
         return function(), None
     except UserError as error:
@@ -191,5 +190,5 @@ def _attempt(function: Callable[[], Any]) -> tuple[Any, str | None]:
 
 
 def _as_words(value: np.ndarray) -> np.ndarray:
-    """The bits of an array as int32, filled up with zeros."""
+    """Return the bits of an array as int32, padded with zeros."""
     return np.frombuffer(value.tobytes() + bytes(-value.nbytes % 4), np.int32)

@@ -1,4 +1,4 @@
-"""Join the other processes of a run, by the backend that was chosen."""
+"""Join the other processes of a run through the chosen backend."""
 
 import os
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ from distgan.replicas.hvd import HorovodReplicas
 
 
 def connect(config: Config) -> Replicas:
-    """Take this process's share of its machine and join the others.
+    """Take this process's share of its machine and join the other processes.
 
-    Must run before TensorFlow has used a device. Raises `UserError` where the backend can't be had, `AloneError`
-    where they do not meet.
+    Must run before TensorFlow has used a device. Raises `UserError` if the backend is not available, `AloneError`
+    if the processes do not meet.
     """
     backend, virtual_devices = choose_backend(config.backend), config.virtual_devices
     if virtual_devices and backend != "mirrored":
@@ -38,7 +38,7 @@ def connect(config: Config) -> Replicas:
 
 
 def choose_backend(backend: str, environment: Mapping[str, str] = os.environ) -> str:
-    """What `--backend=auto` means in a process's environment."""
+    """Return `backend`, or for `auto` the backend that a process's environment selects."""
     if backend != "auto":
         return backend
     if launcher.launched_size(environment):

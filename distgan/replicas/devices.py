@@ -17,8 +17,8 @@ CPUINFO = Path("/proc/cpuinfo")
 def set_up(local_rank: int, local_size: int, virtual_devices: int, deterministic: bool) -> None:
     """Take this process's fair share of the machine.
 
-    One GPU by local rank where several processes share a machine, memory as it is needed, threads by the number of
-    processes, or parts of the CPU where they were asked for. Raises `UserError` where TensorFlow has used its devices.
+    One GPU by local rank if several processes share a machine, memory as it is needed, threads by the number of
+    processes, or parts of the CPU if requested. Raises `UserError` if TensorFlow has already used its devices.
     """
     try:
         if virtual_devices:
@@ -30,7 +30,7 @@ def set_up(local_rank: int, local_size: int, virtual_devices: int, deterministic
             "TensorFlow has used its devices already: train before anything else that this program computes with it."
         ) from None
     _share_threads(local_size)
-    # This pass of TensorFlow 2.21's graph optimizer fails on leaky ReLUs, with an error in the log and to no effect.
+    # This graph-optimizer pass of TensorFlow 2.21 fails on leaky ReLUs: it logs an error and changes nothing.
     tf.config.optimizer.set_experimental_options({"remapping": False})
     if deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -40,10 +40,10 @@ def set_up(local_rank: int, local_size: int, virtual_devices: int, deterministic
 def _take_gpus(local_rank: int, local_size: int) -> None:
     gpus = tf.config.list_physical_devices("GPU")
     if gpus and local_size > 1:
-        # srun may show each process only its own GPU: so modulo the visible ones.
+        # srun may make only its own GPU visible to each process: so modulo the number of visible GPUs.
         gpus = [gpus[local_rank % len(gpus)]]
         tf.config.set_visible_devices(gpus, "GPU")
-    # A process alone on its machine may have used its GPUs, and keeps what it took of their memory.
+    # A process alone on its machine may have used its GPUs already; it keeps the GPU memory that it allocated.
     with contextlib.suppress(RuntimeError) if local_size == 1 else contextlib.nullcontext():
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
@@ -57,30 +57,30 @@ def _split_cpu(parts: int) -> None:
 
 def _share_threads(local_size: int) -> None:
     threads = max(1, available_cores() // local_size)
-    # TensorFlow may run already in a user's own program, which then keeps its threads.
+    # TensorFlow may already run in a user's own program; its number of threads then stays as it is.
     with contextlib.suppress(RuntimeError):
         if "TF_NUM_INTRAOP_THREADS" not in os.environ:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
         if "TF_NUM_INTEROP_THREADS" not in os.environ:
-            tf.config.threading.set_inter_op_parallelism_threads(max(2, threads))  # 1 is slow where cores are shared
+            tf.config.threading.set_inter_op_parallelism_threads(max(2, threads))  # 1 is slow if cores are shared
 
 
 class Processor(NamedTuple):
-    """A processor's name, and its instruction sets by Linux's names for them; none where they are not known."""
+    """A processor's name, and the Linux names of its instruction sets; no names if they are not known."""
 
     model: str
     flags: frozenset[str]
 
 
 def processor() -> Processor:
-    """The processor of this machine, as Linux tells of it."""
+    """Return the processor of this machine, as Linux describes it."""
     cpuinfo = CPUINFO.read_text() if CPUINFO.exists() else ""
     facts = dict(re.findall(r"^(model name|flags)\s*: (.*)$", cpuinfo, re.MULTILINE))
     return Processor(facts.get("model name", platform.machine()), frozenset(facts.get("flags", "").split()))
 
 
 def available_cores() -> int:
-    """Cores this process may use: those of its affinity mask, or fewer by its cgroup's quota."""
+    """Return the number of cores this process may use: by its affinity mask, or fewer by its cgroup's quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, int(_cgroup_cores(Path("/sys/fs/cgroup")))))
 

@@ -1,4 +1,4 @@
-"""Replicas over Horovod: one process a replica."""
+"""Replicas over Horovod: one process per replica."""
 
 import itertools
 import os
@@ -12,8 +12,8 @@ from distgan.errors import STALLED, AloneError, UserError, first_line
 from distgan.replicas import launcher, rendezvous, watchdog
 from distgan.replicas.base import Replicas
 
-IDLE_MILLISECONDS = 50  # with nothing to sum, Horovod's thread sleeps until there is, or this long
-BUCKET_BYTES = 32 * 2**20  # one all-reduce up to here; above it, buckets that overlap with the backward pass
+IDLE_MILLISECONDS = 50  # Horovod's idle thread sleeps until there is something to sum, or this long
+BUCKET_BYTES = 32 * 2**20  # one all-reduce up to this size; above it, buckets that overlap with the backward pass
 
 
 class HorovodReplicas(Replicas):
@@ -22,16 +22,16 @@ class HorovodReplicas(Replicas):
     backend = "horovod"
 
     def __init__(self, timeline: bool, stall_timeout_seconds: float, start_timeout_seconds: float) -> None:
-        """Join the other processes; `timeline` is whether one will be asked for.
+        """Join the other processes; `timeline` is true if `start_timeline` will be called.
 
-        A rank that does not come to what the others wait in is named, and all end, before the timeout is over. Raises
-        `UserError` where Horovod is missing or sees another number of them, `AloneError` where they do not meet.
+        If a rank is missing from a collective, it is named and all ranks end before the stall timeout. Raises
+        `UserError` if Horovod is missing or finds another number of processes, `AloneError` if they do not meet.
         """
-        # With three or more ranks, fusion by timing changes the order of sums, and so their last bits.
+        # With three or more ranks, fusion that depends on timing changes the order of sums, and so their last bits.
         os.environ.setdefault("HOROVOD_DISABLE_GROUP_FUSION", "1")
-        if timeline:  # else start_timeline refuses; but its thread then spins, and takes a core from start to end
+        if timeline:  # start_timeline needs it; but its thread then uses a whole core during the whole run
             os.environ.setdefault("HOROVOD_TIMELINE", "DYNAMIC")
-        os.environ.setdefault("HOROVOD_IDLE_TIME", str(IDLE_MILLISECONDS))  # heeded by the Horovod of launch/horovod/
+        os.environ.setdefault("HOROVOD_IDLE_TIME", str(IDLE_MILLISECONDS))  # read by the Horovod of launch/horovod/
         for limit, part in (("CHECK_TIME", 1 / 4), ("SHUTDOWN_TIME", 3 / 4)):
             os.environ.setdefault(f"HOROVOD_STALL_{limit}_SECONDS", str(max(1, int(part * stall_timeout_seconds))))
         if tf.config.list_physical_devices("GPU"):
@@ -46,11 +46,11 @@ class HorovodReplicas(Replicas):
         self._hvd = hvd
         self.is_elastic = bool(launcher.elastic_job())
         server = launcher.rendezvous_server()
-        if server and not self.is_elastic:  # elastic processes come and go
+        if server and not self.is_elastic:  # the set of elastic workers changes
             rendezvous.meet(server, launcher.launched_rank(), launcher.launched_size(), start_timeout_seconds)
         try:
             self._join()
-        except ValueError as error:  # Horovod's log, on standard error, has said why
+        except ValueError as error:  # Horovod's log, on standard error, states the reason
             raise AloneError(
                 f"rank {launcher.launched_rank()} could not connect to the others ({first_line(error)}).", STALLED
             ) from None
@@ -68,31 +68,31 @@ class HorovodReplicas(Replicas):
 
     def _join(self) -> None:
         self._is_to_regroup = False
-        self._names = itertools.count()  # those that join now begin with the same
+        self._names = itertools.count()  # workers that join now start with the same names
         self._hvd.init()
         self.rank, self.size = self._hvd.rank(), self._hvd.size()
         self.num_replicas = self.size
         self.local_rank, self.local_size = self._hvd.local_rank(), self._hvd.local_size()
 
     def on_hosts_updated(self, timestamp: int, result: int) -> None:
-        """What Horovod calls, on the chief, when its driver has found that hosts have come or gone."""
+        """Record that hosts have joined or left; Horovod calls this on the chief when its driver detects it."""
         self._is_to_regroup = True
 
     def is_to_regroup(self) -> bool:
-        """Whether the driver has told this process that hosts have come or gone."""
+        """Return whether the driver has notified this process that hosts have joined or left."""
         return self._is_to_regroup
 
     def regroup(self) -> None:
-        """Leave those that were there, and join those that the driver names now.
+        """Leave the previous set of workers, and join the set that the driver names now.
 
-        Raises `ValueError` where it names this process no more; Horovod says so on standard error.
+        Raises `ValueError` if that set does not include this process; Horovod reports it on standard error.
         """
         with watchdog.waiting():
             self._hvd.shutdown()
             self._join()
 
     def sum_in_step(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
-        """Sum tensors over all ranks by one grouped all-reduce a data type and bucket; differentiable."""
+        """Sum tensors over all ranks by one grouped all-reduce per data type and bucket; differentiable."""
         summed: list[Any] = list(tensors)
         if self.size == 1:
             return summed
@@ -103,10 +103,10 @@ class HorovodReplicas(Replicas):
         return summed
 
     def sum_rounded(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
-        """Sum tensors over all ranks, sent as bfloat16: each rank sums a part of them in float32 and gives it to all.
+        """Sum tensors over all ranks, sent as bfloat16: each rank sums one part in float32 and sends it to all ranks.
 
-        Horovod refuses bfloat16, so its bits travel as integers; and none of these operations does arithmetic. They
-        wait for the last of the tensors: above 32 MB nothing overlaps with the backward pass.
+        Horovod does not accept bfloat16, so its bits are sent as integers; these collectives do no arithmetic. They
+        wait for the last tensor: above 32 MB nothing overlaps with the backward pass.
         """
         if self.size == 1:
             return tensors
@@ -133,7 +133,7 @@ class HorovodReplicas(Replicas):
         return with_gradient(*tensors)
 
     def sum(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        """Sum arrays over all ranks, each by an all-reduce of its own."""
+        """Sum arrays over all ranks, each by its own all-reduce."""
         with watchdog.waiting():
             return [
                 self._hvd.allreduce(tf.constant(array), op=self._hvd.Sum, name=f"host.{number}").numpy()
@@ -150,7 +150,7 @@ class HorovodReplicas(Replicas):
 
 
 def _buckets(tensors: list[tf.Tensor]) -> list[list[int]]:
-    """Numbers of the tensors to reduce together: of one data type; above the limit, from the last tensor on."""
+    """Return the indices of tensors to reduce together: of one data type; above the limit, from the last tensor on."""
     total = sum(_bytes(tensor) for tensor in tensors)
     order = range(len(tensors)) if total <= BUCKET_BYTES else reversed(range(len(tensors)))
     buckets: list[list[int]] = []

@@ -1,4 +1,4 @@
-"""Who started this process, as its environment tells; needs no TensorFlow."""
+"""The launcher of this process, read from its environment; needs no TensorFlow."""
 
 import json
 import os
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from distgan.errors import UserError
 
-# Of each launcher: how many processes it started, and which of them this is. sbatch alone sets SLURM_PROCID too, but
-# only a step of srun with several tasks is a launch.
+# For each launcher: the variables of the number of processes and of this one's rank. sbatch alone sets SLURM_PROCID
+# too, but only an srun step with several tasks is a launch.
 _LAUNCHERS = (
     ("HOROVOD_SIZE", "HOROVOD_RANK"),
     ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
@@ -24,17 +24,17 @@ _PLACES = (
 
 
 def launched_size(environment: Mapping[str, str] = os.environ) -> int:
-    """How many processes a launcher started together with this one; 0 where none did."""
+    """Return the number of processes that a launcher started, including this one; 0 if there is no launcher."""
     return next((_number(environment, size) for size, _ in _started_by(environment)), 0)
 
 
 def launched_rank(environment: Mapping[str, str] = os.environ) -> int:
-    """Which of the launched processes this is; 0 where there was no launcher."""
+    """Return the rank of this process among the launched ones; 0 if there is no launcher."""
     return next((_number(environment, rank) for _, rank in _started_by(environment)), 0)
 
 
 def place_on_host(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """Of the launched processes on this host: which one this is, and how many there are, as far as is told."""
+    """Return this process's index among those launched on this host, and their number, as far as they are known."""
     for rank, size in _PLACES:
         if rank in environment:
             known = launched_size(environment) or 1
@@ -43,14 +43,14 @@ def place_on_host(environment: Mapping[str, str] = os.environ) -> tuple[int, int
 
 
 def elastic_job(environment: Mapping[str, str] = os.environ) -> str:
-    """Which elastic launcher started this process: where it listens, which is nobody else's; empty for any other."""
+    """Return the unique address of the elastic launcher that started this process; empty for any other launcher."""
     if environment.get("HOROVOD_ELASTIC") != "1":
         return ""
     return f"{environment.get('HOROVOD_GLOO_RENDEZVOUS_ADDR')}:{environment.get('HOROVOD_GLOO_RENDEZVOUS_PORT')}"
 
 
 def rendezvous_server(environment: Mapping[str, str] = os.environ) -> tuple[str, int] | None:
-    """The host and port of the key-value store of the `horovodrun` that started this process; None without one."""
+    """Return the host and port of the key-value store of this process's `horovodrun`; None if there is none."""
     address = environment.get("HOROVOD_GLOO_RENDEZVOUS_ADDR")
     return (address, _number(environment, "HOROVOD_GLOO_RENDEZVOUS_PORT")) if address else None
 
@@ -61,17 +61,17 @@ def _started_by(environment: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:
-    """A number that a launcher has set. Raises `UserError` where it is none."""
-    text = environment[name].partition("(")[0]  # Slurm's 2(x3) is two on each of three machines
+    """Return a number that a launcher has set. Raises `UserError` if it is not a number."""
+    text = environment[name].partition("(")[0]  # Slurm's 2(x3) means two on each of three machines
     if not text.isascii() or not text.isdecimal():
         raise UserError(f"{name}={environment[name]} is refused: it must be a number, as a launcher sets it.")
     return int(text)
 
 
 def worker_of_host(environment: Mapping[str, str] = os.environ) -> tuple[int, int] | None:
-    """Of the workers that `TF_CONFIG` has on this host: which one this is, and how many; None where it is not set.
+    """Return this worker's index among those of `TF_CONFIG` on this host, and their number; None if it is not set.
 
-    Raises `UserError` where it is not what TensorFlow reads.
+    Raises `UserError` if it does not have the form that TensorFlow reads.
     """
     found = _worker(environment)
     if found is None:
@@ -81,13 +81,13 @@ def worker_of_host(environment: Mapping[str, str] = os.environ) -> tuple[int, in
 
 
 def own_rank(environment: Mapping[str, str] = os.environ) -> int:
-    """The number of this process among those of its run, whoever started them."""
+    """Return the rank of this process in its run, for any launcher."""
     found = None if launched_size(environment) else _worker(environment)
     return found[0] if found else launched_rank(environment)
 
 
 def _worker(environment: Mapping[str, str]) -> tuple[int, list[str]] | None:
-    """Of the workers that `TF_CONFIG` has: the number of this one, and the hosts of all; None where it is not set."""
+    """Return this worker's index in `TF_CONFIG`, and the hosts of all workers; None if `TF_CONFIG` is not set."""
     text = environment.get("TF_CONFIG", "")
     if not text:
         return None

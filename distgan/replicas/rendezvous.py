@@ -1,7 +1,7 @@
-"""Where the processes that `horovodrun` started wait for each other, however late they come.
+"""The meeting point at which the processes that `horovodrun` started wait for each other, even if some are late.
 
-Gloo's own time-out says how soon a lost process is missed, and is too short for processes that start one after the
-other on a busy machine. So they tell the launcher's key-value store that they have come, and only then go on to Gloo.
+Gloo's own timeout determines how soon a lost process is detected. It is too short for processes that start one after
+the other on a busy machine. So they register in the launcher's key-value store, and start Gloo when all have done so.
 """
 
 import contextlib
@@ -15,9 +15,9 @@ ANSWER_SECONDS, GONE_SECONDS = 10.0, 15.0
 
 
 def meet(server: tuple[str, int], rank: int, size: int, timeout_seconds: float) -> None:
-    """Return when all processes have come.
+    """Return when all processes have arrived.
 
-    Raises `AloneError` after the timeout, with those that are missing, or when the launcher has gone.
+    Raises `AloneError` after the timeout, with the missing ranks, or if the launcher has ended.
     """
     began = time.monotonic()
     has_come, missing = False, [other for other in range(size) if other != rank]
@@ -25,7 +25,7 @@ def meet(server: tuple[str, int], rank: int, size: int, timeout_seconds: float) 
         try:
             has_come = has_come or _ask(server, "PUT", rank)
             missing = [other for other in missing if not _ask(server, "GET", other)]
-        except (OSError, http.client.HTTPException) as error:  # a busy server is asked again
+        except (OSError, http.client.HTTPException) as error:  # a busy server is tried again
             refused = isinstance(error, ConnectionRefusedError)
             if refused and (has_come or time.monotonic() > began + GONE_SECONDS):
                 raise AloneError(f"rank {rank} lost its launcher before it met the others.", LEFT) from None

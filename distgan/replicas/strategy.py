@@ -1,4 +1,4 @@
-"""Replicas over tf.distribute: several devices in one process (mirrored), or in several (multiworker)."""
+"""Replicas over tf.distribute: several devices of one process (mirrored), or of several processes (multiworker)."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ class StrategyReplicas(Replicas):
     """The replicas of a `tf.distribute.MirroredStrategy` or `MultiWorkerMirroredStrategy`."""
 
     def __init__(self, backend: str, strategy: tf.distribute.Strategy) -> None:
-        """Take a strategy that was made before any other TensorFlow op ran."""
+        """Take a strategy that was created before any other TensorFlow op ran."""
         self.backend = backend
         self.strategy = strategy
         resolver = strategy.cluster_resolver
@@ -29,14 +29,14 @@ class StrategyReplicas(Replicas):
         self._sum_on_devices = traced(self._sum_of_processes)
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
-        """The strategy's scope."""
+        """Return the strategy's scope."""
         return self.strategy.scope()
 
     def batches(self, make: Callable[[Shard], tf.data.Dataset]) -> Iterator[Any]:
-        """Deal the elements of this process's data set to its replicas in turn.
+        """Distribute the elements of this process's data set to its replicas in turn.
 
-        By an iterator of the host's: the end of one of tf.distribute's, which has threads for each device, took up to
-        2.5 seconds, and once for ever; its elements took twice as long.
+        The iterator is on the host. An iterator of tf.distribute has threads for each device: its end took up to 2.5
+        seconds, and once it never returned; each element took twice as long.
         """
         local = self.num_replicas // self.size
         elements = iter(make(Shard(self.rank * local, local, self.num_replicas)))
@@ -44,7 +44,7 @@ class StrategyReplicas(Replicas):
             yield self.strategy.experimental_distribute_values_from_function(lambda _: next(elements))
 
     def place(self, array: np.ndarray) -> Any:
-        """A copy on the device of each local replica."""
+        """Return a copy of an array on the device of each local replica."""
         devices = self.strategy.extended.worker_devices
 
         def copy(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
@@ -54,7 +54,7 @@ class StrategyReplicas(Replicas):
         return self.strategy.experimental_distribute_values_from_function(copy)
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """Run the step on each local replica; the results of the first come back."""
+        """Compile a step that runs on each local replica, and returns the results of the first one."""
 
         def run(*arguments: Any) -> Any:
             results = self.strategy.run(step, arguments)
@@ -63,31 +63,31 @@ class StrategyReplicas(Replicas):
         return traced(run)
 
     def local_values(self, value: Any) -> list[Any]:
-        """What each local replica holds of a value or a variable."""
+        """Return the copies of a value or a variable on the local replicas."""
         return list(self.strategy.experimental_local_results(value))
 
     def sum_in_step(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
-        """Sum tensors over all replicas, by one all-reduce a data type; differentiable."""
+        """Sum tensors over all replicas by one all-reduce per data type; differentiable."""
         context = tf.distribute.get_replica_context()
         if context is None or self.num_replicas == 1:  # None while Keras builds a layer
             return tensors
         summed = list(tensors)
         for dtype in {tensor.dtype: None for tensor in tensors}:
             numbers = [number for number, tensor in enumerate(tensors) if tensor.dtype == dtype]
-            placed = [tf.identity(tensors[number]) for number in numbers]  # a bare argument has no device: refused
+            placed = [tf.identity(tensors[number]) for number in numbers]  # all_reduce refuses tensors without a device
             for number, total in zip(numbers, context.all_reduce(tf.distribute.ReduceOp.SUM, placed), strict=True):
                 summed[number] = total
         return summed
 
     def sum_rounded(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
-        """Sum tensors over all replicas as bfloat16, in which each sum is rounded too."""
+        """Sum tensors over all replicas as bfloat16; the sums are rounded to bfloat16 too."""
         if self.num_replicas == 1:
             return tensors
         summed = self.sum_in_step([tf.cast(tensor, tf.bfloat16) for tensor in tensors])
         return [tf.cast(total, tensor.dtype) for total, tensor in zip(summed, tensors, strict=True)]
 
     def apply(self, optimizer: Any, gradients: list[tf.Tensor], variables: list[keras.Variable]) -> None:
-        """Apply summed gradients, by an optimizer that is kept from summing them again."""
+        """Apply summed gradients, and prevent the optimizer from summing them again."""
         getattr(optimizer, "inner_optimizer", optimizer)._all_reduce_sum_gradients = list
         optimizer.apply(gradients, variables)
 
@@ -112,12 +112,12 @@ class StrategyReplicas(Replicas):
 
 
 def mirrored() -> StrategyReplicas:
-    """All devices of this process: its GPUs, or its logical CPUs where there is none."""
+    """Return the replicas on all devices of this process: its GPUs, or its logical CPUs if it has no GPU."""
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     devices = [device.name for device in tf.config.list_logical_devices(kind)]
     return StrategyReplicas("mirrored", tf.distribute.MirroredStrategy(devices))
 
 
 def multiworker() -> StrategyReplicas:
-    """The devices of all processes that `TF_CONFIG` names."""
+    """Return the replicas on the devices of all processes that `TF_CONFIG` names."""
     return StrategyReplicas("multiworker", tf.distribute.MultiWorkerMirroredStrategy())

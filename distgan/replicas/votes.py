@@ -1,7 +1,7 @@
-"""What processes tell each other in the sum that each step makes anyway, so that nobody waits to hear it.
+"""Control flags summed with the gradients of each step, so that no process waits for them.
 
-Votes, by which any process has all of them stop, save or the like after the same step; and what each process spends on
-a step, in two slots of its own.
+With votes, any process can make all of them stop, save or the like after the same step. Each process also sends the
+seconds that it spends on a step, in two slots of its own.
 """
 
 import time
@@ -13,24 +13,24 @@ import tensorflow as tf
 from distgan.replicas import watchdog
 from distgan.replicas.base import Replicas
 
-STARTING_STEPS = 3  # of which no time is told: one before the first, one before it was made, and it, which compiles
+STARTING_STEPS = 3  # received times to skip: initial zeros, the time before step 1, and step 1, which compiles
 
 
 class Votes(NamedTuple):
-    """How many processes want all of them to do something."""
+    """The number of processes that request each action, which all processes then take."""
 
     stop: float = 0.0
     save: float = 0.0
-    settle: float = 0.0  # the last checkpoint, which can't be written
-    report_files: float = 0.0  # that are no images
-    regroup: float = 0.0  # as processes come or go
+    settle: float = 0.0  # as the last checkpoint can't be written
+    report_files: float = 0.0  # as there are new files that are not images
+    regroup: float = 0.0  # as the set of workers changes
 
 
 class Exchange:
-    """Sends this process's votes and times with each step, and receives the sums of the step before."""
+    """An exchange that sends this process's votes and times with each step, and receives the previous step's sums."""
 
     def __init__(self, replicas: Replicas) -> None:
-        """Each process has `num_replicas / size` replicas, which send the same."""
+        """Start without votes. Each process has `num_replicas / size` replicas, which send the same values."""
         self._replicas = replicas
         self._copies = replicas.num_replicas / replicas.size
         self._received = tf.zeros(len(Votes._fields) + 2 * replicas.size)
@@ -39,7 +39,7 @@ class Exchange:
         self._processor_seconds = time.process_time()
 
     def send(self, votes: Votes, input_seconds: float) -> tf.Tensor:
-        """Return what is handed to a step: the votes, and the seconds that this process waited for its data."""
+        """Return the flags for a step: the votes, and this process's seconds of waiting for data and of CPU time."""
         spent, now = np.zeros_like(self._spent), time.process_time()
         spent[self._replicas.rank] = input_seconds, now - self._processor_seconds
         self._processor_seconds = now
@@ -47,7 +47,7 @@ class Exchange:
         return tf.constant(np.array([*votes, *spent.ravel()], np.float32))
 
     def receive(self, sums: tf.Tensor) -> Votes:
-        """Return the votes of the step before the one that gave `sums`: that one is done, so nobody waits for it."""
+        """Return the votes of the step before the one that gave `sums`: that step is done, so this does not wait."""
         received, self._received = self._received.numpy(), sums
         watchdog.works()
         self._steps += 1
@@ -56,7 +56,7 @@ class Exchange:
         return Votes(*received[: len(Votes._fields)])
 
     def seconds_since_log(self) -> dict[str, float]:
-        """Means by rank of the seconds a step since the call before: waiting for data, and of the processor."""
+        """Return mean seconds per step, by rank, since the previous call: of waiting for data, and of CPU time."""
         if self._steps <= 0:
             return {}
         means = self._spent / self._steps

@@ -1,9 +1,9 @@
-"""A process that hangs is found and ended: a small parent watches the process that works.
+"""Detection of a process that hangs: a small parent process watches the one that trains, and ends it.
 
-Nothing in a process can end it where it is frozen, or stuck in code that is not Python's. So `guard` forks before
-TensorFlow is loaded: the child trains and tells by a byte in a pipe what it begins; the parent, which does nothing
-else, hands on signals, and kills a child that has been silent for too long. Where the parent is killed, so is the
-child. Linux only; elsewhere `guard` runs what it is given, unwatched.
+A process can't end itself if it is frozen, or stuck in code outside Python. So `guard` forks before TensorFlow is
+loaded. The child trains, and writes a byte into a pipe to report what it begins. The parent only forwards signals, and
+kills a child that has been silent for too long. If the parent is killed, the child is killed too. Linux only; on other
+systems `guard` runs `main` unwatched.
 """
 
 import contextlib
@@ -20,34 +20,34 @@ from distgan.errors import STALLED, AloneError
 from distgan.replicas import launcher
 
 TICK_SECONDS = 0.5
-OWN_SHARE = 1 / 2  # of the time that may pass in silence: in work that waits for nobody, so that the culprit is found
-SPEAKS_FIRST_SECONDS = 5.0  # a backend that can tell who is missing, when processes do not meet
+OWN_SHARE = 1 / 2  # of the timeout, for own work: the stalled rank is ended before those that wait for it
+SPEAKS_FIRST_SECONDS = 5.0  # more time for a backend that can name missing ranks, if processes do not meet
 _STARTS, _WORKS, _WAITS = b"s", b"w", b"c"
 _HANDED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
-_SENT_BY_TERMINAL = 0x80  # SI_KERNEL: to the whole process group, so to the child too
+_SENT_BY_TERMINAL = 0x80  # SI_KERNEL: sent to the whole process group, so to the child too
 _PR_SET_PDEATHSIG = 1
 
-_pipe: list[int] = []  # the child's end, in the child
+_pipe: list[int] = []  # in the child: its end of the pipe
 
 
 def starts() -> None:
-    """This process is about to meet the others."""
+    """Report that this process is about to meet the others."""
     _beat(_STARTS)
 
 
 def works() -> None:
-    """This process begins a piece of work of its own, in which it waits for no other."""
+    """Report that this process begins work of its own, in which it waits for no other process."""
     _beat(_WORKS)
 
 
 def waits() -> None:
-    """This process begins what may wait for others, or for its device."""
+    """Report that this process begins work that may wait for others, or for its device."""
     _beat(_WAITS)
 
 
 @contextlib.contextmanager
 def waiting() -> Iterator[None]:
-    """Waits within, works after."""
+    """Report `waits` when the context begins, and `works` when it ends."""
     waits()
     yield
     works()
@@ -55,14 +55,14 @@ def waiting() -> Iterator[None]:
 
 def _beat(kind: bytes) -> None:
     if _pipe:
-        with contextlib.suppress(BlockingIOError):  # the parent is frozen: it has bytes enough for when it thaws
+        with contextlib.suppress(BlockingIOError):  # the parent is frozen: the pipe holds enough bytes for it
             os.write(_pipe[0], kind)
 
 
 def guard(main: Callable[[], int], timeout_seconds: float, start_timeout_seconds: float) -> int:
-    """What `main` returns, run in a child that is ended after `timeout_seconds` without a sign of life.
+    """Return the result of `main`, run in a child that is ended after `timeout_seconds` without a report.
 
-    It may be silent for `start_timeout_seconds` while it meets the others.
+    While the child meets the others, the limit is `start_timeout_seconds`.
     """
     if not hasattr(signal, "sigtimedwait"):
         return main()
@@ -76,7 +76,7 @@ def guard(main: Callable[[], int], timeout_seconds: float, start_timeout_seconds
         os.set_blocking(childs, False)
         _pipe.append(childs)
         _die_with(parent)
-        faulthandler.register(signal.SIGUSR2)  # where it hangs
+        faulthandler.register(signal.SIGUSR2)  # prints where the child hangs
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         return main()
     os.close(childs)
@@ -86,13 +86,13 @@ def guard(main: Callable[[], int], timeout_seconds: float, start_timeout_seconds
 
 def _die_with(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before
+    if os.getppid() != parent:  # the parent died before the call above
         os._exit(1)
 
 
 def _watch(child: int, pipe: int, timeout_seconds: float, start_timeout_seconds: float) -> int:
-    """The child's exit status, once it has ended, or had to be."""
-    kind, silent_seconds = _WAITS, 0.0  # counted in ticks, so that a parent that was frozen itself blames nobody
+    """Return the child's exit status, once it has ended or has been ended."""
+    kind, silent_seconds = _WAITS, 0.0  # counted in ticks, so that time for which the parent is frozen does not count
     while True:
         began = time.monotonic()
         info = signal.sigtimedwait({*_HANDED_ON, signal.SIGCHLD}, TICK_SECONDS)
@@ -132,7 +132,7 @@ def _told(pipe: int) -> bytes:
 
 
 def _is_frozen(child: int) -> bool:
-    """Whether a signal, or a debugger, has stopped a process."""
+    """Return whether a signal, or a debugger, has stopped a process."""
     try:
         return Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] in "Tt"
     except OSError:
@@ -162,7 +162,7 @@ def _give_up_start(child: int, timeout_seconds: float) -> int:
 
 
 def _as_ours(status: int) -> int:
-    """End as the child did: by the same signal, or with its exit status."""
+    """End this process by the signal that ended the child, or return the child's exit status."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         if number != signal.SIGKILL:

@@ -1,1 +1,1 @@
-"""Pages about runs, each one file that needs no other and no network; all they say is read from run directories."""
+"""Pages about runs, each a self-contained file that needs no network; their content comes from run directories."""

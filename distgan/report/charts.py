@@ -1,4 +1,4 @@
-"""Charts as data: uPlot, in page.js, draws them, and shows the values under the pointer."""
+"""Charts as data; page.js draws them with uPlot and shows the values under the pointer."""
 
 import math
 from collections.abc import Sequence
@@ -9,18 +9,18 @@ import numpy as np
 from distgan.report.numbers import short
 
 COLOURS = 8
-MOST_POINTS = 600  # of a line; a longer one is drawn by the means of its neighbours
-FEW_POINTS = 40  # up to here each is marked, and none smoothed away
-ROOM = 0.03  # of an axis, above the highest value: for its dot
-LEAST_DECADES = 1.0  # a range as wide as this is drawn on a logarithmic scale, where one was wished
+MOST_POINTS = 600  # of a line; in a longer line, means of neighbours are drawn
+FEW_POINTS = 40  # a line of at most so many points has a mark at each point and is not smoothed
+ROOM = 0.03  # fraction of an axis above the highest value, for its dot
+LEAST_DECADES = 1.0  # a logarithmic scale is used only for a wider range than this
 SPARK_WIDTH, SPARK_HEIGHT = 120, 26
 Style = Literal["", "reference", "aside"]
 
 
 class Line(NamedTuple):
-    """A line of a chart, its colour by number.
+    """A line of a chart, with the number of its colour.
 
-    Of styles, a "reference" is what others are to be held against, "aside" a lesser one of another line's colour.
+    Of the styles, "reference" is a line to compare others with, "aside" a secondary line in another line's colour.
     """
 
     label: str
@@ -31,8 +31,8 @@ class Line(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """What an axis ought to be: logarithmic where that is of use; from `least` to `most`, or beyond where some values
-    are; with none but whole numbers written beside it.
+    """The requested properties of an axis: logarithmic, if the values allow it; from `least` to `most`, or further if
+    some values are outside; `whole` if its labels are only whole numbers.
     """
 
     logarithmic: bool = False
@@ -42,7 +42,7 @@ class Axis(NamedTuple):
 
 
 class Key(NamedTuple):
-    """A line in a chart's legend: the class of its style, its label and its last value, in words."""
+    """An entry of a chart's legend: the CSS class of its style, its label, and its last value as text."""
 
     style: str
     label: str
@@ -50,7 +50,7 @@ class Key(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """A chart: what is written about it, and what page.js draws."""
+    """A chart: its texts, and the data that page.js draws."""
 
     title: str
     clock: str
@@ -60,7 +60,7 @@ class Chart(NamedTuple):
 
 
 def chart(title: str, clock: str, lines: Sequence[Line], axis: Axis = Axis(), note: str = "") -> Chart | None:  # noqa: B008
-    """A chart of lines by a clock that begins at zero; None where there is nothing to draw."""
+    """Return a chart of lines over a clock that begins at zero; None if there is nothing to draw."""
     lines = [_thinned(line) for line in lines if np.isfinite(line.y).any()]
     if not lines:
         return None
@@ -78,12 +78,12 @@ def chart(title: str, clock: str, lines: Sequence[Line], axis: Axis = Axis(), no
 
 
 def style_of(colour: int, style: Style = "") -> str:
-    """The class of a line's style; colours that come again are dashed."""
+    """Return the CSS class of a line's style; a line with a repeated colour is dashed."""
     return f"c{colour % COLOURS} {style or 'aside' * (colour >= COLOURS)}".strip()
 
 
 def _drawn(line: Line, end: float) -> dict[str, Any]:
-    """A line as page.js takes it: a reference of one value goes all across, a line of many points has a smooth one."""
+    """Return a line's data for page.js: a reference of one value spans the chart, a long line also has a smooth one."""
     x, y = line.x, line.y
     if line.style == "reference" and np.isfinite(y).sum() == 1:
         x, y = np.array([0.0, end]), np.repeat(y[np.isfinite(y)], 2)
@@ -105,9 +105,9 @@ def _thinned(line: Line) -> Line:
 
 
 def _limits(values: np.ndarray, axis: Axis) -> tuple[bool, tuple[float, float]]:
-    """Whether an axis is logarithmic, and its ends, which hold all but stray values.
+    """Return whether an axis is logarithmic, and its ends, which include all values but outliers.
 
-    It is where that is wished and of use: all are positive, and some ten times as large as others.
+    It is logarithmic if requested, all values are positive, and the range exceeds LEAST_DECADES (a factor of 10).
     """
     known = values[np.isfinite(values)]
     if axis.logarithmic and known.min() > 0 and math.log10(known.max() / known.min()) > LEAST_DECADES:
@@ -123,11 +123,11 @@ def _limits(values: np.ndarray, axis: Axis) -> tuple[bool, tuple[float, float]]:
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
-    """The mean of the neighbours, weighted by a bell of a fortieth of the line.
+    """Return a Gaussian-weighted mean of the neighbours, with a sigma of 1/40 of the line.
 
-    A stray value counts no more than a high usual one, an unknown one (NaN) not at all.
+    Outliers are clipped to the range of usual values; NaN and infinite values are ignored.
     """
-    sigma = np.clip(len(values) / 40, 0.5, 500)  # a wider bell would take minutes on a long run
+    sigma = np.clip(len(values) / 40, 0.5, 500)  # a larger sigma would take minutes on a long run
     reach = min(int(3 * sigma), (len(values) - 1) // 2)
     bell = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     known = np.isfinite(values)
@@ -137,7 +137,7 @@ def smooth(values: np.ndarray) -> np.ndarray:
 
 
 def limits_of(values: np.ndarray) -> tuple[float, float]:
-    """Limits that hold all but stray values, so that one spike does not flatten the rest."""
+    """Return limits that include all values but outliers, so that one spike does not flatten the rest."""
     low, high = _usual(values, 2.0)
     near = values[(values >= low) & (values <= high)]
     margin = 0.05 * (near.max() - near.min()) or 0.5
@@ -145,7 +145,7 @@ def limits_of(values: np.ndarray) -> tuple[float, float]:
 
 
 def _usual(values: np.ndarray, reach: float) -> tuple[float, float]:
-    """Where all but stray values lie: the range of 98% of them, and `reach` ranges on each side."""
+    """Return the range of usual values: the range of the middle 98%, plus `reach` times that range on each side."""
     known = np.sort(values[np.isfinite(values)])
     strays = math.ceil(len(known) / 100) if len(known) > 10 else 0
     low, high = known[strays], known[-1 - strays]
@@ -153,12 +153,12 @@ def _usual(values: np.ndarray, reach: float) -> tuple[float, float]:
 
 
 def _wider(low: float, high: float) -> tuple[float, float]:
-    """A range that is not empty."""
+    """Return the range, or a wider one if it is empty."""
     return (float(low), float(high)) if high > low else (float(low) - 0.5, float(low) + 0.5)
 
 
 def spark_line(y: np.ndarray, high: float) -> str:
-    """The points of a small line without axes, from zero to `high`, as SVG has them."""
+    """Return the points of a small line without axes, from zero to `high`, in SVG's format."""
     y = _thinned(Line("", 0, np.arange(len(y), dtype=float), y)).y
     across = np.linspace(0, SPARK_WIDTH, max(2, len(y)))
     up = SPARK_HEIGHT - 2 - np.nan_to_num(y) / high * (SPARK_HEIGHT - 4)

@@ -9,11 +9,11 @@ from distgan.report.charts import style_of
 from distgan.report.numbers import duration, setting, short, whole
 from distgan.report.recorded import Recorded
 
-MEASURED_BY = ("data", "features", "evaluate_num_images")  # settings that a distance depends on
+MEASURED_BY = ("data", "features", "evaluate_num_images")  # settings that change the scores
 
 
 def make(runs: list[Recorded]) -> bytes:
-    """The page as a file; runs of equal names go by their paths."""
+    """Return the page's content; runs with equal names are labelled with their paths."""
     times = Counter(run.name for run in runs)
     names = [run.name if times[run.name] == 1 else str(run.directory) for run in runs]
     every_name = list(dict.fromkeys(name for run in runs for name in run.names if not name.startswith("quality_raw/")))
@@ -40,24 +40,24 @@ def make(runs: list[Recorded]) -> bytes:
 
 
 def _newest(run: Recorded) -> tuple[str, str]:
-    """The address and the moment of the newest sample picture."""
+    """Return the address and the moment of the newest sample picture."""
     address = run.samples[-1].address if run.samples else ""
     return address, run.samples[-1].moment if address else "no sample picture yet"
 
 
 def _caution(runs: list[Recorded]) -> str:
-    """That scores can't be compared, where samples were not measured alike."""
+    """Return a warning that scores cannot be compared if the settings of the measures differ; else an empty text."""
     measured = [run.config for run in runs if any(name.startswith("quality/") for name in run.names)]
     differ = [f"--{name}" for name in MEASURED_BY if len({setting(config.get(name)) for config in measured}) > 1]
     said = f"Samples were measured by different {' and '.join(differ)}: distances of such runs can't be compared."
     return said if differ else ""
 
 
-Row = tuple[str, list[tuple[str, bool]] | None]  # its name, and for each run a value and whether it is the best
+Row = tuple[str, list[tuple[str, bool]] | None]  # the name and, for each run, its value and if it is the best
 
 
 def _numbers(runs: list[Recorded], groups: list[tuple[str, list[str]]], has_best: bool) -> Iterator[Row]:
-    """How far the runs are, and the last value of each of their measures, by groups; the best of quality is marked."""
+    """Yield rows: the progress of the runs, and the last values of their measures by group; mark the best quality."""
     rates = [run.median("speed/images_per_second") for run in runs]
     clocks = {
         "step": [whole(run.last["step"]) for run in runs],
@@ -84,7 +84,7 @@ def _values(name: str, runs: list[Recorded], has_best: bool) -> list[tuple[str, 
 
 
 def _settings(runs: list[Recorded]) -> list[tuple[str, list[str]]]:
-    """The settings that differ between runs."""
+    """Return the settings that differ between runs."""
     fields = dict.fromkeys(name for run in runs for name in run.config)
     rows = [(name, [setting(run.config.get(name)) for run in runs]) for name in fields]
     return [(name, values) for name, values in rows if len(set(values)) > 1]

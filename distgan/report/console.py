@@ -1,4 +1,4 @@
-"""The console of a run: lines, and a live one at their end."""
+"""The console of a run: printed lines, then one live line."""
 
 import math
 import os
@@ -13,7 +13,7 @@ PLAIN_LINE_SECONDS = 5.0
 class Console:
     """A stream with at most one live line at its end.
 
-    Without a library: those that draw live lines hide the cursor, and a run that is killed would leave it hidden.
+    It uses no library: libraries for live lines hide the cursor, and a killed run would leave it hidden.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -24,7 +24,7 @@ class Console:
         self._next_seconds = -math.inf
 
     def progress(self, line: str, last: bool) -> None:
-        """Show a live line; on a stream that is no terminal, print it, less often."""
+        """Show a live line; if the stream is not a terminal, print it, but less often."""
         now = time.monotonic()
         if now < self._next_seconds and not last:
             return
@@ -35,7 +35,7 @@ class Console:
             self._write(line + "\n")
 
     def say(self, text: str) -> None:
-        """Print lines above the live one."""
+        """Print lines above the live line."""
         line = self._line
         if line:
             self._draw("")
@@ -60,6 +60,6 @@ class Console:
             return 80
 
     def _write(self, text: str) -> None:
-        with suppress(OSError):  # whoever read it has gone
+        with suppress(OSError):  # the reader has closed the stream
             self._stream.write(text)
             self._stream.flush()

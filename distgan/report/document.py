@@ -1,4 +1,4 @@
-"""Pages from templates: what comes from outside is escaped, no script but ours runs, and nothing is loaded."""
+"""Pages from templates: values are escaped, only the package's scripts run, and nothing is loaded."""
 
 import base64
 import hashlib
@@ -14,18 +14,18 @@ from distgan.report import numbers
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE = "".join((TEMPLATES / name).read_text() for name in ("uPlot.min.css", "page.css"))
 SCRIPT = "".join((TEMPLATES / name).read_text() for name in ("uPlot.iife.min.js", "page.js"))
-_UNFIT = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what HTML has no room for
+_UNFIT = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # characters that HTML does not allow
 
 
 def _fit(value: Any) -> Any:
-    """Write a value of a template: None as nothing, and a replacement for characters that HTML has no room for."""
+    """Convert a template's value: None to an empty text, and characters that HTML does not allow to a replacement."""
     if value is None:
         return ""
     return value if isinstance(value, Markup) else _UNFIT.sub("\N{REPLACEMENT CHARACTER}", str(value))
 
 
 def _is_number(value: object) -> bool:
-    """Whether a cell of a table begins as a number does, so that it is not broken."""
+    """Return whether a table cell begins with a number; such a cell is not broken into lines."""
     return bool(re.match(r"\N{MINUS SIGN}?\d", str(value)))
 
 
@@ -42,7 +42,7 @@ _ENVIRONMENT.tests["number_in_words"] = _is_number
 
 
 def render(template: str, **values: Any) -> bytes:
-    """Render a template of a page, with its styles and scripts inside it."""
+    """Render a page's template with the styles and scripts embedded."""
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     page = _ENVIRONMENT.get_template(template)

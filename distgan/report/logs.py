@@ -1,4 +1,4 @@
-"""Logs on disk, which are appended to record by record, and cut where a resumed run goes on."""
+"""Logs on disk: a run appends records, and a resumed run first cuts off the records after its checkpoint."""
 
 import itertools
 import json
@@ -13,11 +13,11 @@ from google.protobuf.message import DecodeError
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
-Steps = Iterator[tuple[int, int]]  # (step, end in bytes) of each whole record of a log
+Steps = Iterator[tuple[int, int]]  # (step, end in bytes) of each complete record of a log
 
 
 def append(path: Path, record: bytes) -> None:
-    """Add the whole record or, where the disk is full, nothing of it."""
+    """Append the complete record; if the disk is full, append nothing and raise `OSError`."""
     with open(path, "ab", buffering=0) as file:
         end = file.tell()
         try:
@@ -30,9 +30,9 @@ def append(path: Path, record: bytes) -> None:
 
 
 def cut(path: Path, steps: Callable[[BinaryIO], Steps], first_new: int) -> None:
-    """Cut a log at its first record of a step from `first_new` on, or at a half-written one.
+    """Cut a log at its first record of step `first_new` or later, or at an incomplete record.
 
-    One system call shortens the file, which asks for no space and is done or not done.
+    One system call shortens the file: it is atomic and needs no disk space.
     """
     if not path.exists():
         return
@@ -44,14 +44,14 @@ def cut(path: Path, steps: Callable[[BinaryIO], Steps], first_new: int) -> None:
 
 
 def steps_of_lines(file: BinaryIO) -> Steps:
-    """The records of a metrics.jsonl."""
+    """Yield the step and the end of each record of a metrics.jsonl."""
     for line in file:
         if line.endswith(b"\n"):
             yield _step_of_line(line), file.tell()
 
 
 def _step_of_line(line: bytes) -> int:
-    """The step of a line of metrics.jsonl; a line that says none is as old as can be."""
+    """Return the step of a line of metrics.jsonl; -1, which is before all steps, if the line has none."""
     try:
         return int(json.loads(line)["step"])
     except (ValueError, TypeError, KeyError):
@@ -59,7 +59,7 @@ def _step_of_line(line: bytes) -> int:
 
 
 def steps_of_events(file: BinaryIO) -> Steps:
-    """The records of a file of TensorBoard, in the TFRecord format; it leaves the bodies' checksums to TensorBoard."""
+    """Yield the step and end of each record of a TensorBoard file (TFRecord); does not check the bodies' checksums."""
     while len(header := file.read(12)) == 12:
         length, checksum = struct.unpack("<QI", header)
         if checksum != masked_crc32c(header[:8]):

@@ -1,4 +1,4 @@
-"""What a run says when it starts and when it ends."""
+"""The messages at the start and at the end of a run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ from distgan.report.recorded import PAGE
 
 
 def opening(config: Any, source: Any, clock: Any, facts: Mapping[str, Any], num_processes: int) -> str:
-    """The lines for the start of the log."""
+    """Return the lines for the start of the log."""
     height, width, channels = source.image_shape
     counts = " and ".join(f"{number:,} {'of ' * (len(name) == 1)}{name}" for name, number in source.streams.items())
     replicas = facts["num_replicas"]
@@ -25,14 +25,14 @@ def opening(config: Any, source: Any, clock: Any, facts: Mapping[str, Any], num_
 
 
 def _differing(config: Any) -> str:
-    """The settings that differ from those of the preset, as flags."""
+    """Return the settings that differ from those of the preset, as flags."""
     usual = defaults_of(config.preset)
     values = {name: value for name, value in config.values().items() if value != usual[name] and name != "run_dir"}
     return " ".join(f"--{name}={value}" for name, value in values.items() if value is not None) or "none"
 
 
 def ending(run_dir: Path, checkpoint: str, distance: float | None, floor: float | None, is_finished: bool) -> str:
-    """Where what a run made is to be found, and what its samples are worth, if that was measured."""
+    """Return the paths of a run's results, and the quality of its samples if it was measured."""
     lines = [
         f"page         {run_dir}/{PAGE}",
         f"samples      {run_dir}/samples" + (f", {run_dir}/progress.gif" if is_finished else ""),

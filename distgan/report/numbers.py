@@ -1,4 +1,4 @@
-"""Numbers, dates, durations and settings as a reader wants them."""
+"""Numbers, dates, durations and settings as text for readers."""
 
 import math
 import re
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 
 def short(value: float) -> str:
-    """A number in a few letters: 0.0312, 1e-5, 12.5k, 3M."""
+    """Return a number in a few characters: 0.0312, 1e-5, 12.5k, 3M."""
     size = abs(value)
     if size >= 1e4 and math.isfinite(value):
         unit, letter = next((unit, letter) for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if size >= unit)
@@ -16,7 +16,7 @@ def short(value: float) -> str:
 
 
 def whole(value: float) -> str:
-    """A whole number, its thousands apart."""
+    """Return a whole number with separators of thousands."""
     return _minus(f"{round(value):,}")
 
 
@@ -25,12 +25,12 @@ def _minus(text: str) -> str:
 
 
 def date(seconds: float) -> str:
-    """A time, in seconds since 1970, to the minute."""
+    """Return a time, given in seconds since 1970, in UTC to the minute."""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people: 45s, 2m05s, 30h02m; ? for what is not known."""
+    """Return seconds as text: 45s, 2m05s, 30h02m; ? if NaN or infinite."""
     if not math.isfinite(seconds):
         return "?"
     minutes, seconds = divmod(max(0, round(seconds)), 60)
@@ -41,10 +41,10 @@ def duration(seconds: float) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """Seconds as milliseconds, to three digits."""
+    """Return seconds as milliseconds, to three digits."""
     return f"{short(1000 * seconds)} ms"
 
 
 def setting(value: object) -> str:
-    """A value of a config, as a flag is given it."""
+    """Return a value of a config as it is written in a flag."""
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""Which curves a page has, in which order, and what they are called."""
+"""The curves of a page, their order and their titles."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -10,10 +10,10 @@ from distgan.report.recorded import RANK, SHARE_OF, Recorded
 
 
 class Measure(NamedTuple):
-    """What a score of samples says, in which {number} and {logarithm} are those of the classes.
+    """The meaning of a score; its {number} and {logarithm} stand for the number of classes and its logarithm.
 
-    `best` chooses among several values, where one is better than another; `of_real` is what real images have: a number,
-    or what it is measured under.
+    `best` returns the best of several values; None if no value is better than another. `of_real` is the score of real
+    images: a number, or the name under which it is measured.
     """
 
     meaning: str
@@ -22,9 +22,9 @@ class Measure(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """A plot of several names; one that ends in a slash stands for its whole group.
+    """A plot of several names; a name that ends in a slash stands for its whole group.
 
-    `references` are measured too, and are what the others are to be held against.
+    `references` are measured values, too, to compare the others with.
     """
 
     title: str
@@ -34,7 +34,7 @@ class Panel(NamedTuple):
 
 
 def _of_quality(*names: str) -> tuple[str, ...]:
-    """The names of a measure, by the averaged weights where they are kept, and by the raw ones."""
+    """Return the names of a measure with the EMA weights, if they are kept, and with the raw weights."""
     return tuple(f"{group}/{name}" for name in names for group in ("quality", "quality_raw"))
 
 
@@ -75,14 +75,14 @@ TRAINING = (
     Panel("Loss scales", ("loss_scale/",), axis=Axis(logarithmic=True)),
 )
 SPEED = (Panel("Images a second", ("speed/images_per_second",), axis=FROM_0),)
-ELSEWHERE = (  # or the same as what is shown
+ELSEWHERE = (  # names that are shown elsewhere, or whose values equal those of a shown name
     SHARE_OF, "quality/seconds", "quality_raw/share_of_", "quality_raw/frechet_floor",
     "quality_raw/classifier_score_of_real", "quality_raw/nearest_neighbour_floor",
 )  # fmt: skip
 
 
 def others(names: Iterable[str]) -> tuple[Panel, ...]:
-    """A panel for each group of names that no other panel shows."""
+    """Return a panel for each group of names that no other panel shows."""
     names = list(names)
     shown = {name for panel in (*QUALITY, *TRAINING, *SPEED) for name in members(panel, names)}
     left = [name for name in names if not (name in shown or name.startswith(ELSEWHERE) or RANK.fullmatch(name))]
@@ -94,29 +94,29 @@ def others(names: Iterable[str]) -> tuple[Panel, ...]:
 
 
 def members(panel: Panel, names: Iterable[str]) -> list[str]:
-    """Those of the names that the panel shows, references last."""
+    """Return the names that the panel shows, references last."""
     names = list(names)
     shown = [name for one in panel.names for name in names if name == one or (one[-1] == "/" and name.startswith(one))]
     return shown + [name for name in panel.references if name in names]
 
 
 def words(name: str) -> str:
-    """A name of the log as words."""
+    """Return a name of the log as words."""
     group, _, own = name.partition("/")
     return own.replace("_", " ") + (", raw weights" if group.endswith("_raw") else "")
 
 
 def meaning(name: str, num_classes: int) -> str:
-    """What a score of samples says, of so many classes if that is not 0; nothing of any other name."""
+    """Return the meaning of a score, with the number of classes if it is not 0; an empty text for other names."""
     measure = MEASURES.get(name.removeprefix("quality/"))
     logarithm = f"ln {num_classes} = {short(math.log(num_classes))}" if num_classes else "the log of their number"
     return measure.meaning.format(number=num_classes or "all", logarithm=logarithm) if measure else ""
 
 
 def of_run(panels: Iterable[Panel], run: Recorded, fewest: int = 1) -> list[Chart]:
-    """The panels of a run that has something to show in them, of so many moments at least."""
+    """Return the charts of a run, without those whose lines all have fewer than `fewest` points."""
     clock = "epoch" if run.last["epoch"] >= 2 else "step"
-    every_name, num_classes = run.names, run.num_classes  # each goes through the whole log
+    every_name, num_classes = run.names, run.num_classes  # each property reads the whole log
     figures = []
     for panel in panels:
         names = members(panel, every_name)
@@ -128,7 +128,7 @@ def of_run(panels: Iterable[Panel], run: Recorded, fewest: int = 1) -> list[Char
 
 
 def _of_names(panel: Panel, names: list[str], run: Recorded, clock: str) -> list[Line]:
-    """The lines of a panel's names: a measure by raw weights has the colour of that by averaged ones."""
+    """Return the lines of a panel's names; a measure has one colour for both raw and EMA weights."""
     colours: dict[str, int] = {}
     lines = []
     for name in names:
@@ -139,9 +139,9 @@ def _of_names(panel: Panel, names: list[str], run: Recorded, clock: str) -> list
 
 
 def of_runs(panels: Iterable[Panel], runs: list[Recorded], called: list[str]) -> list[Chart]:
-    """For each name of the panels two plots of all runs: by images shown, and by the time of training.
+    """Return, for each name of the panels, two plots of all runs: over images shown, and over the training time.
 
-    The runs are `called` what they are called in the legends. What is measured of raw weights, too, is left out.
+    `called` are the names of the runs in the legends. Measures with raw weights are left out.
     """
     every_name = dict.fromkeys(name for run in runs for name in run.names if not name.startswith("quality_raw/"))
     classes = {run.num_classes for run in runs} - {0}
@@ -172,7 +172,7 @@ def _by_both_clocks(panel: Panel, name: str, said: str, runs: dict[str, Recorded
 
 
 def _lines(panel: Panel, name: str, runs: dict[str, Recorded], clock: str) -> Iterator[Line]:
-    """A name's line of each run, and what they are to be held against; once where that is the same for several."""
+    """Yield a name's line for each run, and the reference lines; an equal reference value is repeated only once."""
     held: set[tuple[str, float]] = set()
     for number, (called, run) in enumerate(runs.items()):
         yield Line(called, number, *run.curve(name, clock))

@@ -1,4 +1,4 @@
-"""What a run has written of itself, read without TensorFlow; what is missing or unfit is left out."""
+"""The files of a run directory, read without TensorFlow; missing or invalid parts are left out."""
 
 import base64
 import bisect
@@ -19,29 +19,29 @@ METRICS, CONFIG, ENVIRONMENT, PAGE = "metrics.jsonl", "config.json", "environmen
 CLOCKS = ("step", "images_shown", "epoch", "seconds")
 MOST_PICTURE_BYTES = 400_000
 LARGEST = 1e100
-SHARE_OF = "quality/share_of_"  # begins the names of the shares of classes
+SHARE_OF = "quality/share_of_"  # prefix of the names of the shares of classes
 RANK = re.compile(r"speed/rank_(\d+)_(input|processor)_seconds")
 
 
 class Sample(NamedTuple):
-    """A sample picture, and the moment that it is of, in words."""
+    """A sample picture, and its epoch or step as text."""
 
     path: Path
     moment: str
 
     @property
     def address(self) -> str:
-        """The picture as an address that holds it; empty where it can't be read."""
+        """The picture as a data URL; empty if it cannot be read."""
         png = _png(self.path)
         return f"data:image/png;base64,{base64.b64encode(png).decode()}" if png else ""
 
 
 class Recorded(NamedTuple):
-    """A run as its directory shows it.
+    """The content of a run directory.
 
     Attributes:
-        records: the lines of metrics.jsonl, each with `training_seconds`, which leave out the time between a stop and
-            the next start; warnings: those that warn; starts: environment.json's, one a start of the run.
+        records: the lines of metrics.jsonl except warnings, each with `training_seconds`, which exclude the time from a
+            stop to the next start; warnings: the other lines; starts: of environment.json, one per start of the run.
     """
 
     directory: Path
@@ -59,12 +59,12 @@ class Recorded(NamedTuple):
 
     @property
     def last(self) -> dict[str, Any]:
-        """The last line of metrics.jsonl; of a run that has none, the clocks at zero."""
+        """The last line of metrics.jsonl; if there is none, all clocks at zero."""
         return self.records[-1] if self.records else dict.fromkeys((*CLOCKS, "training_seconds"), 0)
 
     @property
     def progress(self) -> float:
-        """The part of the run that is made, 0 to 1; NaN where its length is not known."""
+        """The finished fraction of the run, 0 to 1; NaN if its length is not known."""
         for clock, length in (("step", self.config.get("steps")), ("epoch", self.config.get("epochs"))):
             if length:
                 return min(1.0, self.last[clock] / length)
@@ -72,52 +72,52 @@ class Recorded(NamedTuple):
 
     @property
     def epoch(self) -> float:
-        """How many epochs are made, without what the last batch shows beyond the end."""
+        """The number of epochs trained, without the images of the last batch that are beyond the end."""
         end = self.config.get("epochs")
         return min(self.last["epoch"], end) if _is_number(end) else self.last["epoch"]
 
     @property
     def num_classes(self) -> int:
-        """How many classes the samples are told apart by; 0 where that is not known."""
+        """The number of classes of the classifier of samples; 0 if it is not known."""
         return len({name for record in self.records for name in record if name.startswith(SHARE_OF)})
 
     @property
     def batch_size(self) -> float:
-        """Images a step, over all replicas; NaN where that is not known."""
+        """The images per step, over all replicas; NaN if not known."""
         return self.config.get("batch_size") or math.nan
 
     @property
     def names(self) -> list[str]:
-        """The names of all that was measured, in the order in which they came up."""
+        """The names of all measured values, in the order of first use."""
         found = dict.fromkeys(name for record in self.records for name in record if "/" in name)
         return [name for name in found if len(self.curve(name, "step")[0])]
 
     def curve(self, name: str, clock: str) -> tuple[np.ndarray, np.ndarray]:
-        """What was measured under a name, by a clock; values that are no numbers are NaN."""
+        """Return the clock's values and the values logged under a name; a value that is not a number becomes NaN."""
         points = [(record[clock], _number(record[name])) for record in self.records if name in record]
         x, y = np.array(points, float).reshape(-1, 2).T
         return (x, y) if np.isfinite(y).any() else (x[:0], y[:0])
 
     def newest(self, name: str) -> float:
-        """The last number under a name; NaN where there is none."""
+        """Return the last number under a name; NaN if there is none."""
         known = self.curve(name, "step")[1]
         known = known[np.isfinite(known)]
         return float(known[-1]) if len(known) else math.nan
 
     def median(self, name: str) -> float:
-        """The median of the numbers under a name; NaN where there is none."""
+        """Return the median of the numbers under a name; NaN if there is none."""
         known = self.curve(name, "step")[1]
         known = known[np.isfinite(known)]
         return float(np.median(known)) if len(known) else math.nan
 
     def defaults(self) -> dict[str, Any]:
-        """What the config would be with no flag but the preset's."""
+        """Return the config with the defaults of the run's preset."""
         preset = str(self.config.get("preset"))
         return defaults_of(preset if preset in PRESETS else "mnist")
 
 
 def read(directory: Path) -> Recorded:
-    """Read a run's directory. Raises `OSError` where a file is there and can't be read."""
+    """Read a run's directory. Raises `OSError` if a file exists but cannot be read."""
     lines = [line for line in read_metrics(directory / METRICS) if _has_clocks(line)]
     starts = starts_of(directory)
     records = [line for line in lines if "warning" not in line]
@@ -135,7 +135,7 @@ def read(directory: Path) -> Recorded:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl, none if there is no file; what is no record is left out."""
+    """Return the records of a metrics.jsonl, none if there is no file; invalid lines are left out."""
     records = []
     for line in path.read_bytes().splitlines() if path.exists() else ():
         try:
@@ -148,13 +148,13 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def starts_of(directory: Path) -> list[dict[str, Any]]:
-    """The starts that a run's environment.json tells of. Raises `OSError`."""
+    """Return the starts in a run's environment.json. Raises `OSError` if it exists but cannot be read."""
     stored = _json(directory / ENVIRONMENT).get("starts", [])
     return [start for start in stored if isinstance(start, dict) and _is_number(start.get("seconds"))]
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """What a file holds; nothing where it is missing or damaged."""
+    """Return the content of a JSON file; {} if it is missing or damaged."""
     try:
         stored = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
@@ -167,7 +167,7 @@ def _is_number(value: object) -> bool:
 
 
 def _number(value: object) -> float:
-    """A value as a number that a plot has room for; one that is none, or too large, is as good as unknown."""
+    """Return a value as a number for a plot; NaN if it is not a number or is too large, 0 if it is tiny."""
     if not isinstance(value, int | float) or not _is_number(value):
         return math.nan
     return float(value) if abs(value) > 1 / LARGEST else 0.0
@@ -188,7 +188,7 @@ def _add_training_seconds(records: list[dict[str, Any]], begun: list[float]) -> 
 
 
 def _samples(directory: Path, records: list[dict[str, Any]]) -> list[Sample]:
-    """The sample pictures in the order of the run, whether named for epochs or for steps."""
+    """Return the sample pictures in the order of the run; their names may have epochs or steps."""
     last = records[-1] if records else {"step": 1, "epoch": 1}
     epochs_a_step = last["epoch"] / max(1, last["step"])
     found = []
@@ -200,7 +200,7 @@ def _samples(directory: Path, records: list[dict[str, Any]]) -> list[Sample]:
 
 
 def _png(path: Path) -> bytes | None:
-    """A picture's file, the picture shrunk until that is small enough for a page."""
+    """Return a picture's file, shrunk until it is small enough for a page; None if it cannot be read."""
     from PIL import Image
 
     try:

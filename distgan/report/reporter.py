@@ -1,7 +1,7 @@
-"""Where a run is seen: TensorBoard, metrics.jsonl, the console, pictures, its page.
+"""The outputs of a run: TensorBoard, metrics.jsonl, the console, pictures, its page.
 
-TensorBoard's files are written here, without TensorFlow and without a thread: a full disk is then
-an ordinary OSError. It is said once and the training goes on: a curve is not worth a run.
+This module writes TensorBoard's files without TensorFlow and without a thread, so that a full disk
+raises an ordinary OSError. It is reported once, and training continues: a missing log must not end a run.
 """
 
 import io
@@ -29,7 +29,7 @@ from distgan.report.recorded import PAGE
 from distgan.store import atomic
 
 HISTOGRAM_BINS = 30
-PAGE_SHARE = 1 / 50  # of the time that the page may take
+PAGE_SHARE = 1 / 50  # largest fraction of the time for writing the page
 LIVE = {
     "loss/generator": "G",
     "loss/discriminator": "D",
@@ -39,12 +39,12 @@ LIVE = {
 
 
 class Reporter:
-    """Where a run is seen. Off the chief, `enabled=False`: no file, no output."""
+    """The writer of a run's outputs. On ranks other than the chief, `enabled=False`: no file, no output."""
 
     def __init__(self, run_dir: Path, *, enabled: bool, first_step: int, console: TextIO = sys.stdout):
-        """Goes on after `first_step`, the checkpoint's step or 0 for a new run.
+        """Continue after `first_step`, the checkpoint's step or 0 for a new run.
 
-        What a killed run logged past that step is cut off; its sample pictures stay.
+        Log records of a killed run after that step are cut off; its sample pictures stay.
         """
         self.enabled = enabled
         self.metrics_path = run_dir / "metrics.jsonl"
@@ -54,7 +54,7 @@ class Reporter:
         self._console = Console(console)
         self._said: set[tuple[Path, int | None]] = set()
         self._next_page_seconds = -math.inf
-        # Names must sort by time: TensorBoard reads one file of a directory after the other.
+        # Names must sort by time: TensorBoard reads the files of a directory in the order of their names.
         self._events_path = self.tensorboard_dir / (
             f"events.out.tfevents.{time.time():017.6f}.{socket.gethostname()}.{os.getpid()}"
         )
@@ -62,7 +62,7 @@ class Reporter:
             self._start(first_step + 1 if first_step else 0)
 
     def scalars(self, step: int, images_shown: int, epoch: float, values: dict[str, float]) -> None:
-        """Logs values named `group/name`: TensorBoard scalars and one line of metrics.jsonl."""
+        """Log values named `group/name` as TensorBoard scalars and as one line of metrics.jsonl."""
         if not self.enabled:
             return
         known = {name: float(v) if math.isfinite(v) else None for name, v in values.items()}
@@ -70,7 +70,7 @@ class Reporter:
         self._summarize(step, *(Summary.Value(tag=t, simple_value=v) for t, v in values.items()))
 
     def warning(self, step: int, images_shown: int, epoch: float, text: str) -> None:
-        """Says what is wrong with the run, and logs it as a line of metrics.jsonl."""
+        """Print a problem of the run, and log it as a line of metrics.jsonl."""
         if not self.enabled:
             return
         self.say(f"warning: {text}")
@@ -87,9 +87,9 @@ class Reporter:
         values: dict[str, float],
         seconds_left: float,
     ) -> None:
-        """Shows the live line, at most ten times a second, or every five seconds off a terminal.
+        """Show the live line, at most ten times a second, or every five seconds if not on a terminal.
 
-        `epoch` counts finished epochs with a fraction. The last step is always shown.
+        `epoch` is the number of finished epochs, with a fraction. The last step is always shown.
         """
         if not self.enabled:
             return
@@ -104,14 +104,14 @@ class Reporter:
         self._console.progress("  ".join(parts), last=step >= total_steps)
 
     def say(self, text: str) -> None:
-        """Prints a line of its own, above the live line."""
+        """Print a line above the live line."""
         if self.enabled:
             self._console.say(text)
 
     def samples(self, step: int, epoch: int | None, pixels: np.ndarray) -> None:
-        """Shows uint8 [number, height, width, channels] as a grid: in TensorBoard, and as a PNG.
+        """Write uint8 `[number, height, width, channels]` as a grid, to TensorBoard and as a PNG.
 
-        The PNG is named for the epoch that has ended, or for the step where that is None.
+        The PNG is named after the finished epoch, or after the step if `epoch` is None.
         """
         if not self.enabled:
             return
@@ -125,18 +125,18 @@ class Reporter:
         self._summarize(step, Summary.Value(tag="samples", image=image))
 
     def histograms(self, step: int, arrays: dict[str, np.ndarray]) -> None:
-        """Logs how the numbers of each array are spread; NaN and infinities are left out."""
+        """Log a histogram of each array; NaN and infinite values are left out."""
         if not self.enabled:
             return
         found = {name: _histogram(array) for name, array in arrays.items()}
         self._summarize(step, *(Summary.Value(tag=t, histo=h) for t, h in found.items() if h))
 
     def page(self, state: str) -> None:
-        """Renews report.html, the page of a run that is `state`; of a running one not so often that it slows it."""
+        """Rewrite report.html, the page of a run in `state`; while "running", use at most PAGE_SHARE of the time."""
         started = time.monotonic()
         if not self.enabled or (state == "running" and started < self._next_page_seconds):
             return
-        from distgan.report import run_page  # and with it Jinja2, which most processes never need
+        from distgan.report import run_page  # which imports Jinja2; most processes do not need it
 
         with self._spared(self._run_dir / PAGE):
             run_page.write(self._run_dir, state)
@@ -144,13 +144,13 @@ class Reporter:
         self._next_page_seconds = now + (now - started) / PAGE_SHARE
 
     def spared(self, path: Path, write: Callable[[], object]) -> None:
-        """Writes a file on the chief; if it can't be, that is said and the run goes on."""
+        """Write a file on the chief; if that fails, print the error and continue."""
         if self.enabled:
             with self._spared(path):
                 write()
 
     def finish(self) -> None:
-        """Closes a finished run: adds progress.gif and the last page."""
+        """Close a finished run: write progress.gif and the last page."""
         self.close()
         if not self.enabled:
             return
@@ -160,7 +160,7 @@ class Reporter:
         self.page("finished")
 
     def close(self) -> None:
-        """Leaves the live line; every file is already whole on disk."""
+        """End the live line; all files are already complete on disk."""
         if self.enabled:
             self._console.leave_line()
 
@@ -174,8 +174,8 @@ class Reporter:
             with self._spared(events_path):
                 logs.cut(events_path, logs.steps_of_events, first_new_step)
         self._log(Event(file_version="brain.Event:2"))
-        # A TensorBoard that was open all the while forgets the steps from this START's up
-        # (with --load_fast=false; the fast loader forgets a tag's steps when they come again).
+        # A TensorBoard that stays open drops the old steps from this START's step on
+        # (with --load_fast=false; the fast loader drops a tag's steps when they are logged again).
         self._log(Event(step=first_new_step, session_log=SessionLog(status=SessionLog.START)))
 
     def _add_line(self, step: int, images_shown: int, epoch: float, values: Mapping[str, object]) -> None:
@@ -195,7 +195,7 @@ class Reporter:
 
     @contextmanager
     def _spared(self, path: Path) -> Iterator[None]:
-        """Turns an OSError into one sentence, said once for a path and a reason."""
+        """Print an OSError as one sentence, once for each path and reason; do not raise it."""
         try:
             yield
         except OSError as error:
@@ -205,7 +205,7 @@ class Reporter:
 
 
 def _histogram(array: np.ndarray) -> HistogramProto | None:
-    # float32 tells apart what is worth telling; float64 then has room for 30 bins between any two.
+    # float32 is precise enough; float64 then has 30 different bin edges between any two values.
     values = np.asarray(array, np.float32).ravel().astype(np.float64)
     values = values[np.isfinite(values)]
     if not values.size:

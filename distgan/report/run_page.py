@@ -1,4 +1,4 @@
-"""The page of a run: what it is, where it stands, what it makes, and how it came there."""
+"""The page of a run: its settings, progress, samples and history."""
 
 import math
 import re
@@ -18,21 +18,21 @@ from distgan.store import atomic
 
 MOST_SAMPLES = 6
 MOST_RANKS = 16
-NOTEWORTHY_WAIT = 0.05  # of a step
+NOTEWORTHY_WAIT = 0.05  # as a fraction of a step
 KINDS = ("input", "processor")
 DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def write(run_dir: Path, state: str) -> None:
-    """Write report.html, the page of the run in a directory that is `state`: running, finished, stopped.
+    """Write report.html, the page of the run in a directory; `state` is "running", "finished" or "stopped".
 
-    Raises `OSError`.
+    Raises `OSError` if a file cannot be read or written.
     """
     atomic.write(run_dir / recorded.PAGE, make(recorded.read(run_dir), state))
 
 
 def make(run: Recorded, state: str) -> bytes:
-    """The page as a file."""
+    """Return the page's content."""
     recipe = f"{run.config.get('preset', '?')} on {run.config.get('data', '?')}"
     film = _film(run)
     took = run.newest("quality/seconds")
@@ -61,7 +61,7 @@ def make(run: Recorded, state: str) -> bytes:
 
 
 def _figures(run: Recorded) -> Iterator[tuple[str, str, str]]:
-    """The numbers that sum a run up, and what is said beside them."""
+    """Yield the main numbers of a run: name, value and note."""
     steps, epochs = run.config.get("steps"), run.config.get("epochs")
     yield "step", whole(run.last["step"]) + (f" of {steps:,}" if steps else ""), ""
     yield "epoch", short(run.epoch) + (f" of {epochs:,}" if epochs else ""), ""
@@ -76,14 +76,14 @@ def _figures(run: Recorded) -> Iterator[tuple[str, str, str]]:
 
 
 def _film(run: Recorded) -> list[tuple[str, str]]:
-    """The addresses and moments of the first sample picture, some between, and the newest."""
+    """Return the addresses and moments of the first sample picture, some between, and the newest."""
     chosen = np.unique(np.linspace(0, len(run.samples) - 1, min(MOST_SAMPLES, len(run.samples))).round().astype(int))
     shown = [(run.samples[number].address, run.samples[number].moment) for number in chosen]
     return [(address, moment) for address, moment in shown if address]
 
 
 def _measures(run: Recorded) -> dict[str, Any]:
-    """The table of the last evaluation; without the column of raw weights where they were not measured."""
+    """Return the table of the last evaluation, without the column of raw weights if they were not measured."""
     rows, num_classes = [], run.num_classes
     for name, (_, _, of_real) in panels.MEASURES.items():
         newest = [run.newest(f"{group}/{name}") for group in ("quality", "quality_raw")]
@@ -101,7 +101,7 @@ def _known(value: float) -> str:
 
 
 def _ranks(run: Recorded) -> dict[str, Any]:
-    """What each rank spends on a step, the slowest named."""
+    """Return the time that each rank spends on a step, and a sentence on the slowest."""
     ranks = sorted({int(found[1]) for name in run.names if (found := RANK.fullmatch(name))})
     if not ranks:
         return {"ranks": [], "verdict": ""}
@@ -128,13 +128,13 @@ def _ranks(run: Recorded) -> dict[str, Any]:
 
 
 def _spent(run: Recorded, rank: int, kind: str) -> np.ndarray:
-    """Seconds a step, as they were logged; a zero where none were."""
+    """Return the logged seconds per step; one zero if there are none."""
     seconds = run.curve(f"speed/rank_{rank}_{kind}_seconds", "step")[1]
     return seconds if len(seconds) else np.zeros(1)
 
 
 def _verdict(run: Recorded, slowest: list[int], waits: dict[int, float]) -> str:
-    """How long a step takes, and who is waited for; the median, so that what is done between steps counts little."""
+    """Return sentences on the slowest rank and the median time of a step (work between steps hardly changes it)."""
     step_seconds = run.batch_size / run.median("speed/images_per_second")
     longest = waits[slowest[0]]
     took = "" if math.isnan(step_seconds) else f"A step takes {milliseconds(step_seconds)} in the median. "
@@ -146,7 +146,7 @@ def _verdict(run: Recorded, slowest: list[int], waits: dict[int, float]) -> str:
 
 
 def _settings(run: Recorded) -> dict[str, Any]:
-    """The settings, those in which the run differs from its preset apart; those that are not used left out."""
+    """Return the used settings, in two lists: those that differ from the run's preset, and the others."""
     defaults, known = run.defaults(), options()
     own, others = [], []
     for name, value in run.config.items():
@@ -177,7 +177,7 @@ def _environment(run: Recorded) -> dict[str, Any]:
 
 
 def _fact(name: str, value: object) -> tuple[str, str, str]:
-    """A fact: its name, its value and, of a digest whose beginning that is, the whole."""
+    """Return a fact's name and value and, if the value is the beginning of a digest, the whole digest."""
     text = str(value)
     if DIGEST.fullmatch(text):
         return f"{name.removesuffix('_digest')}'s digest", f"{text[:12]}…", text

@@ -1,4 +1,4 @@
-"""Atomic writes: a file or a directory appears whole, or what was there before stays."""
+"""Atomic writes: a file or a directory appears complete, or the previous one stays."""
 
 import contextlib
 import os
@@ -8,22 +8,22 @@ from pathlib import Path
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file and the directories above it. Raises `OSError` that names `path`."""
+    """Write a file, and create the directories above it. Raises an `OSError` that names `path`."""
     with replaced(path) as unfinished:
         unfinished.write_bytes(content)
 
 
 @contextlib.contextmanager
 def replaced(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """Give the path to write a file or a directory to, which replaces what is at `path` once the context ends.
+    """Yield a path to write a file or a directory to, which replaces the one at `path` when the context ends.
 
-    With `durable`, it has reached the disk by then. If the context ends with an error, nothing has changed. Raises
-    `OSError` that names `path`.
+    With `durable`, it is flushed to the disk by then. If the context ends with an error, `path` is unchanged. Raises
+    an `OSError` that names `path`.
     """
     unfinished = path.with_name(f".unfinished-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove(unfinished)  # of a process that was killed
+        remove(unfinished)  # left by a process that was killed
         yield unfinished
         if durable:
             for written in (*unfinished.rglob("*"), unfinished):
@@ -50,7 +50,7 @@ def _put(unfinished: Path, path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a directory with all that is in it, if it is there."""
+    """Remove a file, or a directory with all its contents, if it exists."""
     if path.is_dir():
         shutil.rmtree(path)
     else:

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: a directory each, with a manifest that proves it."""
+"""Checkpoints that are complete or absent: each is a directory, with a manifest that proves that it is complete."""
 
 import errno
 import hashlib
@@ -17,14 +17,14 @@ from distgan.paths import check_regular
 from distgan.store import atomic
 
 STATE_FILE, MANIFEST_FILE = "state.npz", "manifest.json"
-# What a manifest tells in any case, and how JSON has it.
+# The entries that every manifest has, and their types in JSON.
 FACTS = {"step": int, "images_shown": int, "data": str, "image_shape": list, "precision": str}
 
 
 def save(directory: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any], keep: int) -> Path:
     """Write a checkpoint of `facts["step"]` into `directory`, atomically, and keep the `keep` newest up to it.
 
-    Raises `OSError`, with nothing lost, where it can't be written.
+    Raises `OSError`, with nothing lost, if it can't be written.
     """
     final = _path_of(directory, facts["step"])
     with atomic.replaced(final, durable=True) as unfinished:
@@ -37,16 +37,16 @@ def save(directory: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, 
 
 
 def keep_as_only(checkpoint: Path, directory: Path, facts: Mapping[str, Any]) -> None:
-    """Keep a checkpoint in another directory, with more facts, instead of what is there; takes no room of its own.
+    """Replace the checkpoints in `directory` by a link to `checkpoint`, with more facts; needs no extra disk space.
 
-    Raises `OSError`, with nothing lost, where it can't be written.
+    Raises `OSError`, with nothing lost, if it can't be written.
     """
     manifest = json.loads((checkpoint / MANIFEST_FILE).read_text()) | facts
     with atomic.replaced(directory / checkpoint.name, durable=True) as unfinished:
         unfinished.mkdir()
         try:
             os.link(checkpoint / STATE_FILE, unfinished / STATE_FILE)
-        except OSError:  # a file system without links
+        except OSError:  # a file system without hard links
             shutil.copyfile(checkpoint / STATE_FILE, unfinished / STATE_FILE)
         _write_manifest(unfinished, manifest)
     for other in _checkpoints(directory):
@@ -59,7 +59,7 @@ def _write_manifest(checkpoint: Path, manifest: Mapping[str, Any]) -> None:
 
 
 class Checkpoint(NamedTuple):
-    """A sound checkpoint's arrays and manifest, and the newer ones that were found damaged, with the reasons."""
+    """The arrays and the manifest of an intact checkpoint, and the newer damaged checkpoints with the reasons."""
 
     arrays: dict[str, np.ndarray]
     manifest: dict[str, Any]
@@ -67,9 +67,9 @@ class Checkpoint(NamedTuple):
 
 
 def load_newest(directory: Path) -> Checkpoint | None:
-    """The newest sound checkpoint; None where there has never been one.
+    """Return the newest intact checkpoint; None if there has never been one.
 
-    Raises `UserError` where all are damaged, `OSError` where one can't be read, which is no damage.
+    Raises `UserError` if all are damaged, `OSError` if one can't be read, which does not count as damage.
     """
     damaged: dict[Path, str] = {}
     for path in reversed(_checkpoints(directory)):
@@ -79,7 +79,7 @@ def load_newest(directory: Path) -> Checkpoint | None:
             damaged[path] = str(error)
         except OSError:
             raise
-        except Exception as error:  # there is little that json, zipfile and NumPy do not raise
+        except Exception as error:  # json, zipfile and NumPy may raise almost any exception
             damaged[path] = str(error)
     if damaged:
         raise UserError(
@@ -91,7 +91,7 @@ def load_newest(directory: Path) -> Checkpoint | None:
 
 
 def put_aside(damaged: Path) -> Path:
-    """Rename a damaged checkpoint, so that it is not tried again; returns its new path."""
+    """Rename a damaged checkpoint, so that it is not loaded again; returns its new path."""
     aside = damaged.with_name(f"damaged-{damaged.name}")
     shutil.rmtree(aside, ignore_errors=True)
     return damaged.rename(aside)
@@ -124,7 +124,7 @@ def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def fact(path: Path, name: str, default: float) -> float:
-    """A number of a checkpoint's manifest; the default where it has none that can be read."""
+    """Return a number from a checkpoint's manifest; the default if it can't be read."""
     try:
         return float(json.loads((path / MANIFEST_FILE).read_text())[name])
     except (OSError, ValueError, KeyError, TypeError):
@@ -132,7 +132,7 @@ def fact(path: Path, name: str, default: float) -> float:
 
 
 def newest_path(directory: Path) -> Path | None:
-    """The newest checkpoint, unverified."""
+    """Return the path of the newest checkpoint, unverified; None if there is none."""
     return next(reversed(_checkpoints(directory)), None)
 
 
@@ -150,7 +150,7 @@ def _sha256(path: Path) -> str:
 
 
 def digests(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """SHA-256 of each variable's name, data type, shape and bytes."""
+    """Return the SHA-256 of each variable's name, data type, shape and bytes."""
     return {
         name: hashlib.sha256(f"{name} {value.dtype} {value.shape} ".encode() + value.tobytes()).hexdigest()
         for name, value in arrays.items()
@@ -158,5 +158,5 @@ def digests(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
 
 
 def state_digest(of_variables: Mapping[str, str]) -> str:
-    """One SHA-256 for the whole state, from those of its variables, in their order."""
+    """Return one SHA-256 of the whole state, from those of its variables, in their order."""
     return hashlib.sha256("\n".join(of_variables.values()).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The lock of a run directory: one run at a time writes into it, and a run that died does not keep it."""
+"""The lock of a run directory: only one run at a time writes into it, and a run that died loses it."""
 
 import contextlib
 import sys
@@ -12,9 +12,9 @@ from distgan.replicas import launcher
 from distgan.store import atomic
 
 HEARTBEAT_SECONDS = 5.0
-LEASE_SECONDS = 60.0  # without a heartbeat, after which a lock is taken over
-FIRST_SECONDS = 1.0  # of silent waiting: most that have to end have ended by then
-ENDING_SECONDS = 5.0  # that an owner may need to end after it was told to
+LEASE_SECONDS = 60.0  # without a heartbeat, after which another process can take over a lock
+FIRST_SECONDS = 1.0  # of waiting without a message: most owners that are about to end have ended by then
+ENDING_SECONDS = 5.0  # that an owner may need to end after a signal
 
 
 class RunLock:
@@ -29,9 +29,9 @@ class RunLock:
         self._job_path = directory / ".lock-job"
 
     def acquire(self) -> None:
-        """Take the lock, also from a dead owner. Raises `UserError` naming the owner that is alive.
+        """Take the lock, also from a dead owner. Raises `UserError` that names the owner if it is alive.
 
-        One that shows heartbeats is given `ENDING_SECONDS` to end, one that shows none `LEASE_SECONDS`: it may be on
+        An owner with heartbeats has `ENDING_SECONDS` to end. An owner without has `LEASE_SECONDS`: it may be on
         another machine, or frozen.
         """
         if self._directory.exists() and not self._directory.is_dir():
@@ -46,9 +46,9 @@ class RunLock:
         atomic.write(self._job_path, launcher.elastic_job().encode())
 
     def _is_of_our_job(self) -> bool:
-        """Whether the owner is of the elastic job of this process, which its launcher has put in the owner's place.
+        """Return whether the owner is of this process's elastic job, whose launcher replaced it with this process.
 
-        The owner may still run, frozen or cut off.
+        The owner may still run, frozen or disconnected.
         """
         job = launcher.elastic_job()
         return bool(job) and self._job_path.exists() and self._job_path.read_text() == job
@@ -78,14 +78,14 @@ class RunLock:
         return f"process {owner.pid} on {owner.hostname.partition('?')[0]}" if owner else "a process"
 
     def check(self) -> None:
-        """Raise `UserError` if another run has taken the directory over, as it may from a process that was frozen."""
+        """Raise `UserError` if another run has taken the directory over, which may happen to a frozen process."""
         owner = self._lock.owner
         if owner is None or owner.token != self._lock.token:
             raise UserError(f"{self._directory} was taken over by another run; this one stops and writes nothing more.")
 
     def release(self) -> None:
-        """Give the lock back, if it is still held."""
-        with contextlib.suppress(OSError):  # where the directory is gone, so is the lock
+        """Release the lock, if it is still held."""
+        with contextlib.suppress(OSError):  # if the directory is gone, so is the lock
             if self._lock.is_locked:
                 self._job_path.unlink(missing_ok=True)
             self._lock.release(force=True)

@@ -1,4 +1,4 @@
-"""What a run keeps on disk of itself, and who may write there."""
+"""The directory in which a run keeps its config and its checkpoints, and which it locks against other runs."""
 
 import contextlib
 import errno
@@ -23,13 +23,13 @@ from distgan.store import atomic, checkpoint
 from distgan.store.lock import RunLock
 
 BEST = "best"  # the directory of the checkpoint with the best samples
-FRECHET_DISTANCE = "frechet_distance"  # its fact
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # where room helps
-DIVERGED = 5  # exit status of a run whose replicas ought to be equal and are not
+FRECHET_DISTANCE = "frechet_distance"  # the name of its distance in the manifest
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors that more free space solves
+DIVERGED = 5  # exit status of a run whose replicas must be equal and are not
 
 
 class State(Protocol):
-    """What a run directory asks of a run's state: `training.state.TrainState`."""
+    """The interface of a run's state that a run directory needs: `training.state.TrainState`."""
 
     step: tf.Variable
     images_shown: tf.Variable
@@ -39,22 +39,22 @@ class State(Protocol):
         """Return a copy of all values."""
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Take all values from those of a checkpoint."""
+        """Set all variables from the arrays of a checkpoint."""
 
     def start_from(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Take the weights only."""
+        """Set the weights only."""
 
 
 class Snapshot:
-    """A copy of a run's state after some step that a process has in memory; `step` is -1 while there is none."""
+    """A copy of a run's state after a step, in a process's memory; `step` is -1 while there is none."""
 
     def __init__(self) -> None:
-        """Nothing is kept yet."""
+        """Start without a copy."""
         self.step = -1
         self.arrays: dict[str, np.ndarray] = {}
 
     def keep(self, state: State) -> None:
-        """Copy the state, in place of what was kept; waits for the device."""
+        """Copy the state in place of the previous copy; waits for the device."""
         arrays = state.arrays()
         self.step, self.arrays = int(arrays["step"]), arrays
 
@@ -62,7 +62,7 @@ class Snapshot:
 class RunDirectory:
     """A run's directory: its config, its checkpoints, and the lock that is held while this context is open.
 
-    All processes call its methods; the chief alone reads and writes, and the others learn of its failures.
+    All processes call its methods. Only the chief reads and writes, and its failures are reported to the others.
     """
 
     def __init__(self, config: Config, replicas: Replicas) -> None:
@@ -74,12 +74,12 @@ class RunDirectory:
         self._saved_step = -1
         self._asked = False
         self._writer = ThreadPoolExecutor(1, "checkpoint")
-        self._written: Future[tuple[str, str] | None] | None = None  # of the chief: why it couldn't be, and what helps
+        self._written: Future[tuple[str, str] | None] | None = None  # on the chief: the error, and what helps
         self._problems: list[str] = []
         self._stall_seconds = 0.0
 
     def __enter__(self) -> Self:
-        """Lock the directory. Raises `UserError` where another run holds it, or was in it."""
+        """Lock the directory. Raises `UserError` if another run holds it, or if it contains another config's run."""
         try:
             self._replicas.on_chief(self._take)
         except UserError:
@@ -90,7 +90,7 @@ class RunDirectory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Unlock."""
+        """Unlock the directory."""
         self._release()
 
     def _release(self) -> None:
@@ -127,10 +127,10 @@ class RunDirectory:
         return self.path / "checkpoints"
 
     def restore(self, state: State, fingerprint: str, snapshot: Snapshot) -> list[str]:
-        """Bring `state` to the newest sound checkpoint, or to the weights of `--init_from`, on all processes.
+        """Restore `state` from the newest intact checkpoint, or the weights of `--init_from`, on all processes.
 
-        Then the config is stored, as it is the run's. A newer `snapshot` that a process has in memory takes precedence.
-        Returns what to tell the user. Raises `UserError` where the run has seen data of another fingerprint.
+        Then store the config as the run's own. A newer `snapshot` in the memory of a process takes precedence.
+        Returns notes for the user. Raises `UserError` if the run has seen data of another fingerprint.
         """
         notes = self._replicas.on_chief(lambda: self._restore_on_chief(state, fingerprint))
         self._saved_step = self._replicas.agree(int(state.step.numpy()))
@@ -165,7 +165,7 @@ class RunDirectory:
         return notes
 
     def wants_to_save(self) -> bool:
-        """Whether the seconds of `--checkpoint_every` have passed: only the chief's clock counts, and it asks once."""
+        """Return whether the seconds of `--checkpoint_every` have passed: only on the chief, and once per save."""
         cadence = every(self._config.checkpoint_every)
         if self._asked or not self._replicas.is_chief or cadence is None or cadence.unit != "seconds":
             return False
@@ -173,10 +173,10 @@ class RunDirectory:
         return self._asked
 
     def save(self, state: State, facts: dict[str, Any]) -> None:
-        """Checkpoint the state, unless this step has been; the chief writes it while the training goes on.
+        """Checkpoint the state, unless this step is saved already; the chief writes it while training continues.
 
-        Raises `TrainingError` naming the variables in which replicas differ, `UserError` where the checkpoint before
-        couldn't be written.
+        Raises `TrainingError` that names the variables in which replicas differ, `UserError` if the previous
+        checkpoint couldn't be written.
         """
         step = int(state.step.numpy())
         if step == self._saved_step:
@@ -198,19 +198,19 @@ class RunDirectory:
         self._stall_seconds += time.monotonic() - started
 
     def stall_since_log(self) -> dict[str, float]:
-        """Seconds for which training stood still for checkpoints since the call before; none where it did not."""
+        """Return the seconds for which checkpoints paused training since the previous call; empty if none."""
         stalled, self._stall_seconds = self._stall_seconds, 0.0
         return {"speed/checkpoint_seconds": stalled} if stalled else {}
 
     def has_failed(self) -> bool:
-        """Whether the chief has found that its last checkpoint can't be written."""
+        """Return whether the chief has found that its last checkpoint can't be written."""
         written = self._written
         return bool(written and written.done() and (written.exception() or written.result()))
 
     def settle(self, is_last: bool = False) -> None:
         """Wait until the last checkpoint is written.
 
-        Raises `UserError`, on all processes, where it can't be; with `--on_checkpoint_error=warn` only if `is_last`.
+        Raises `UserError` on all processes if it can't be written; with `--on_checkpoint_error=warn` only if `is_last`.
         """
         written, self._written = self._written, None
         problem = self._replicas.on_chief(lambda: written.result() if written else None)
@@ -222,12 +222,12 @@ class RunDirectory:
         self._problems.append(f"{what}; the run continues without it.")
 
     def problems(self) -> list[str]:
-        """What went wrong with checkpoints, since the call before, and did not end the run."""
+        """Return the checkpoint problems since the previous call that did not end the run."""
         problems, self._problems = self._problems, []
         return problems
 
     def _write(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> tuple[str, str] | None:
-        """Write a checkpoint, beside the training; returns why it can't be, and what helps."""
+        """Write a checkpoint in parallel with training; returns the error and what helps, or None."""
         self._lock.check()
         try:
             checkpoint.save(self._checkpoints, arrays, facts, self._config.keep_checkpoints)
@@ -242,7 +242,7 @@ class RunDirectory:
         return None
 
     def keep_if_best(self, frechet_distance: float) -> None:
-        """Keep the checkpoint just saved as the best one, unless the one that is kept has as small a distance."""
+        """Keep the checkpoint just saved as the best one, unless the present best has an equal or smaller distance."""
         self.settle()
         self._replicas.on_chief(lambda: self._keep_if_best(frechet_distance))
 
@@ -263,7 +263,7 @@ class RunDirectory:
             raise TrainingError(f"Replicas differ in {', '.join(names)}; nothing was saved.", DIVERGED)
 
     def newest_checkpoint(self) -> str:
-        """The newest checkpoint's name; empty where there is none."""
+        """Return the newest checkpoint's name; empty if there is none."""
         path = checkpoint.newest_path(self._checkpoints)
         return path.name if path else ""
 
@@ -273,7 +273,7 @@ def _help(error: OSError) -> str:
 
 
 def read_checkpoint(run_dir: Path, which: str = "newest") -> checkpoint.Checkpoint:
-    """A run's newest sound checkpoint, or the one with the best samples. Raises `UserError` where it has none."""
+    """Return a run's newest intact checkpoint, or the one with the best samples. Raises `UserError` if it has none."""
     found = checkpoint.load_newest(run_dir / (BEST if which == BEST else "checkpoints"))
     if not found:
         raise UserError(

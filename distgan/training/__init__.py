@@ -1,1 +1,1 @@
-"""The run itself: its state, its step, its checkpoints and its loop."""
+"""The training of a run: its state, its step, its checkpoints and its loop."""

@@ -1,4 +1,4 @@
-"""How far a run is, in steps, in images and in epochs, and how fast it gets there; needs no device."""
+"""The progress of a run in steps, images and epochs, and its speed; needs no device."""
 
 import math
 import time
@@ -8,7 +8,7 @@ from distgan.config.fields import every
 
 
 class Counts(Protocol):
-    """What has been trained so far: steps made, and real images shown in them. A `Trainer` counts them."""
+    """The training so far: steps made, and real images shown in them. A `Trainer` counts them."""
 
     step_number: int
     images_shown: int
@@ -17,48 +17,48 @@ class Counts(Protocol):
 
 
 class Clock:
-    """Tells the time of a run in steps, images and epochs, and what is due.
+    """The progress of a run in steps, images and epochs, and the actions that are due.
 
     Attributes:
-        total_steps: where the run ends.
+        total_steps: the step after which the run ends.
     """
 
     def __init__(self, counts: Counts, *, steps: int | None, epochs: int | None) -> None:
-        """Tell the time by what is counted elsewhere; the run ends after `steps` steps, or `epochs` epochs."""
+        """Measure progress by `counts`; the run ends after `steps` steps, or `epochs` epochs."""
         self._counts, self._total_epochs = counts, epochs
         images_left = max(0, (epochs or 0) * counts.num_examples - counts.images_shown)
         self.total_steps = steps if steps is not None else self.step + math.ceil(images_left / counts.images_per_step)
 
     @property
     def step(self) -> int:
-        """Steps made."""
+        """The number of steps made."""
         return self._counts.step_number
 
     @property
     def images_shown(self) -> int:
-        """Real images shown."""
+        """The number of real images shown."""
         return self._counts.images_shown
 
     @property
     def is_over(self) -> bool:
-        """Whether the run has reached its length."""
+        """True if the run has reached its length."""
         return self.step >= self.total_steps
 
     @property
     def epochs(self) -> float:
-        """Passes over the data so far."""
+        """The passes over the data so far."""
         return self.images_shown / self._counts.num_examples
 
     @property
     def total_epochs(self) -> float:
-        """Passes over the data of the whole run; its last step may show some images more."""
+        """The passes over the data in the whole run; its last step may show a few images more."""
         images = self.images_shown + max(0, self.total_steps - self.step) * self._counts.images_per_step
         return self._total_epochs or images / self._counts.num_examples
 
     def due(self, cadence: str) -> bool:
-        """Whether the last step has completed a multiple of a cadence, which is a number of steps or of epochs.
+        """Return whether the last step has completed a multiple of a cadence, a number of steps or of epochs.
 
-        One of seconds is never due here: it is not the same for all processes.
+        A cadence in seconds is never due here: it is not the same for all processes.
         """
         wanted = every(cadence)
         if wanted is None or wanted.unit == "seconds":
@@ -70,7 +70,7 @@ class Clock:
 
 
 class Speed:
-    """Images a second, since the last log and over the run; the first step, which compiles, is left out."""
+    """The images per second since the last log and over the run; excludes the first step, which compiles."""
 
     def __init__(self, step: int, batch_size: int) -> None:
         self._batch_size = batch_size
@@ -78,27 +78,27 @@ class Speed:
         self._first_seconds = self._logged_seconds = math.nan
 
     def stepped(self, step: int) -> None:
-        """Must be called after each step."""
+        """Start the time measurement after the first step; must be called after each step."""
         if step == self._first_step:
             self._first_seconds = self._logged_seconds = time.perf_counter()
 
     def pause(self, seconds: float) -> None:
-        """Leave out seconds that were spent on something else than training."""
+        """Exclude seconds that were spent on something other than training."""
         self._first_seconds += seconds
         self._logged_seconds += seconds
 
     def since_log(self, step: int) -> float:
-        """Images a second since the call before; NaN where no step was made since."""
+        """Return the images per second since the previous call; NaN if no step was made since."""
         rate = self._rate(step - self._logged_step, self._logged_seconds)
         self._logged_step, self._logged_seconds = step, time.perf_counter()
         return rate
 
     def average(self, step: int) -> float:
-        """Images a second over the run."""
+        """Return the images per second over the run."""
         return self._rate(step - self._first_step, self._first_seconds)
 
     def seconds_for(self, steps: int, step: int) -> float:
-        """How long `steps` more steps will take."""
+        """Return the seconds that `steps` more steps will take."""
         return steps * self._batch_size / self.average(step)
 
     def _rate(self, steps: int, since_seconds: float) -> float:

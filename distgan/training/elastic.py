@@ -1,7 +1,7 @@
-"""Training by processes that come and go: under `horovodrun --min-np`, a run goes on with those that are there.
+"""Elastic training: under `horovodrun --min-np`, a run continues when the set of workers changes.
 
-As a run does not depend on their number, neither does what comes of it. All that were there join anew, as newcomers do,
-from the newest state that one of them has in memory, or from the newest checkpoint if that is newer.
+The results of a run do not depend on the number of workers. After a change, old and new workers join in the same way.
+They resume from the newest state that one of them has in memory, or from the newest checkpoint if that is newer.
 """
 
 import gc
@@ -19,14 +19,14 @@ from distgan.training import loop
 from distgan.training.loop import Regrouping
 from distgan.training.trainer import Trainer
 
-# What a collective raises on those that are left when another process has gone.
+# The errors that a collective raises on the remaining workers if another worker is lost.
 LOST = (tf.errors.UnknownError, tf.errors.InternalError, tf.errors.AbortedError, tf.errors.CancelledError)
-VAIN_ATTEMPTS = 5  # in a row to go on, without a step's having been kept
+VAIN_ATTEMPTS = 5  # in a row to resume, without a new snapshot in between
 
 
 def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> tuple[Trainer, signal.Signals | None]:
-    """As `loop.train`; where processes may come and go, also when they do."""
-    snapshot, caught = Snapshot(), list[int]()  # a signal that came just before a loss is answered after it
+    """Train as `loop.train` does; with an elastic backend, continue when the set of workers changes."""
+    snapshot, caught = Snapshot(), list[int]()  # a signal caught just before a worker is lost is handled after it
     attempts, last_step = 0, -1
     while True:
         try:
@@ -40,7 +40,7 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> t
         attempts, last_step = (attempts + 1 if snapshot.step == last_step else 0), snapshot.step
         if replicas.is_chief:
             print(f"distgan: {why}; the remaining workers resume from step {max(0, snapshot.step)}", file=console)
-        gc.collect()  # the networks of the run so far, before they are made anew
+        gc.collect()  # frees the old networks before new ones are created
         _regroup(replicas)
 
 

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-PREFIX = "average/"  # of the names of averages, before that of the variable they follow
-_RAMP = 0.05  # a half-life is at most this part of the images shown: Karras et al. 2020, appendix B
+PREFIX = "average/"  # of an EMA's name, before the name of the variable that it follows
+_RAMP = 0.05  # the half-life is at most this fraction of the images shown: Karras et al. 2020, appendix B
 
 
 def update(variables: Mapping[str, tf.Variable], images_shown: tf.Variable, images: int, half_life_images: int) -> None:
-    """Let the averages among `variables` follow, after a step that showed `images`; inside a step.
+    """Update the EMAs among `variables` after a step that showed `images` real images; runs inside the step.
 
     The share of earlier weights halves every `half_life_images`, and sooner at the start.
     """

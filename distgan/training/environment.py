@@ -1,4 +1,4 @@
-"""What a run runs on, written beside it at each of its starts."""
+"""The hardware and software of a run, written into its directory at each start."""
 
 import json
 import os
@@ -20,7 +20,7 @@ PACKAGES = {"distgan": "distgan", "tensorflow": "TensorFlow", "keras": "Keras", 
 
 
 def describe(replicas: Replicas, precision: str, first_step: int) -> dict[str, Any]:
-    """A start of a run, as the chief sees it; all processes tell where they are, and wait for each other."""
+    """Describe a start of a run, from the chief; all processes send their host and GPUs, and wait for each other."""
     ranks = replicas.gather({"host": socket.gethostname(), "gpus": _gpus()})
     return {
         "seconds": time.time(),
@@ -42,13 +42,13 @@ def describe(replicas: Replicas, precision: str, first_step: int) -> dict[str, A
 
 
 def add(run_dir: Path, start: dict[str, Any]) -> None:
-    """Add a start to environment.json. Raises `OSError`."""
+    """Add a start to environment.json. Raises `OSError` if it can't be written."""
     stored = {"starts": [*starts_of(run_dir), start]}
     atomic.write(run_dir / ENVIRONMENT, json.dumps(stored, indent=2).encode() + b"\n")
 
 
 def _gpus() -> list[str]:
-    """This process's GPUs, by their names."""
+    """Return the names of this process's GPUs."""
     visible = tf.config.get_visible_devices("GPU")
     return [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in visible]
 

@@ -1,4 +1,4 @@
-"""How good samples are, measured while a run trains or afterwards."""
+"""The quality of generated samples, measured while a run trains or afterwards."""
 
 import time
 
@@ -12,11 +12,11 @@ from distgan.metrics.quality import Read, find_features, judge
 from distgan.metrics.reference import reference_for
 from distgan.replicas.base import Replicas
 
-OF_SHOWN, OF_RAW = "quality", "quality_raw"  # begin the names of scores: of what makes the samples, and of raw weights
+OF_SHOWN, OF_RAW = "quality", "quality_raw"  # prefixes of scores: of the weights that make the samples, and raw weights
 
 
 class Evaluator:
-    """Measures images by a data set; all processes share the work, and learn the same scores."""
+    """An evaluator of images against a data set; all processes share the work, and receive the same scores."""
 
     def __init__(
         self,
@@ -28,21 +28,21 @@ class Evaluator:
         num_images: int,
         features: str | None,
     ) -> None:
-        """Look at the real images, which takes a while where that has not been done before.
+        """Compute the statistics of the real images, which takes a while if they are not cached yet.
 
-        As many are looked at as are measured, or as there are. Raises `UserError` where the data or the network that
-        gives the features can't be had.
+        As many real images are used as generated images are measured, or all if there are fewer. Raises `UserError`
+        if the data or the feature network is not available.
         """
         self._replicas, self._num_images, self._data = replicas, num_images, data
         self._network = replicas.together(lambda: network_for(features, data, image_shape))
         self._reference = reference_for(data, wanted.of_shape(image_shape), self._network, num_images, replicas)
 
     def facts(self) -> dict[str, str | int]:
-        """What is measured by what, by name; scores are to be compared where these are equal."""
+        """Return the settings of the measurement by name; compare scores only if these are equal."""
         return {"num_images": self._num_images, "data": self._data, "features": self._network.name}
 
     def scores(self, gan: GAN, seed: int) -> dict[str, float]:
-        """Scores of a GAN's samples by name: of the running average where it is kept, and of raw weights."""
+        """Return the scores of a GAN's samples by name: of the EMA if it is kept, and of the raw weights."""
         started = time.perf_counter()
 
         def scores_of(group: str, averaged: bool) -> dict[str, float]:
@@ -56,6 +56,6 @@ class Evaluator:
         return scores | {f"{OF_SHOWN}/seconds": time.perf_counter() - started}
 
     def scores_of(self, read: Read, count: int, asked: np.ndarray | None = None) -> dict[str, float]:
-        """Scores of `count` images by name; `asked` are the classes that they were to be of, if any."""
+        """Return the scores of `count` images by name; `asked` are the classes requested for them, if any."""
         generated = find_features(read, count, self._network, self._replicas, asked)
         return judge(generated, self._reference, self._replicas, conditional=asked is not None)

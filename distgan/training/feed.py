@@ -1,4 +1,4 @@
-"""The data of the steps: one share of the global batch after the other, and the files that are no images."""
+"""The data of the steps: a share of the global batch for each step, and the files that are not images."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from distgan.replicas.base import Replicas
 
 
 def images_wanted(config: Config) -> Wanted:
-    """How a run wants the images that it learns from."""
+    """Return the requested format and number of a run's training images."""
     return Wanted(
         config.height_and_width,
         config.jitter_pixels,
@@ -28,7 +28,7 @@ def images_wanted(config: Config) -> Wanted:
 
 
 def open_data(config: Config, replicas: Replicas) -> Source:
-    """Open the data, the same on all processes. Raises `UserError` where it is not what the GAN learns from."""
+    """Open the data. Raises `UserError` if it does not fit the GAN, or is not the same on all processes."""
     expected, streams = config.gan.streams, kind_of(str(config.data)).streams
     if expected != streams:
         raise UserError(
@@ -51,7 +51,7 @@ def _words(streams: tuple[str, ...]) -> str:
 
 
 def held_out_images(config: Config, source: Source) -> dict[str, tf.Tensor]:
-    """The images that previews are made of, by stream, like those of the source that is learnt from."""
+    """Return the held-out images for previews, by stream, in the shape of the training source's images."""
     held_out = open_source(str(config.data), "test", images_wanted(config).of_shape(source.image_shape))
     return {
         stream: pipeline.to_images(held_out.read(stream, np.arange(min(config.num_samples, number))))
@@ -60,15 +60,15 @@ def held_out_images(config: Config, source: Source) -> dict[str, tf.Tensor]:
 
 
 class Feed:
-    """This process's shares, from a position in the data on.
+    """This process's shares of the global batches, from a position in the data onwards.
 
     Attributes:
-        resident: the data set in memory, on the devices, where it is held there; seconds: that the last share was
-            waited for.
+        resident: the data set in memory, on the devices, if it is held there; seconds: the time spent waiting for the
+            last share.
     """
 
     def __init__(self, config: Config, replicas: Replicas, source: Source, position: int, image_phases: int) -> None:
-        """Begin at `position`, the number of real images shown; a step has so many phases that show some."""
+        """Start at `position`, the number of real images shown; `image_phases` phases of a step show real images."""
         self._replicas, self._source = replicas, source
         self.resident = pipeline.hold(source, replicas.place, with_labels=config.gan.uses_classes)
         self.seconds = 0.0
@@ -82,11 +82,11 @@ class Feed:
                 image_phases=image_phases,
             )
         )
-        self._bad_files: dict[str, str] = {}  # that all processes know of, each with the reason
+        self._bad_files: dict[str, str] = {}  # reported on all processes, each with the reason
         self._announced: set[str] = set()
 
     def next(self) -> Any:
-        """The next share, as `pipeline.make_shares` makes it. Raises `UserError` where it can't be read."""
+        """Return the next share, as `pipeline.make_shares` makes it. Raises `UserError` if it can't be read."""
         started = time.perf_counter()
         try:
             share = next(self._shares)
@@ -98,13 +98,13 @@ class Feed:
         return share
 
     def has_new_bad_files(self) -> bool:
-        """Whether this process has found files that are no images, and has not yet said so here."""
+        """Return whether this process has found files that are not images and that were not reported before."""
         found = set(self._source.faults) - self._announced
         self._announced |= found
         return bool(found - set(self._bad_files))
 
     def report_bad_files(self, say: Callable[[str], None]) -> None:
-        """Name new ones, of all processes. Raises `UserError`, on all processes, where there are too many."""
+        """Report the new bad files of all processes. Raises `UserError`, on all processes, if there are too many."""
         for faults in self._replicas.gather(dict(self._source.faults)):
             for path, reason in faults.items():
                 if path not in self._bad_files:

@@ -1,4 +1,4 @@
-"""What a run's numbers warn of, in words: players that no longer play, and samples of too little variety."""
+"""Warnings from a run's logged values: networks that no longer train, and samples of too little variety."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -6,24 +6,24 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-FEW_LOGS = 10  # in a row, before what a step may show by chance is worth a warning
-ALL = 0.995  # an accuracy that leaves the generator nothing to learn from
-NO_GRADIENT = 1e-6  # its norm; 1e-3 to 10 are usual
-MOST_MISSING = 0.2  # of the classes, or of the real images, that samples may lack
-SLOW = 1.5  # times what the others spend on a step
-UNSURE_FLOOR = 0.9  # of the nearest neighbours, from which on too few of the images learnt from are looked at
+FEW_LOGS = 10  # in a row before a warning, as one log may show a problem by chance
+ALL = 0.995  # a discriminator accuracy above which the generator has nothing to learn from
+NO_GRADIENT = 1e-6  # a gradient norm below it has vanished; 1e-3 to 10 are usual
+MOST_MISSING = 0.2  # of the classes that samples may lack; also the threshold of coverage and precision
+SLOW = 1.5  # times the median of the other ranks' seconds per step
+UNSURE_FLOOR = 0.9  # from this nearest-neighbour floor on, too few training images are compared for a warning
 
 
 class Health:
-    """Watches what is logged, and says each thing once, until it has been well in between."""
+    """A monitor of logged values that gives each warning once, and again only after the problem has disappeared."""
 
     def __init__(self) -> None:
-        """All is well at the start."""
+        """Start without problems."""
         self._in_a_row: dict[str, int] = {}
         self._said: set[str] = set()
 
     def of_training(self, values: Mapping[str, float]) -> list[str]:
-        """What to warn of after a log of means over some steps."""
+        """Return the warnings for a log of means over some steps."""
         real, fake = values.get("accuracy/real", 0.5), values.get("accuracy/fake", 0.5)
         found = {
             "The discriminator tells all samples from real images, from which the generator learns little: give it "
@@ -43,7 +43,7 @@ class Health:
         return self._new(found, FEW_LOGS)
 
     def of_samples(self, scores: Mapping[str, float]) -> list[str]:
-        """What to warn of after a measurement of the samples."""
+        """Return the warnings for the scores of the samples."""
         shares = [value for name, value in scores.items() if name.startswith("quality/share_of_")]
         modes, coverage = scores.get("quality/modes", 1.0), scores["quality/coverage"]
         floor = scores["quality/nearest_neighbour_floor"]
@@ -58,7 +58,7 @@ class Health:
         return self._new(found, 1)
 
     def _new(self, found: dict[str, bool], logs: int) -> list[str]:
-        """Those found so many times in a row, and not said since."""
+        """Return the warnings found in `logs` logs in a row, and not given since they were first found."""
         for text, is_so in found.items():
             self._in_a_row[text] = self._in_a_row.get(text, 0) + 1 if is_so else 0
             if not is_so:
@@ -70,7 +70,7 @@ class Health:
 
 
 def _spent_by_rank(values: Mapping[str, float]) -> list[float]:
-    """Seconds of waiting for its data, and of its processor, that each rank spends on a step; [] where none is told."""
+    """Return the seconds of data waiting plus CPU time that each rank spends on a step; [] if none are logged."""
     spent: list[float] = []
     while (name := f"speed/rank_{len(spent)}_input_seconds") in values:
         spent.append(values[name] + values[name.replace("input", "processor")])
@@ -78,9 +78,9 @@ def _spent_by_rank(values: Mapping[str, float]) -> list[float]:
 
 
 def not_finite(results: Sequence[Mapping[str, tf.Tensor]], last_step: int, precision: str) -> str:
-    """Which loss of the steps up to the last one is no number, and since when, in words; empty if all are.
+    """Return which loss of the steps up to the last one is NaN or infinite, and since when; empty if none is.
 
-    Under float16 a step whose numbers overflow is skipped, so there it takes all of them.
+    Under float16 a step whose values overflow is skipped, so a loss is reported only if it is bad in all steps.
     """
     first_step = last_step - len(results) + 1
     for name in (name for name in (results[0] if results else ()) if name.startswith("loss/")):

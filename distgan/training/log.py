@@ -1,4 +1,4 @@
-"""What a run says of itself: means of its steps, the live line, warnings, pictures, scores of its samples."""
+"""The log of a run: means of its steps, the live line, warnings, pictures, scores of its samples."""
 
 import signal
 from pathlib import Path
@@ -18,14 +18,14 @@ from distgan.training.evaluation import Evaluator
 from distgan.training.feed import held_out_images, images_wanted
 from distgan.training.trainer import Trainer
 
-FLAGS = "flags"  # the one result of a step that is not for the log
+FLAGS = "flags"  # the only result of a step that is not logged
 
 
 class Log:
-    """Collects what steps return, and reports it where it is due: on the chief, to its console and run directory.
+    """A collector of step results that reports them when due: on the chief, to its console and run directory.
 
     Attributes:
-        evaluates: whether samples are measured.
+        evaluates: True if samples are measured.
         newest: the last values by name.
     """
 
@@ -43,7 +43,7 @@ class Log:
         self.say, self.page, self.close = self._reporter.say, self._reporter.page, self._reporter.close
 
     def opening(self, notes: list[str]) -> None:
-        """Say what is about to run, and whether it is finished already."""
+        """Print the settings of the run, and whether it is finished already."""
         trainer, clock, config = self._trainer, self._clock, self._trainer.config
         self.say(messages.opening(config, trainer.source, clock, trainer.facts(), trainer.replicas.size))
         self.say(f"run directory {self._run_dir}" + "".join(f"; {note}" for note in notes))
@@ -51,9 +51,9 @@ class Log:
             self.say(f"This run is finished; --{'steps' if config.steps else 'epochs'} above that continues it.")
 
     def prepare(self) -> None:
-        """Look at the machines, held-out images and the real images to measure by; together with all processes.
+        """Read the environment, the held-out images and the real images to measure by; together with all processes.
 
-        Raises `UserError` if they can't be had.
+        Raises `UserError` if the images are not available.
         """
         trainer, config = self._trainer, self._trainer.config
         replicas, source = trainer.replicas, trainer.source
@@ -72,14 +72,14 @@ class Log:
             )
 
     def add(self, results: dict[str, tf.Tensor]) -> None:
-        """Take what a step returned."""
+        """Add the results of a step."""
         self._results.append(results)
         self._speed.stepped(self._clock.step)
 
     def write(self, further: dict[str, float]) -> str:
         """Log the means of the steps since the last log, and further values; waits for the device.
 
-        Returns in words which loss of these steps is NaN or infinite; empty where none is.
+        Returns a sentence about the loss of these steps that is NaN or infinite; empty if none is.
         """
         means = self._means() | self._settings() | further
         means["speed/images_per_second"] = self._speed.since_log(self._clock.step)
@@ -90,7 +90,7 @@ class Log:
         return problem
 
     def evaluate(self) -> float:
-        """Measure the samples, and log the scores; returns the Frechet distance. Its time is not the training's."""
+        """Measure the samples and log the scores; returns the Frechet distance. Its time is not training time."""
         assert self._evaluator
         scores = self._evaluator.scores(self._trainer.gan, self._trainer.config.seed % STEPS)
         self._speed.pause(scores["quality/seconds"])
@@ -104,7 +104,7 @@ class Log:
             self._reporter.warning(self._clock.step, self._clock.images_shown, self._clock.epochs, text)
 
     def progress(self) -> None:
-        """Renew the live line."""
+        """Update the live line."""
         clock, speed = self._clock, self._speed
         self._reporter.progress(
             step=clock.step,
@@ -117,7 +117,7 @@ class Log:
         )
 
     def pictures(self) -> None:
-        """Log a sample picture and histograms: the chief alone, for whom no other process waits."""
+        """Log a sample picture and histograms, on the chief only; no other process waits for it."""
         if not self._reporter.enabled:
             return
         config, state = self._trainer.config, self._trainer.state
@@ -130,7 +130,7 @@ class Log:
         self.page("running")
 
     def ending(self, stopped_by: signal.Signals | None, checkpoint: str) -> None:
-        """Say how the run ended, and where everything is."""
+        """Print how the run ended, and where its files are."""
         step = self._clock.step
         if stopped_by:
             self.say(f"{stopped_by.name}: stopped at step {step}, which is saved; rerun the command to resume.")
@@ -146,7 +146,7 @@ class Log:
         self.newest |= values
 
     def _means(self) -> dict[str, float]:
-        """Means over the last steps of what they returned, each over those that computed it."""
+        """Return the mean of each result over the last steps, from the steps that computed it."""
         means = {}
         for name in [name for name in self._results[0] if name != FLAGS]:
             every = self._trainer.gan.lazy_terms.get(name, ("", 1))[1]
@@ -156,7 +156,7 @@ class Log:
         return means
 
     def _settings(self) -> dict[str, float]:
-        """What may differ from step to step without being a mean: learning rates and loss scales."""
+        """Return the values that change between steps and are not averaged: learning rates and loss scales."""
         found = {}
         for player, optimizer in self._trainer.state.optimizers.items():
             found[f"learning_rate/{player}"] = float(optimizer.learning_rate.numpy())

@@ -21,7 +21,7 @@ from distgan.training.trainer import Trainer
 
 
 class Regrouping(Exception):  # noqa: N818 (it is no error)
-    """The set of workers changes; what this one has in memory is of the step that all have made."""
+    """A change of the set of workers; the snapshot in memory is of the step that all workers have made."""
 
 
 def train(
@@ -31,11 +31,11 @@ def train(
     snapshot: Snapshot | None = None,
     caught: list[int] | None = None,
 ) -> tuple[Trainer, signal.Signals | None]:
-    """Train as `config` says, from the run directory's newest checkpoint on if it has one.
+    """Train according to `config`; resume from the run directory's newest checkpoint if it has one.
 
-    Where the set of workers may change, from a newer `snapshot` of one of them, which is kept up to date, as are the
-    signals that were `caught`. Returns what was trained, and the signal that ended it early. Raises `UserError`, on all
-    processes, `TrainingError` if they differ or their numbers are not finite, and `Regrouping`.
+    If the set of workers may change, resume from a newer `snapshot` of one of them. `snapshot` and the list of `caught`
+    signals are kept up to date. Returns the trainer, and the signal that ended it early. Raises, on all processes,
+    `UserError`, `TrainingError` if replicas differ or values are NaN or infinite, `Regrouping` if the workers change.
     """
     # ---- open
     snapshot, caught = snapshot or Snapshot(), [] if caught is None else caught
@@ -65,7 +65,7 @@ def train(
 def _loop(
     trainer: Trainer, clock: Clock, log: Log, directory: RunDirectory, *, snapshot: Snapshot, caught: list[int]
 ) -> None:
-    """Make step after step, and between them whatever is due, until the run is over or a signal was caught."""
+    """Make steps, and the actions that are due between them, until the run is over or a signal was caught."""
     config, replicas = trainer.config, trainer.replicas
     profiler = Profiler(config.profile_range(), directory.path, replicas)
     trainer.feed.report_bad_files(log.say)
@@ -119,16 +119,16 @@ def _loop(
 
 
 def _save(trainer: Trainer, directory: RunDirectory) -> None:
-    """Checkpoint the state, if it is one to resume from."""
+    """Checkpoint the state. Raises `TrainingError` if it holds NaN or infinite values."""
     _check_finite(trainer, directory, "")
     directory.save(trainer.state, trainer.facts())
 
 
 def _check_finite(trainer: Trainer, directory: RunDirectory, problem: str) -> None:
-    """Raise `TrainingError`, on all processes, if a loss has a `problem`, or the state is not finite."""
+    """Raise `TrainingError`, on all processes, if a loss has a `problem` or the state holds NaN or infinite values."""
     what = problem or trainer.state.not_finite()
     if what:
-        with contextlib.suppress(UserError):  # a checkpoint that can't be written is not the last one
+        with contextlib.suppress(UserError):  # if the last checkpoint can't be written, the one before it counts
             directory.settle()
         newest = directory.newest_checkpoint()
         raise TrainingError(

@@ -14,10 +14,10 @@ LOSS_SCALE = "loss_scale/"  # part of the names of variables that only mixed_flo
 
 
 class _Adam(keras.optimizers.Adam):
-    """Keras's Adam, whose update is TensorFlow's one kernel for it and not a dozen that pass over memory."""
+    """Keras's Adam with TensorFlow's single update kernel, in place of a dozen kernels that each pass over memory."""
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
-        """Move one variable; called for each copy of it."""
+        """Update one variable; called for each copy of it."""
         index = self._get_variable_index(variable)
         settings = self.iterations.value + 1, self.beta_1, self.beta_2, learning_rate, self.epsilon
         step, beta_1, beta_2, rate, epsilon = (tf.cast(setting, gradient.dtype) for setting in settings)
@@ -43,7 +43,7 @@ _OPTIMIZERS = {
 
 
 def make_optimizer(player: str, settings: Optimizer, part: float, precision: str) -> keras.optimizers.Optimizer:
-    """The optimizer of a player, with a `part` of its learning rate (see `lazy_part`).
+    """Return the optimizer of a player, with a `part` of its learning rate (see `lazy_part`).
 
     Under float16 it scales the loss, and skips a step whose gradients overflowed.
     """
@@ -53,22 +53,22 @@ def make_optimizer(player: str, settings: Optimizer, part: float, precision: str
 
 
 def scheduled_part(config: Config, epochs: tf.Tensor) -> tf.Tensor:
-    """What the schedule leaves of the learning rates after `epochs`, a float64 from 1 to 0."""
+    """Return the schedule's factor of the learning rates after `epochs`, a float64 from 1 to 0."""
     passed = tf.clip_by_value((epochs - config.constant_epochs) / config.decay_epochs, 0.0, 1.0)
     return 1 - passed if config.learning_rate_schedule == "linear" else (1 + tf.cos(math.pi * passed)) / 2
 
 
 def lazy_part(player: str, gan: GAN, settings: Optimizer) -> float:
-    """The factor of Adam's learning rate, and of the exponents of its betas, if a term of the loss is lazy.
+    """Return the factor of Adam's learning rate, and the exponent of its betas, if a term of the loss is lazy; else 1.
 
-    As if the term, computed every n steps, was a step of its own: n / (n + 1) (Karras et al. 2020, appendix B).
+    A term computed every n steps is treated as a step of its own: n / (n + 1) (Karras et al. 2020, appendix B).
     """
     steps = max([number for of, number in gan.lazy_terms.values() if of == player], default=1)
     return steps / (steps + 1) if steps > 1 and settings.optimizer == "adam" else 1.0
 
 
 def variables_of(player: str, optimizer: Any) -> dict[str, tf.Variable]:
-    """The variables of a player's optimizer by name."""
+    """Return the variables of a player's optimizer by name."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     named = {variable.path: variable.value for variable in inner.variables}
     assert len(named) == len(inner.variables), f"{player} moves two variables of one name"

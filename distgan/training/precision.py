@@ -1,4 +1,4 @@
-"""Number formats: which one is fast here, and the Keras policy of it."""
+"""Number formats: the choice of the fastest one for this hardware, and its Keras policy."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from distgan.replicas.devices import processor
 
 
 def resolve(precision: str) -> str:
-    """What `--precision=auto` means on this hardware: the fastest format that has units for it."""
+    """Return `precision`, or for `auto` the fastest format for which this hardware has units."""
     if precision != "auto":
         return precision
     gpus = tf.config.list_physical_devices("GPU")
@@ -22,7 +22,7 @@ def resolve(precision: str) -> str:
 
 @contextlib.contextmanager
 def policy(precision: str) -> Iterator[None]:
-    """Make Keras layers of a precision, for as long as this is open."""
+    """Set the precision of the Keras layers that are created while this context is open."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:

@@ -1,4 +1,4 @@
-"""A TensorFlow profile of some steps and, under Horovod, a timeline of what went over the wire."""
+"""A TensorFlow profile of some steps and, under Horovod, a timeline of the collectives."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from distgan.replicas.base import Replicas
 
 
 class Profiler:
-    """Profiles a range of steps; an empty range does nothing."""
+    """A profiler of a range of steps; with an empty range it does nothing."""
 
     def __init__(self, steps: range, run_dir: Path, replicas: Replicas) -> None:
         """Prepare to profile `steps`, on the chief, into `run_dir`."""
@@ -16,7 +16,7 @@ class Profiler:
         self._is_open = False
 
     def before(self, step: int) -> None:
-        """Begin, if `step` is the first one."""
+        """Start the profile if `step` is the first one."""
         if not self._is_open and step in self._steps:
             self._is_open = True
             if self._replicas.is_chief:
@@ -24,12 +24,12 @@ class Profiler:
             self._replicas.start_timeline(self._run_dir / "horovod_timeline.json")
 
     def after(self, step: int) -> None:
-        """End, if `step` was the last one."""
+        """End the profile if `step` was the last one."""
         if self._is_open and step == self._steps[-1]:
             self.close()
 
     def close(self) -> None:
-        """End, if it is still open, as it is when the run ends within the range."""
+        """End the profile if it is still open, as it is when the run ends within the range."""
         if self._is_open:
             self._is_open = False
             self._steps = range(0)

@@ -1,4 +1,4 @@
-"""All that a run is at one moment: the one list of what is checkpointed, broadcast and compared."""
+"""The complete state of a run: the single list of the variables that are checkpointed, broadcast and compared."""
 
 from collections.abc import Collection, Mapping
 
@@ -11,7 +11,7 @@ from distgan.gans.base import GAN
 from distgan.tracing import traced
 from distgan.training import ema, optimizers
 
-NOT_FINITE = 3  # exit status of a run whose numbers are no longer finite
+NOT_FINITE = 3  # exit status of a run with NaN or infinite values
 
 
 class TrainState:
@@ -19,12 +19,12 @@ class TrainState:
 
     Attributes:
         variables: every variable of the state by its name, in a fixed order.
-        network_names: the names of those that belong to networks and their averages.
-        num_examples: how many images an epoch has.
+        network_names: the names of the variables of the networks and of their EMA.
+        num_examples: the number of images in an epoch.
     """
 
     def __init__(self, gan: GAN, config: Config, precision: str, num_examples: int) -> None:
-        """Make the optimizers of a GAN's players; in the scope of the replicas."""
+        """Create the optimizers of a GAN's players; must run in the scope of the replicas."""
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.images_shown = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._lazy_parts = {
@@ -49,9 +49,9 @@ class TrainState:
             self.variables |= optimizers.variables_of(player, optimizer)
 
     def advance(self, images: int) -> None:
-        """Count a step and the real images it has shown; set the learning rates of the next one; inside a step.
+        """Count a step and its real images, and set the learning rates of the next one; runs inside the step.
 
-        The EMA follows the networks.
+        Also updates the EMA of the networks.
         """
         self.step.assign_add(1)
         self.images_shown.assign_add(images)
@@ -64,31 +64,31 @@ class TrainState:
         ema.update(self.variables, self.images_shown, images, self._config.ema_half_life_images)
 
     def not_finite(self) -> str:
-        """The first variable that holds a NaN or an infinity, in words; empty if none does. Waits for the device."""
+        """Return a sentence about the first NaN or infinite variable; empty if there is none. Waits for the device."""
         names = [name for name, variable in self.variables.items() if variable.dtype.is_floating]
         well = self._are_finite([self.variables[name] for name in names]).numpy()
         bad = next((name for name, is_finite in zip(names, well, strict=True) if not is_finite), None)
         return f"{bad} holds NaN or infinite values after step {int(self.step.numpy())}" if bad else ""
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Take the values of a checkpoint. Raises `UserError` where they do not fit."""
+        """Set all variables from the arrays of a checkpoint. Raises `UserError` if they do not fit."""
         assign(self.variables, arrays, optional=[name for name in self.variables if optimizers.LOSS_SCALE in name])
 
     def start_from(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Take the weights of another run's checkpoint; an average that it did not keep starts from its network.
+        """Set the weights from another run's checkpoint; an EMA that it does not contain starts from its network.
 
-        Raises `UserError` where they do not fit.
+        Raises `UserError` if they do not fit.
         """
         with_averages = {ema.PREFIX + name: array for name, array in arrays.items()} | dict(arrays)
         assign({name: self.variables[name] for name in self.network_names}, with_averages)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """A copy of all values; waits for the device."""
+        """Return a copy of all values; waits for the device."""
         return {name: variable.numpy() for name, variable in self.variables.items()}
 
 
 def network_variables(gan: GAN) -> dict[str, tf.Variable]:
-    """The variables of a GAN's networks, and of their running averages, by name, in a fixed order."""
+    """Return the variables of a GAN's networks, and of their EMA, by name, in a fixed order."""
     named = [
         (f"{prefix}{variable.path}", variable.value)
         for prefix, networks in (("", gan.networks), (ema.PREFIX, gan.averages))
@@ -104,9 +104,9 @@ def network_variables(gan: GAN) -> dict[str, tf.Variable]:
 def assign(
     variables: Mapping[str, tf.Variable], arrays: Mapping[str, np.ndarray], optional: Collection[str] = ()
 ) -> None:
-    """Give variables the values of the arrays of their names, converted to their data types.
+    """Set variables from the arrays of the same names, converted to the data types of the variables.
 
-    Raises `UserError`, before anything is changed, where one that is not optional has no array of its shape.
+    Raises `UserError`, before anything is changed, if a variable that is not optional has no array of its shape.
     """
     for name, variable in variables.items():
         held = list(arrays[name].shape) if name in arrays else "missing"

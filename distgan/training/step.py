@@ -1,4 +1,4 @@
-"""One step of training, as one replica sees it."""
+"""One step of training, on one replica."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,10 +17,10 @@ from distgan.training.state import TrainState
 def make_step(
     gan: GAN, state: TrainState, replicas: Replicas, *, augment: Augmentation, example_shape: Shape, config: Config
 ) -> Callable[[dict[str, tf.Tensor], Share, tf.Tensor], dict[str, tf.Tensor]]:
-    """A function of the resident data set, this replica's share of the global batch and its flags: makes one step.
+    """Return a function that makes one step from the resident data set, this replica's share and its flags.
 
-    It returns what is worth logging, averaged over the global batch, and `flags`, the sum over all replicas of the
-    vectors that they were given.
+    The share is of the global batch. The function returns the values to log, averaged over the global batch, and
+    `flags`, the sum of the flags of all replicas.
     """
     batch_size = config.batch_size
 
@@ -57,6 +57,6 @@ def make_step(
         return gradients, {name: value / batch_size for name, value in logged.items()}
 
     whole = config.jit_compile and replicas.backend == "single"
-    # Of other backends XLA compiles what lies between two all-reduces, which it can't make itself.
+    # With other backends XLA compiles only the code between two all-reduces, as it can't compile an all-reduce.
     compute = traced(gradients_of_batch, jit_compile=True) if config.jit_compile and not whole else gradients_of_batch
     return traced(step, jit_compile=True) if whole else replicas.compile(step)

@@ -18,7 +18,7 @@ from distgan.training.step import make_step
 
 
 class Trainer:
-    """What trains: networks, state, data and the compiled step of a run, on some replicas.
+    """The networks, the state, the data and the compiled step of a run, on some replicas.
 
         config = Config(batch_size=64)
         trainer = Trainer(config, connect(config), open_source("mnist", "train", Wanted()))
@@ -26,7 +26,7 @@ class Trainer:
 
     Attributes:
         gan: the networks and their losses; state: all that is checkpointed; number_format: of the networks.
-        images_per_step: real images that a step shows; num_examples: those of an epoch.
+        images_per_step: real images that a step shows; num_examples: images in an epoch.
         step_number: steps made; images_shown: real images shown in them.
     """
 
@@ -34,7 +34,7 @@ class Trainer:
     images_shown: int
 
     def __init__(self, config: Config, replicas: Replicas, source: Source) -> None:
-        """Make the networks and the state, together with all processes. Raises `UserError` where that can't be."""
+        """Create the networks and the state, together with all processes. Raises `UserError` if that is impossible."""
         self.config, self.replicas, self.source = config, replicas, source
         self.number_format = replicas.agree(precision.resolve(config.precision))
         self.num_examples = max(source.streams.values())
@@ -51,7 +51,7 @@ class Trainer:
         config.check_schedule(f"--steps={config.steps}", epochs)
 
     def facts(self) -> dict[str, Any]:
-        """What a checkpoint says of the run beside its state."""
+        """Return the facts that a checkpoint records about the run, in addition to its state."""
         return {
             "data": self.source.fingerprint,
             "image_shape": self.source.image_shape,
@@ -62,29 +62,29 @@ class Trainer:
         }
 
     def resume(self) -> None:
-        """Go on from where the state stands, which was made or changed since; waits for the device."""
+        """Resume from the present step of the state, after it was created or changed; waits for the device."""
         self.step_number, self.images_shown = int(self.state.step.numpy()), int(self.state.images_shown.numpy())
         self._feed: Feed | None = None
         self._step: Callable[..., dict[str, tf.Tensor]] | None = None
 
     @property
     def feed(self) -> Feed:
-        """The data of the steps to come; made when it is first asked for."""
+        """The data of the next steps; created at the first access."""
         if self._feed is None:
             phases = sum(self.gan.image_phases)
             self._feed = Feed(self.config, self.replicas, self.source, self.images_shown, phases)
         return self._feed
 
     def step(self, flags: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        """Train for one step; the first one compiles it. Does not wait for the device.
+        """Train for one step; the first call compiles it. Does not wait for the device.
 
-        Returns what is worth logging, and `flags`, the sum over all replicas of the vectors that were given. Raises
-        `UserError` where the data can't be read.
+        Returns the values to log, and `flags`, the sum over all replicas of the vectors that they received. Raises
+        `UserError` if the data can't be read.
         """
         return self.step_on(self.feed.next(), flags)
 
     def step_on(self, share: dict[str, tf.Tensor], flags: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        """Train for one step on a share of the feed's."""
+        """Train for one step on a share from the feed."""
         if self._step is None:
             self._step = self.make_step()
         results = self._step(self.feed.resident, share, tf.zeros(1) if flags is None else flags)
@@ -93,7 +93,7 @@ class Trainer:
         return results
 
     def make_step(self) -> Callable[..., dict[str, tf.Tensor]]:
-        """The compiled step, a function of the resident data, a share and the flags."""
+        """Return the compiled step, a function of the resident data, a share and the flags."""
         return make_step(
             self.gan,
             self.state,
