@@ -1,4 +1,4 @@
-.PHONY: setup train test test-all fuzz bench gpu-check clean
+.PHONY: setup train test test-all fuzz bench gpu-check docs clean
 
 setup:     ; @launch/setup.sh
 train:     ; @launch/train.sh
@@ -7,4 +7,5 @@ test-all:  ; @launch/test.sh all
 fuzz:      ; @benchmarks/fuzz.sh
 bench:     ; @benchmarks/bench.sh
 gpu-check: ; @benchmarks/bench.sh gpu_check
+docs:      ; @docs/build.sh
 clean:     ; @launch/clean.sh
