@@ -13,8 +13,6 @@ import traceback
 from typing import Any, NoReturn
 
 import keras  # noqa: F401
-import matplotlib.backends.backend_agg
-import matplotlib.figure  # noqa: F401
 import tensorflow as tf
 
 import distgan.run

@@ -158,7 +158,7 @@ class Reader:
 
 def _lay_out(directory: Path) -> None:
     directory.mkdir()
-    for name in ("launch", "tests", "Makefile", "pyproject.toml"):
+    for name in ("launch", "benchmarks", "docs", "tests", "Makefile", "pyproject.toml"):
         (directory / name).symlink_to(ROOT / name)
     picture_files.write_folder(directory / "photos" / "flowers", 1)
     picture_files.write_folder(directory / "facades", 2)

@@ -114,7 +114,7 @@ def test_a_run_leaves_logs_pictures_and_a_manifest(tmp_path: Path) -> None:
     assert (tmp_path / "progress.gif").exists()
     manifest = small_runs.manifest(tmp_path, 6)
     assert (manifest["step"], manifest["images_shown"], len(manifest["state_digest"])) == (6, 96, 64)
-    for word in ("samples", "tensorboard", "checkpoint", "batch 16 over all replicas"):
+    for word in ("samples", "tensorboard", "checkpoint", "batch 16, 16 on each replica"):
         assert word in said
 
 
