@@ -34,17 +34,18 @@ class Exchange:
         self._replicas = replicas
         self._copies = replicas.num_replicas / replicas.size
         self._received = tf.zeros(len(Votes._fields) + 2 * replicas.size)
-        self._spent = np.zeros([replicas.size, 2])
+        self._spent = np.zeros(2 * replicas.size)
         self._steps = -STARTING_STEPS
         self._processor_seconds = time.process_time()
 
     def send(self, votes: Votes, input_seconds: float) -> tf.Tensor:
         """Return the flags for a step: the votes, and this process's seconds of waiting for data and of CPU time."""
-        spent, now = np.zeros_like(self._spent), time.process_time()
-        spent[self._replicas.rank] = input_seconds, now - self._processor_seconds
+        flags, now = np.zeros(len(votes) + 2 * self._replicas.size, np.float32), time.process_time()
+        own = len(votes) + 2 * self._replicas.rank
+        flags[: len(votes)], flags[own : own + 2] = votes, (input_seconds, now - self._processor_seconds)
         self._processor_seconds = now
         watchdog.waits()
-        return tf.constant(np.array([*votes, *spent.ravel()], np.float32))
+        return tf.constant(flags)
 
     def receive(self, sums: tf.Tensor) -> Votes:
         """Return the votes of the step before the one that gave `sums`: that step is done, so this does not wait."""
@@ -52,14 +53,14 @@ class Exchange:
         watchdog.works()
         self._steps += 1
         if self._steps > 0:
-            self._spent += np.reshape(received[len(Votes._fields) :], self._spent.shape) / self._copies
-        return Votes(*received[: len(Votes._fields)])
+            self._spent += received[len(Votes._fields) :]
+        return Votes(*received[: len(Votes._fields)].tolist())
 
     def seconds_since_log(self) -> dict[str, float]:
         """Return mean seconds per step, by rank, since the previous call: of waiting for data, and of CPU time."""
         if self._steps <= 0:
             return {}
-        means = self._spent / self._steps
+        means = self._spent.reshape(-1, 2) / (self._steps * self._copies)
         self._spent, self._steps = np.zeros_like(self._spent), 0
         return {
             f"speed/rank_{rank}_{kind}_seconds": float(seconds)
