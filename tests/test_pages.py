@@ -66,6 +66,24 @@ def test_unknown_values_are_gaps() -> None:
     assert line["y"] == [1.0, None, 2.0, 3.0]
 
 
+def test_one_spike_does_not_flatten_the_curve() -> None:
+    y = np.linspace(0.0, 1.0, 100)
+    y[50] = 1e6
+    assert _chart(Line("loss", 0, np.arange(100.0), y)).data["limits"][1] < 5
+
+
+def test_one_spike_does_not_lift_the_smoothed_curve() -> None:
+    y = 0.4 + 0.2 * (np.arange(100.0) % 2)
+    y[50] = 1e6
+    (line,) = _chart(Line("loss", 0, np.arange(100.0), y)).data["lines"]
+    assert 0.4 <= min(line["smooth"]) and max(line["smooth"]) < 0.7
+
+
+def test_half_a_line_of_metrics_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss/generator": 0.5}\n{"step": 2, "epo\n7\n')
+    assert recorded.read_metrics(tmp_path / "metrics.jsonl") == [{"step": 1, "loss/generator": 0.5}]
+
+
 def test_nothing_is_drawn_of_what_is_not_known() -> None:
     assert charts.chart("Loss", "step", [Line("loss", 0, np.arange(2.0), np.full(2, np.nan))]) is None
 
