@@ -187,6 +187,16 @@ def _terminate_child(pid: int) -> None:
             os.kill(int(child), signal.SIGTERM)
 
 
+def _run_on_host1(command: list[str]) -> int:
+    """Run a command, which also gets the SIGTERM that this process gets; its exit status."""
+    signals = {signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # one that comes as it starts waits until it can be handed on
+    process = subprocess.Popen(command, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, signals))
+    signal.signal(signal.SIGTERM, lambda *_: _terminate_child(process.pid))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+    return process.wait()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hosts", type=int, default=2)
@@ -201,9 +211,7 @@ def main() -> int:
     try:
         with virtual_hosts(given.hosts) as hosts:
             hosts.slow(given.gbits, given.delay_ms)
-            command = subprocess.Popen(hosts.on("host1", *given.command))
-            signal.signal(signal.SIGTERM, lambda *_: _terminate_child(command.pid))
-            return command.wait()
+            return _run_on_host1(hosts.on("host1", *given.command))
     except HostsError as error:
         print(f"virtual_hosts: {error}", file=sys.stderr)
         return 2
