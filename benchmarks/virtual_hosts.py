@@ -13,6 +13,7 @@ empty ~/.ssh where root had none. Needs Linux, root, and of the distribution ipr
 
 import argparse
 import contextlib
+import functools
 import os
 import pwd
 import shlex
@@ -191,7 +192,8 @@ def _run_on_host1(command: list[str]) -> int:
     """Run a command, which also gets the SIGTERM that this process gets; its exit status."""
     signals = {signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # one that comes as it starts waits until it can be handed on
-    process = subprocess.Popen(command, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, signals))
+    unblock = functools.partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, signals)
+    process = subprocess.Popen(command, preexec_fn=unblock)  # noqa: PLW1509 (there is one thread)
     signal.signal(signal.SIGTERM, lambda *_: _terminate_child(process.pid))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
     return process.wait()
