@@ -16,7 +16,7 @@ _OUTPUT = flags.DEFINE_string("output", "compare.html", "The page to write.")
 def main(run_dirs: list[str]) -> int:
     """Write the page of the runs in some directories, and return the exit status."""
     if not run_dirs:
-        raise UserError("No run is named: give the directories of some without a flag, e.g. runs/mnist runs/fashion.")
+        raise UserError("No run directory is given: pass them as plain arguments, e.g. runs/mnist runs/fashion.")
     try:
         runs = [_read(run_dir) for run_dir in dict.fromkeys(run_dirs)]
         atomic.write(paths.local("output", _OUTPUT.value), comparison.make(runs))

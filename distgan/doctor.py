@@ -51,7 +51,8 @@ def main() -> int:
             return _meet()
         except tf.errors.OpError as error:
             print(
-                f"distgan: rank {launcher.launched_rank()} did not meet the others ({first_line(error)[:200]}).",
+                f"distgan: rank {launcher.launched_rank()} could not connect to the others "
+                f"({first_line(error)[:200]}).",
                 file=sys.stderr,
             )
             return 1
@@ -118,8 +119,8 @@ def _horovod_s_parts() -> Finding:
     if not _has_our_patches():
         return Finding(
             "Horovod",
-            f"{found}; as it was released",
-            "run `make setup`: without its patches a late rank is waited for without a word.",
+            f"{found}, without our patches",
+            "run `make setup`: without the patches Horovod waits for a missing rank without a message.",
         )
     return Finding("Horovod", f"{found}; with distgan's patches")
 
@@ -140,7 +141,9 @@ def _mpi() -> Finding:
     hvd = _horovod()
     if hvd and not hvd.mpi_built():
         return Finding(
-            "MPI", f"{found}, without Horovod's knowing", "run `make setup` again, to start by mpirun or srun."
+            "MPI",
+            f"{found}; Horovod was built without it",
+            "run `make setup` again, so that mpirun and srun can start processes.",
         )
     return Finding("MPI", found)
 
@@ -167,7 +170,7 @@ def _processor() -> Finding:
     features = [name for flag, name in FEATURES.items() if flag in flags]
     lacks = "" if {"avx512_bf16", "amx_bf16"} & flags else "; bfloat16 is slow on it"
     cores = f"{available_cores()} of {os.cpu_count()} cores"
-    return Finding("Processor", f"{cores}, {model} ({', '.join(features) or 'no vector units that matter'}){lacks}")
+    return Finding("Processor", f"{cores}, {model} ({', '.join(features) or 'no AVX2 or the like'}){lacks}")
 
 
 def _memory() -> Finding:
@@ -188,7 +191,7 @@ def _shared_memory() -> Finding:
     return Finding(
         "Shared memory",
         f"{total / 2**20:,.0f} MiB",
-        "give the container more, as by `docker run --shm-size=1g`." if is_short else "",
+        "give the container more shared memory, e.g. `docker run --shm-size=1g`." if is_short else "",
     )
 
 
@@ -235,7 +238,7 @@ def _two_processes() -> Finding:
     if sums:
         return Finding("Two processes", sums[1])
     last = (said.strip().splitlines() or ["no word"])[-1]
-    return Finding("Two processes", f"did not meet: {last[:200]}", f"see what `{' '.join(command)}` says.")
+    return Finding("Two processes", f"could not connect: {last[:200]}", f"see what `{' '.join(command)}` says.")
 
 
 def _meet() -> int:
@@ -276,7 +279,8 @@ def _seconds_to_sum(replicas: Any, size: int) -> float:
     total = float(compiled(values)[0].numpy())
     if total != replicas.num_replicas:
         raise UserError(
-            f"A sum of ones over {replicas.num_replicas} replicas gave {total}: this communication is broken."
+            f"An all-reduce of ones over {replicas.num_replicas} replicas gave {total}: check the network, and "
+            "the build of Horovod."
         )
     return statistics.median(_seconds(compiled, values) for _ in range(REPETITIONS))
 

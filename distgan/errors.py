@@ -30,10 +30,10 @@ class AloneError(TrainingError):
     @classmethod
     def of_start(cls, rank: int, timeout_seconds: float, missing: Sequence[int] = ()) -> "AloneError":
         """Return the error of a process that did not meet the others in time; `missing` are absent ranks, if known."""
-        known = f" ({', '.join(map(str, missing))} did not come)" if missing else ""
+        known = f" (missing: rank {', '.join(map(str, missing))})" if missing else ""
         return cls(
-            f"rank {rank} could not meet the others within {timeout_seconds:g} seconds{known}: see that all are "
-            "started and can reach each other, or give a larger --start_timeout_seconds.",
+            f"rank {rank} could not connect to the others within {timeout_seconds:g} seconds{known}: check that all "
+            "run and can reach each other, or raise --start_timeout_seconds.",
             STALLED,
         )
 

@@ -25,25 +25,27 @@ if TYPE_CHECKING:
     from distgan.replicas.base import Replicas
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.")
-_CHECKPOINT = flags.DEFINE_enum("checkpoint", "newest", ["newest", "best"], "Of the run, which weights.")
+_CHECKPOINT = flags.DEFINE_enum(
+    "checkpoint",
+    "newest",
+    ["newest", "best"],
+    "Checkpoint of the run: the newest, or the one with the best Frechet distance.",
+)
 _IMAGES = flags.DEFINE_string("images", None, "Instead of a run, a directory of images, or an .npz of `pixels`.")
-_DATA = flags.DEFINE_string("data", None, "What --images ought to be like, as --data of distgan.train says it.")
+_DATA = flags.DEFINE_string("data", None, "Real images to compare --images with, as for distgan.train.")
 _NUM_IMAGES = flags.DEFINE_integer(
     "num_images",
     None,
-    "How many to measure, and real ones to measure them by. Default: as many as the run measures, "
-    "or of --images 10,000.",
+    "Number of samples, and of real images to compare them with. Default: the run's setting; with --images 10,000.",
     lower_bound=100,
 )
 _SEED = flags.DEFINE_integer(
-    "seed", 0, "Seed of the samples: they are those of distgan.sample.", lower_bound=0, upper_bound=2**63 - 1
+    "seed", 0, "Seed; distgan.sample with the same seed makes the same samples.", lower_bound=0, upper_bound=2**63 - 1
 )
-_FEATURES = flags.DEFINE_string("features", None, "FILE.keras, of images to feature vectors, to measure by.")
-_OUTPUT = flags.DEFINE_string(
-    "output", None, "JSON file to write. Default: evaluation.json in the run's directory, or IMAGES.json."
-)
+_FEATURES = flags.DEFINE_string("features", None, "FILE.keras, from images to feature vectors. Default: the run's.")
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file to write. Default: RUN_DIR/evaluation.json, or IMAGES.json.")
 _BACKEND = flags.DEFINE_enum(
-    "backend", "auto", ["auto", "single", "horovod", "multiworker"], "How several processes were started."
+    "backend", "auto", ["auto", "single", "horovod", "multiworker"], "Backend, if several processes were started."
 )
 
 
@@ -52,9 +54,9 @@ def main() -> int:
     if (_RUN_DIR.value is None) == (_IMAGES.value is None):
         raise UserError("Give one of --run_dir and --images: what is to be measured.")
     if _IMAGES.value and not _DATA.value:
-        raise UserError("--images needs --data, the real images to measure by, e.g. --data=mnist.")
+        raise UserError("--images needs --data, the real images to compare with, e.g. --data=mnist.")
     if _DATA.value and not _IMAGES.value:
-        raise UserError(f"--data={_DATA.value} is for --images: a run is measured by the data that it learnt from.")
+        raise UserError(f"--data={_DATA.value} is used only with --images, as a run has its own data: remove it.")
     output = _output()
     program.import_tensorflow()
     from distgan.replicas.connect import connect
@@ -127,8 +129,8 @@ def _given(wanted: "Wanted") -> "Source":
         found, shape = images.pixels.shape[1:], (*(wanted.image_size or ()), wanted.channels)
         if found != shape:
             raise UserError(
-                f"--images={path} holds images of {_by(found)}, and --data={_DATA.value} of {_by(shape)}: bring them "
-                "to that size first, as it matters how."
+                f"--images={path} has images of {_by(found)}, but --data={_DATA.value} of {_by(shape)}: resize them "
+                "first; the way of resizing changes the scores."
             )
         return images.source(wanted)
     from distgan.data.sources import open_source

@@ -11,9 +11,7 @@ from distgan.errors import UserError
 def check_local(flag: str, path: str) -> None:
     """Raise `UserError` naming the flag if a path is an address such as gs://bucket/name."""
     if "://" in path:
-        raise UserError(
-            f"--{flag}={path} must be on this machine: mount the bucket, as by gcsfuse, and give that path, or copy it."
-        )
+        raise UserError(f"--{flag}={path} must be a local path: mount the bucket, e.g. with gcsfuse, or copy it.")
 
 
 def local(flag: str, path: str | os.PathLike[str]) -> Path:
@@ -29,7 +27,7 @@ def check_regular(path: str | Path) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "no file with an end", str(path))
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def cache_directory() -> Path:

@@ -12,6 +12,7 @@ from typing import Never
 
 from absl import app, flags
 
+from distgan.config import older
 from distgan.errors import TrainingError, UserError
 from distgan.replicas import launcher
 
@@ -19,13 +20,13 @@ WRONG_INPUT = 2  # exit status
 CHIEF_SPEAKS_SECONDS = 5.0
 
 
-def run(main: Callable[[], int], help_text: Callable[[], str] | None = None) -> Never:
+def run(main: Callable[[], int], help_text: Callable[[list[str]], str] | None = None) -> Never:
     """Parse absl's flags, run `main` and exit with its result; on a `UserError`, print a sentence and exit with 2.
 
-    --help prints `help_text`, if given.
+    --help and --helpfull print what `help_text`, if given, returns for the arguments.
     """
-    if help_text and {"--help", "-help", "-?", "-h"} & set(sys.argv):
-        print(f"{sys.modules['__main__'].__doc__}{help_text()}")
+    if help_text and {"--help", "--helpfull", "-help", "-?", "-h"} & set(sys.argv):
+        print(f"{sys.modules['__main__'].__doc__}\n{help_text(sys.argv)}")
         sys.exit(0)
     app.run(lambda _: _exit_with(main), flags_parser=_parse)
     raise AssertionError("app.run does not return")
@@ -47,6 +48,8 @@ def _parse(arguments: list[str], allows_words: bool = False) -> list[str]:
         return rest
     except SystemExit:  # from --help, for which absl uses another status
         sys.exit(0)
+    except flags.UnrecognizedFlagError as error:
+        _refuse(older.flag_is_now(error.flagname) or _sentence(str(error)), all_ranks_know=True)
     except flags.Error as error:
         _refuse(_sentence(str(error)), all_ranks_know=True)
     except UserError as error:

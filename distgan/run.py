@@ -53,12 +53,12 @@ class Run:
             return to_pixels(self.gan.generate(num_images, seed)).numpy()
         learnt = self.gan.num_classes
         if not learnt:
-            raise UserError("The run has learnt no classes: remove them, or train with --conditional.")
+            raise UserError("The run is not class-conditional: remove the classes, or train with --conditional.")
         unknown = [one for one in dict.fromkeys(classes) if not 0 <= one < learnt]
         if unknown:
             raise UserError(f"The run has learnt classes 0 to {learnt - 1}, and not {', '.join(map(str, unknown))}.")
         if len(classes) != num_images:
-            raise UserError(f"There are {len(classes)} classes for {num_images} images: give one an image.")
+            raise UserError(f"There are {len(classes)} classes for {num_images} images: give one class per image.")
         return to_pixels(self.gan.generate(num_images, seed, classes=np.array(classes, np.int32))).numpy()
 
     def scores(self, evaluator: Evaluator, seed: int = 0) -> dict[str, float]:

@@ -28,20 +28,23 @@ if TYPE_CHECKING:
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.")
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 16, "How many images, or frames of a .gif.", lower_bound=1)
 _CLASSES = flags.DEFINE_list(
-    "classes", None, "Of a conditional run, the classes to make --num_images of each of, a row each in a grid."
+    "classes", None, "Classes to sample, of a conditional run: --num_images per class, a row of the grid for each."
 )
-_SEED = flags.DEFINE_integer(
-    "seed", 0, "Seed of what is random; image i depends on it and on i only.", lower_bound=0, upper_bound=2**63 - 1
-)
+_SEED = flags.DEFINE_integer("seed", 0, "Image i depends only on the seed and i.", lower_bound=0, upper_bound=2**63 - 1)
 _OUTPUT = flags.DEFINE_string(
     "output",
     None,
-    ".png: one grid; .gif: a walk between latents; .npz: uint8 [N, H, W, C]; else a directory, as it must be with "
-    "--input. Default: samples.png, or translated.",
+    "A .png (grid), .gif (latent interpolation), .npz (uint8 [N, H, W, C]) or directory; with --input a directory. "
+    "Default: samples.png, with --input translated.",
 )
 _INPUT = flags.DEFINE_string("input", None, "An image file, or a directory of them, to translate.")
-_CHECKPOINT = flags.DEFINE_enum("checkpoint", "newest", ["newest", "best"], "Of the run, which weights.")
-_DIRECTION = flags.DEFINE_enum("direction", None, ["AtoB", "BtoA"], "From which domain to which; of CycleGAN.")
+_CHECKPOINT = flags.DEFINE_enum(
+    "checkpoint",
+    "newest",
+    ["newest", "best"],
+    "Checkpoint of the run: the newest, or the one with the best Frechet distance.",
+)
+_DIRECTION = flags.DEFINE_enum("direction", None, ["AtoB", "BtoA"], "Translation direction, of CycleGAN.")
 SUFFIXES = (".png", ".gif", ".npz")
 GIF_MILLISECONDS = 60
 READ_AT_ONCE = 32  # images
@@ -53,12 +56,14 @@ def main() -> int:
         raise UserError("--run_dir is missing: give the directory of a run, e.g. --run_dir=runs/mnist.")
     output = paths.local("output", _OUTPUT.value or ("translated" if _INPUT.value else "samples.png"))
     if output.suffix not in ("", *(() if _INPUT.value else SUFFIXES)):
-        allowed = "name a directory" if _INPUT.value else f"end it in {', '.join(SUFFIXES)}, or name a directory"
-        raise UserError(f"--output={output} is of no kind that is known: {allowed}.")
-    if _DIRECTION.value and not _INPUT.value:
-        raise UserError(
-            f"--direction={_DIRECTION.value} needs --input, an image or a directory of images to translate."
+        allowed = (
+            "give a directory"
+            if _INPUT.value
+            else f"give a file name that ends in {', '.join(SUFFIXES)}, or a directory"
         )
+        raise UserError(f"--output={output} has an unknown file type: {allowed}.")
+    if _DIRECTION.value and not _INPUT.value:
+        raise UserError(f"--direction={_DIRECTION.value} needs --input, an image or a directory to translate.")
     classes = _classes()
     names = _named(paths.local("input", _INPUT.value), output) if _INPUT.value else {}
     program.import_tensorflow()

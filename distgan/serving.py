@@ -106,7 +106,7 @@ def write_keras(gan: GAN, facts: Facts, path: Path) -> list[Path]:
 def _refuse_others(paths: list[Path]) -> None:
     for path in paths:
         if path.exists() and not _is_export(path):
-            raise UserError(f"--output={path} is something else than an export: name another place, or remove it.")
+            raise UserError(f"--output={path} exists and is not an export: choose another path, or remove it.")
 
 
 def _is_export(path: Path) -> bool:

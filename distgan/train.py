@@ -42,13 +42,13 @@ def _train(config: Config) -> int:
             raise
         return error.exit_status
     except tf.errors.ResourceExhaustedError:
-        raise UserError("Memory is short: choose a smaller --batch_size, or smaller networks.") from None
+        raise UserError("Out of memory: choose a smaller --batch_size, or smaller networks.") from None
     except tf.errors.OpError as error:
         if replicas.size == 1:
             raise
         print(
-            f"distgan: rank {replicas.rank} lost the others ({reason(error)}); rerun the command to resume from the "
-            "last checkpoint.",
+            f"distgan: rank {replicas.rank} lost the connection to the others ({reason(error)}); rerun the "
+            "command to resume from the last checkpoint.",
             file=sys.stderr,
         )
         return 1

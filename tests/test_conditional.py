@@ -154,5 +154,5 @@ def test_a_grid_may_have_a_row_a_class() -> None:
 
 def test_a_run_that_was_told_no_classes_makes_none(tmp_path: Path) -> None:
     small_runs.train(tmp_path, steps=1)
-    with pytest.raises(UserError, match="The run has learnt no classes"):
+    with pytest.raises(UserError, match="The run is not class-conditional"):
         distgan.load(str(tmp_path)).generate(1, classes=[0])

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from distgan.config import Config, changed_settings, load_config
-from distgan.config.config import gan_options, options
+from distgan.config import Config, changed_settings, command_line, load_config
+from distgan.config.config import defaults_of, gan_options, options, used_by
 from distgan.config.fields import every
 from distgan.config.presets import PRESETS
 from distgan.errors import UserError
@@ -37,9 +37,9 @@ from distgan.gans.registry import GANS
                                  "--data=unpaired:DIR, or --data=mnist-domains --image_size=32x32 to try it."),
         ({"preset": "mlp", "filters": 8}, "--filters is not used by --architecture=mlp: remove it."),
         ({"l1_weight": 1.0}, "--l1_weight is not used by --architecture=mnist: remove it."),
-        ({"image_size": "64"}, "--image_size=64 is refused: it must be HxW, two numbers of pixels from 4, e.g. 64x64."),
+        ({"image_size": "64"}, "--image_size=64 is refused: it must be HxW, each 4 or more, e.g. 64x64."),
         ({"image_size": "64x2"},
-         "--image_size=64x2 is refused: it must be HxW, two numbers of pixels from 4, e.g. 64x64."),
+         "--image_size=64x2 is refused: it must be HxW, each 4 or more, e.g. 64x64."),
         ({"channels": 2}, "--channels=2 is refused: it must be one of 1, 3."),
         ({"real_label": 0.5}, "--real_label=0.5 is refused: it must be a number above 0.5 and of at most 1."),
         ({"normalization": "instance"}, "--normalization=instance is refused: it must be one of sync, local, none."),
@@ -52,7 +52,7 @@ from distgan.gans.registry import GANS
         ({"sample_every": "1.5steps"}, "--sample_every=1.5steps is refused: it must be 15epochs, 5000steps or the "
                                        "like, or never."),
         ({"steps": 1, "epochs": 1}, "Give only one of --epochs and --steps."),
-        ({"profile_steps": "7"}, "--profile_steps=7 is refused: it must be FIRST:LAST, two step numbers from 1, e.g. "
+        ({"profile_steps": "7"}, "--profile_steps=7 is refused: it must be FIRST:LAST, two step numbers above 0, e.g. "
                                  "100:110."),
         ({"epochs": None}, "Give one of --epochs and --steps: a run needs a length."),
         ({"batch_size": None}, "--batch_size=None is refused: it must be a whole number of at least 1."),
@@ -124,7 +124,7 @@ def test_every_preset_has_a_config_that_comes_back_from_its_file(preset: str, tm
     config = Config(preset=preset, data="folder:x")
     (tmp_path / "config.json").write_text(config.to_json())
     assert load_config(tmp_path / "config.json") == config
-    with pytest.raises(UserError, match=rf"is of --preset={preset}: remove --preset"):
+    with pytest.raises(UserError, match=rf"was written with --preset={preset}: remove --preset"):
         load_config(tmp_path / "config.json", preset="mnist")
 
 
@@ -167,20 +167,28 @@ def _train(*flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "distgan.train", *flags], capture_output=True, text=True, check=False)
 
 
-def test_helpfull_explains_every_flag_with_its_default() -> None:
-    text = " ".join(_train("--helpfull").stdout.split())
-    for name, option in options().items():
-        assert f"{name}:" in text
-        assert option.help in text
-        assert option.default is None or f"Default: {option.default}." in text
+def test_helpfull_explains_every_flag_of_the_preset_with_its_default() -> None:
+    seen = set()
+    for preset in PRESETS:
+        text = " ".join(command_line.help_text(["--helpfull", f"--preset={preset}"]).split())
+        defaults, declared = defaults_of(preset), options()
+        for name in used_by(defaults["architecture"]):
+            default = "" if defaults[name] is None else f"={defaults[name]}"
+            default = default.lower() if declared[name].type is bool else default
+            assert f" --{name}{default} {declared[name].help}" in text
+            seen.add(name)
+    assert seen == options().keys()
 
 
 def test_help_shows_the_flags_that_matter_by_section() -> None:
     text = _train("--help").stdout
-    shown = re.findall(r"^  --(\w+)$", text, re.MULTILINE)
+    shown = re.findall(r"^  --(\w+)(?:=\S+)?$", text, re.MULTILINE)
     assert 15 <= len(shown) <= 25
     assert {"preset", "data", "run_dir", "epochs", "batch_size", "checkpoint_every", "backend"} <= set(shown)
     assert text.index("Run:") < text.index("Images:") < text.index("Training:") < text.index("System:")
+    of_pix2pix = _train("--help", "--preset=pix2pix").stdout
+    assert "  --batch_size=1\n" in of_pix2pix
+    assert "--conditional" not in of_pix2pix
 
 
 @pytest.mark.parametrize(
@@ -188,6 +196,8 @@ def test_help_shows_the_flags_that_matter_by_section() -> None:
     [
         (["--batch_size=many"], "distgan: --batch_size=many is refused: it must be a whole number of at least 1."),
         (["--bach_size=3"], "distgan: Unknown command line flag 'bach_size'. Did you mean: batch_size."),
+        (["--noise_size=3"], "distgan: --noise_size is now --latent_dim."),
+        (["--sample_every_steps=3"], "is now --sample_every, with a unit: --sample_every=10steps."),
         (["--steps=3", "--epochs=3"], "distgan: Give only one of --epochs and --steps."),
         (["--data=cifar"], "--data"),
         (["fast"], "distgan: fast is not a flag: flags are written as --name=value."),

@@ -105,7 +105,7 @@ def test_damaged_or_missing_weights_are_refused(tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.npz"
     damaged.write_bytes(content)
     for path, fault in ((damaged, "is damaged"), (tmp_path / "missing.npz", "cannot be read")):
-        with pytest.raises(UserError, match=rf"{path.name} .*{fault}.*; install distgan again\.$"):
+        with pytest.raises(UserError, match=rf"{path.name} .*{fault}.*: reinstall distgan\.$"):
             digits.load(path)
 
 

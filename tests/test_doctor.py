@@ -48,7 +48,7 @@ def test_processes_that_do_not_meet_are_reported(tmp_path: Path, monkeypatch: py
     broken.chmod(0o755)
     monkeypatch.setattr(shutil, "which", lambda *_, **__: str(broken))
     finding = doctor._two_processes()
-    assert finding.found == "did not meet: no route to host"
+    assert finding.found == "could not connect: no route to host"
     assert finding.mend.startswith(f"see what `{broken} --gloo -np 2 ")
 
 
@@ -68,7 +68,7 @@ class OneWrongSum:
 
 
 def test_a_sum_that_comes_out_wrong_is_an_error() -> None:
-    with pytest.raises(UserError, match=r"A sum of ones over 3 replicas gave 4\.0"):
+    with pytest.raises(UserError, match=r"An all-reduce of ones over 3 replicas gave 4\.0"):
         doctor._seconds_to_sum(OneWrongSum(), 4)
 
 

@@ -43,7 +43,7 @@ RUN = [
 
 # The runs that other blocks take for granted, and which block makes them; make train's is made by MAKE_TRAIN.
 MADE_BY = {f"runs/{name}": USE_IT for name in ("mnist", "small", "conditional", "pix2pix", "cyclegan")}
-MADE_BY["runs/wgan"] = TRAIN_IT
+MADE_BY["runs/wgan"], MADE_BY["runs/first"] = TRAIN_IT, _with("--epochs=2 --run_dir=runs/first")
 MAKE_TRAIN = ["python", "-m", "distgan.train", "--config=launch/mnist-quick.json", "--evaluate_every=never"]
 PAINTINGS = "numpy.zeros((1, 256, 256, 3), 'uint8')"
 BEFORE = {  # what the text above a block says of what is there already, by a phrase of the block

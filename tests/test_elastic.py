@@ -95,7 +95,7 @@ def test_a_process_that_is_not_let_in_again_leaves_the_job(tmp_path: Path, monke
 
     monkeypatch.setattr(loop, "train", loses_others)
     monkeypatch.setattr(Replicas, "regroup", is_named_no_more)
-    with pytest.raises(AloneError, match="this process left the elastic job") as left:
+    with pytest.raises(AloneError, match="this process was removed from the elastic job") as left:
         elastic.train(Config(**small_runs.SMALL, run_dir=str(tmp_path)), Replicas(), io.StringIO())
     assert left.value.exit_status == LEFT
 

@@ -359,7 +359,7 @@ class TestBadFiles:
         source = open_folder(str(sparse), "train", Wanted())
         for path in sparse.iterdir():
             path.write_text("")
-        with pytest.raises(UserError, match="none of 12 images can be read"):
+        with pytest.raises(UserError, match="none of 12 images in a row can be read"):
             source.read("images", np.array([3]))
 
 
@@ -376,7 +376,7 @@ class TestPairs:
 
     def test_have_no_halves_where_the_width_is_odd(self, tmp_path: Path) -> None:
         write(tmp_path / "a.png", 1, (6, 9))
-        assert "a.png (no two halves: 6x9, whose width is odd)" in refusal(open_pairs, tmp_path)
+        assert "a.png (not two halves: 6x9 has an odd width)" in refusal(open_pairs, tmp_path)
 
     @pytest.mark.parametrize("layout", ["{}A", "{}/A", "A/{}"])
     def test_are_files_of_one_stem_in_two_folders_in_any_layout(self, tmp_path: Path, layout: str) -> None:
@@ -412,12 +412,12 @@ class TestPairs:
         write_many(tmp_path / "A", 3)
         write(tmp_path / "B/001.png")
         sentence = refusal(open_pairs, tmp_path)
-        assert "A/000.png lacks" in sentence and "1 more" in sentence and "add it to B" in sentence
+        assert "A/000.png has no file of its name" in sentence and "1 more" in sentence and "add one to B" in sentence
         write(tmp_path / "B/000.png")
         write(tmp_path / "B/002.png")
         write(tmp_path / "B/009.png")
         sentence = refusal(open_pairs, tmp_path)
-        assert "B/009.png lacks" in sentence and "more" not in sentence and "add it to A" in sentence
+        assert "B/009.png has no file of its name" in sentence and "more" not in sentence and "add one to A" in sentence
 
     def test_that_lack_a_folder_are_refused(self, tmp_path: Path) -> None:
         write(tmp_path / "trainA/1.png")

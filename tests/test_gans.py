@@ -196,7 +196,7 @@ def test_a_direction_that_was_not_learnt_is_refused(tmp_path: Path) -> None:
     run = distgan.Run(run.config, gan, 0, (32, 32, 3))
     with pytest.raises(UserError, match="has learnt BtoA, not AtoB"):
         run.translate(np.zeros((1, 32, 32, 3), np.uint8), "AtoB")
-    with pytest.raises(UserError, match="generates no images of noise"):
+    with pytest.raises(UserError, match="does not generate images from noise"):
         run.generate(1)
 
 
@@ -231,8 +231,8 @@ def test_a_size_that_does_not_suit_the_networks_is_refused(preset: str, size: st
 @pytest.mark.parametrize(
     ("preset", "data", "sentence"),
     [
-        ("pix2pix", "mnist", "learns from pairs, and --data=mnist has images"),
-        ("mnist", "mnist-domains", "learns from images, and --data=mnist-domains has two domains, A and B"),
+        ("pix2pix", "mnist", "needs pairs, but --data=mnist has images"),
+        ("mnist", "mnist-domains", "needs images, but --data=mnist-domains has two domains, A and B"),
     ],
 )
 def test_data_of_another_kind_is_refused(preset: str, data: str, sentence: str, tmp_path: Path) -> None:
@@ -283,5 +283,5 @@ def test_learning_rates_follow_their_schedule_through_a_restart(
 def test_a_run_goes_on_no_longer_than_its_learning_rates(tmp_path: Path) -> None:
     settings = {"learning_rate_schedule": "linear", "constant_epochs": 0.0, "decay_epochs": 6 * 16 / 60000}
     small_runs.train(tmp_path, steps=2, **settings)
-    with pytest.raises(UserError, match="--steps=8 is refused: learning rates are zero"):
+    with pytest.raises(UserError, match="--steps=8 is too long: learning rates are zero"):
         small_runs.train(tmp_path, steps=8, **settings)

@@ -129,7 +129,7 @@ def test_horovod_s_ranks_end_when_a_cable_is_pulled(hosts: Any, tmp_path: Path) 
     finally:
         hosts.mend("host2")
     for rank in range(2):
-        assert f"distgan: rank {rank} lost the others" in (logs / f"rank-{rank}").read_text()
+        assert f"distgan: rank {rank} lost the connection to the others" in (logs / f"rank-{rank}").read_text()
     assert small_runs.checkpoints(run_dir)
 
 
@@ -154,7 +154,7 @@ def test_workers_end_when_a_cable_is_pulled(hosts: Any, tmp_path: Path) -> None:
         hosts.mend("host2")
     for rank, (worker, output) in enumerate(zip(workers, outputs, strict=True)):
         assert worker.returncode == 1
-        assert f"distgan: rank {rank} lost the others" in output
+        assert f"distgan: rank {rank} lost the connection to the others" in output
 
 
 def _wait_until_nobody_trains(hosts: Any) -> None:

@@ -68,7 +68,7 @@ def test_a_smoothed_label_is_the_cross_entropy_s_alone() -> None:
     Config(loss="minimax", real_label=0.9)
     with pytest.raises(UserError) as refusal:
         Config(preset="faces", data="folder:x", loss="hinge")
-    assert str(refusal.value) == "--real_label=0.9 is for cross-entropies: give --real_label=1 with --loss=hinge."
+    assert str(refusal.value) == "--real_label=0.9 is not used by --loss=hinge: remove it."
 
 
 def _linear(weights: np.ndarray) -> penalties.Judge:

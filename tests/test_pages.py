@@ -248,7 +248,7 @@ def test_the_page_says_what_differs_from_the_preset(tmp_path: Path) -> None:
 
 def test_the_page_names_the_rank_that_is_waited_for(tmp_path: Path) -> None:
     words = pages.text(pages.parsed(_page(pages.make_run(tmp_path, logs=60, ranks=3))))
-    assert "A step takes 512 ms in the median. Rank 2 is the slowest to get its data: it waits 100 ms a step." in words
+    assert "The median step takes 512 ms. Rank 2 is the slowest to get its data: it waits 100 ms a step." in words
     many = pages.make_run(tmp_path / "many", logs=60, ranks=40)
     assert "Of 40 ranks, the 16 that wait longest are shown." in pages.text(pages.parsed(_page(many)))
 
@@ -346,9 +346,9 @@ def test_distances_measured_in_other_ways_are_not_to_be_compared(tmp_path: Path)
 def test_each_plot_of_a_measure_says_what_it_is(tmp_path: Path) -> None:
     notes = {title: pages.text(figure).rpartition("training")[2].strip()
              for title, figure in pages.figures(_compared(tmp_path)).items()}  # fmt: skip
-    assert notes["Precision"] == "How many of the made images are like real ones: higher is better."
-    assert notes["Recall"] == "How many of the real images are like made ones: higher is better."
-    assert notes["Modes"] == "How many classes are made: higher is better, up to 10."
+    assert notes["Precision"] == "Share of samples that look like real images: higher is better."
+    assert notes["Recall"] == "Share of real images that look like samples: higher is better."
+    assert notes["Modes"] == "Number of classes among the samples: higher is better, up to 10."
 
 
 def test_runs_of_one_name_go_by_their_paths(tmp_path: Path) -> None:
@@ -361,11 +361,11 @@ def test_runs_of_one_name_go_by_their_paths(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ((), "No run is named: give the directories of some without a flag, e.g. runs/mnist runs/fashion."),
+        ((), "No run directory is given: pass them as plain arguments, e.g. runs/mnist runs/fashion."),
         (("nowhere",), "nowhere is not the directory of a run, or the run has logged nothing yet: it holds no "
                        "metrics.jsonl."),
-        (("gs://bucket/run",), "--run_dir=gs://bucket/run must be on this machine: mount the bucket, as by gcsfuse, "
-                                "and give that path, or copy it."),
+        (("gs://bucket/run",), "--run_dir=gs://bucket/run must be a local path: mount the bucket, "
+                                "e.g. with gcsfuse, or copy it."),
         (("{run}", "--output=/dev/null/new/page.html"), "/dev/null/new/page.html: Not a directory."),
     ],
 )  # fmt: skip

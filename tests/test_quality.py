@@ -205,7 +205,7 @@ def test_a_network_that_would_run_code_or_is_none_is_refused(tmp_path: Path) -> 
 def test_too_few_images_are_refused(tmp_path: Path) -> None:
     picture_files.write_folder(tmp_path / "photos", 5)
     network = features.network_for(None, "mnist", (28, 28, 1))
-    with pytest.raises(UserError, match="has 5 images: to measure samples by them takes 200 at least"):
+    with pytest.raises(UserError, match="has 5 images: evaluation needs at least 200"):
         reference.reference_for(f"folder:{tmp_path}/photos", Wanted(), network, 200, ALONE)
     command = [sys.executable, "-m", "distgan.evaluate", f"--images={tmp_path}/photos", "--data=mnist"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -294,10 +294,10 @@ def test_images_of_any_source_are_measured_as_the_samples_that_they_are(run_dir:
         (["--run_dir={run_dir}", "--data=mnist"], "--data=mnist is for --images"),
         (["--run_dir={run_dir}", "--num_images=5"], "--num_images=5: 5 is not integer >= 100"),
         (["--run_dir={run_dir}/nothing"], "holds no checkpoint"),
-        (["--images={run_dir}/nothing.npz", "--data=mnist"], "is not there, or is no file"),
+        (["--images={run_dir}/nothing.npz", "--data=mnist"], "does not exist, or is not a file"),
         (["--images={run_dir}/config.json", "--data=mnist"], "must be a directory of images, or an .npz file"),
         (["--images={run_dir}/tensorboard", "--data=mnist"], "/tensorboard/ holds no images"),
-        (["--run_dir={run_dir}", "--features=nothing.keras"], "nothing.keras is not there, or is no file."),
+        (["--run_dir={run_dir}", "--features=nothing.keras"], "nothing.keras does not exist, or is not a file."),
     ],
 )
 def test_a_wrong_command_is_answered_in_a_sentence(arguments: list[str], sentence: str, run_dir: Path) -> None:
@@ -311,7 +311,7 @@ def test_a_wrong_command_is_answered_in_a_sentence(arguments: list[str], sentenc
 def test_an_npz_of_other_things_than_pixels_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("text")
     np.savez(tmp_path / "arrays.npz", np.zeros(3))
-    for name, sentence in (("text", "is no .npz file"), ("arrays", "holds arr_0, and no `pixels`")):
+    for name, sentence in (("text", "is not an .npz file"), ("arrays", "holds arr_0, and no `pixels`")):
         with pytest.raises(UserError, match=sentence):
             open_npz(str(tmp_path / f"{name}.npz"))
 
@@ -320,4 +320,4 @@ def test_images_of_another_size_than_the_data_s_are_refused(tmp_path: Path) -> N
     np.savez(tmp_path / "images.npz", pixels=np.zeros((100, 32, 32, 1), np.uint8))
     status, said = _evaluate(layouts.SINGLE, f"--images={tmp_path}/images.npz", "--data=mnist")
     assert status == 2
-    assert "holds images of 32x32x1, and --data=mnist of 28x28x1" in said
+    assert "has images of 32x32x1, but --data=mnist of 28x28x1" in said

@@ -8,10 +8,10 @@ from distgan.gans.registry import GANS
 ROOT = Path(__file__).parent.parent
 HEAD = """# Flags
 
-Flags of `python -m distgan.train`; `--helpfull` prints the same. The defaults are those of `--preset=mnist`. Give at
-most one of `--epochs` and `--steps`. A cadence is a number and its unit, such as `15epochs`, `5000steps` or `10min`. A
-switch is turned off by `--mirror=false`. The config of a run is stored in its `config.json`; `--config=FILE` repeats
-it, and flags override it. A run may be resumed with other values of the flags that are marked *.
+Flags of `python -m distgan.train`; `--helpfull --preset=NAME` prints those of a preset. Give at most one of `--epochs`
+and `--steps`. A cadence is a number and its unit, such as `15epochs`, `5000steps` or `10min`. A switch is turned off by
+`--mirror=false`. The config of a run is stored in its `config.json`; `--config=FILE` repeats it, and flags override it.
+A run may be resumed with other values of the flags that are marked *.
 """
 
 

@@ -132,7 +132,9 @@ def test_one_that_lacks_a_variable_says_which(tmp_path: Path) -> None:
     assert found
     del found.arrays["generator/project/kernel"]
     checkpoint.save(run_dir / "checkpoints", found.arrays, found.manifest | {"step": 4}, keep=1)
-    with pytest.raises(UserError, match="The checkpoint does not fit: generator/project/kernel is missing there"):
+    with pytest.raises(
+        UserError, match="The checkpoint does not match the networks: generator/project/kernel is missing there"
+    ):
         small_runs.train(run_dir, steps=5, **OF_GOLDEN)
 
 

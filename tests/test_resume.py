@@ -179,7 +179,7 @@ def test_a_run_without_a_sound_checkpoint_is_not_started_anew(copy: Path) -> Non
     for path in (copy / "checkpoints").glob("step_*/state.npz"):
         path.write_bytes(b"")
     for _ in range(2):  # a launcher may try again
-        with pytest.raises(UserError, match=r"No sound checkpoint is left in .* \(step_\d+: .*manifest"):
+        with pytest.raises(UserError, match=r"No usable checkpoint is left in .* \(step_\d+: .*manifest"):
             small_runs.train(copy, steps=STEPS)
     assert small_runs.logged_steps(copy)[-1] == STEPS
 
@@ -203,13 +203,13 @@ def test_other_data_is_refused(copy: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     write_idx(other / "train-images-idx3-ubyte", np.zeros((100, 28, 28), np.uint8))
-    with pytest.raises(UserError, match="is other data than the run"):
+    with pytest.raises(UserError, match="is not the data of the run"):
         small_runs.train(copy, steps=STEPS, data=f"idx:{other}")
     assert json.loads((copy / "config.json").read_text())["data"] == "mnist"
 
 
 def test_a_finished_run_says_how_to_go_on(copy: Path) -> None:
-    assert "This run is finished; --steps above that continues it." in small_runs.train(copy, steps=STEPS)
+    assert "This run is finished; a larger --steps continues it." in small_runs.train(copy, steps=STEPS)
 
 
 @pytest.mark.slow
@@ -313,7 +313,7 @@ runpy.run_module("distgan.train", run_name="__main__", alter_sys=True)
 def test_replicas_that_differ_end_the_run_by_name(tmp_path: Path) -> None:
     status, output = layouts.run(layouts.Layout("mirrored", 2), "-c", UPSET, *small_runs.flags(tmp_path, steps=2))
     assert status == 5
-    assert "distgan: Replicas differ in generator/project/kernel; nothing was saved." in output
+    assert "distgan: Replicas have different values of generator/project/kernel: no checkpoint was saved." in output
     assert "Traceback" not in output
     assert small_runs.checkpoints(tmp_path) == []
 
@@ -401,7 +401,7 @@ def test_a_read_only_directory_gets_one_sentence_and_loses_nothing(small_disk: P
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     status, output = _run(layouts.SINGLE, small_disk, steps=6)
     assert status == 2
-    assert "can't be written to (Read-only file system): make it one that you may write to" in output
+    assert "can't be written to (Read-only file system): make it writable" in output
     assert "Traceback" not in output
     subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
     assert "resumes from step 3" in small_runs.train(small_disk, steps=6)

@@ -154,7 +154,10 @@ def test_a_failure_of_the_chief_alone_is_known_to_all(seen: Seen) -> None:
 
 def test_a_checkpoint_names_what_diverged(seen: Seen) -> None:
     for rank in seen.by_rank:
-        assert rank["divergence"] == "Replicas differ in discriminator/logit/bias; nothing was saved."
+        assert rank["divergence"] == (
+            "Replicas have different values of discriminator/logit/bias: no checkpoint was saved. "
+            "Resume from the last one."
+        )
 
 
 def test_a_profile_and_under_horovod_a_timeline_are_left(seen: Seen) -> None:

@@ -184,13 +184,13 @@ def test_what_can_t_be_translated_gets_one_sentence(
 ) -> None:
     broken = photos / "more" / "00001.png"
     for flags, sentence in (
-        ([f"--run_dir={translator}"], "A CycleGAN generates no images of noise"),
+        ([f"--run_dir={translator}"], "A CycleGAN does not generate images from noise"),
         ([f"--run_dir={run_dir}", f"--input={photos}"], "A DCGAN translates no images"),
         ([f"--run_dir={translator}", f"--input={photos}", f"--output={photos}/b"], "must not be where --input"),
         ([f"--run_dir={translator}", f"--input={photos}/00003.jpg", f"--output={photos}"], "must not be where --input"),
         ([f"--run_dir={translator}", "--direction=AtoB"], "--direction=AtoB needs --input"),
         ([f"--run_dir={translator}", "--input=/nowhere"], "--input=/nowhere: /nowhere cannot be listed"),
-        ([f"--run_dir={translator}", f"--input={photos}", "--output=x.png"], "--output=x.png is of no kind"),
+        ([f"--run_dir={translator}", f"--input={photos}", "--output=x.png"], "--output=x.png has an unknown file type"),
         ([f"--run_dir={translator}", f"--input={broken}", f"--output={tmp_path}"], "none of its 1 files is an image"),
     ):
         answer = _sample(*flags)

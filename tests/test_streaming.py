@@ -30,7 +30,7 @@ def test_more_than_one_bad_file_in_a_hundred_ends_the_run_with_the_list_and_a_ch
     picture_files.write_folder(tmp_path / "pictures", NUM_PICTURES, broken=broken)
     config = Config(**SETTINGS, data=f"folder:{tmp_path / 'pictures'}", epochs=2, run_dir=str(tmp_path / "run"))
     said = io.StringIO()
-    with pytest.raises(UserError, match="12 of 1100 files are no images, which is more than 1%") as refusal:
+    with pytest.raises(UserError, match="12 of 1100 files are not images, and at most 1% may be damaged") as refusal:
         loop.train(config, Replicas(), said)
     for number in broken:
         assert f"{number:05d}.png (not an image)" in str(refusal.value)

@@ -93,4 +93,4 @@ def test_a_data_set_without_images_is_refused(directory: Path) -> None:
 
 def test_a_data_set_without_random_access_is_refused(directory: Path) -> None:
     prepare(directory, "records", images, EXAMPLES, file_format="tfrecord")
-    assert "needs the format array_record" in refusal("tfds:records", Wanted(image_size=(5, 4)))
+    assert "prepare it with file_format=array_record" in refusal("tfds:records", Wanted(image_size=(5, 4)))

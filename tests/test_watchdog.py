@@ -82,7 +82,7 @@ def test_a_frozen_one_that_is_asked_to_stop_is_named_at_once() -> None:
     process.send_signal(signal.SIGTERM)
     status, _, errors = _end(process)
     assert status == 4
-    assert "rank 0 is frozen and can't save, as it was asked to" in errors
+    assert "rank 0 is frozen and could not save a checkpoint" in errors
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
@@ -120,8 +120,8 @@ def test_one_that_does_not_meet_the_others_is_ended_with_one_sentence(monkeypatc
     status, _, errors = _end(_start("watchdog.starts(); time.sleep(100)", start_timeout_seconds=1))
     assert status == 4
     assert errors == (
-        "distgan: rank 2 could not meet the others within 1 seconds: see that all are started and can reach each "
-        "other, or give a larger --start_timeout_seconds.\n"
+        "distgan: rank 2 could not connect to the others within 1 seconds: check that all run and can reach each "
+        "other, or raise --start_timeout_seconds.\n"
     )
 
 
@@ -136,4 +136,4 @@ def test_a_rank_that_hangs_under_a_launcher_is_named_and_the_run_ends(tmp_path: 
     small_runs.workers(tmp_path)[-1].suspend()
     output = limits.output_of(job)
     assert job.returncode != 0
-    assert "has been frozen for 15 seconds" in output or "is frozen and can't save" in output
+    assert "has been frozen for 15 seconds" in output or "is frozen and could not save" in output

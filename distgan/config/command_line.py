@@ -1,12 +1,20 @@
-"""The flags of the settings, and the config that they describe."""
+"""The flags of the settings, the config that they describe, and their help."""
 
+import re
+import shutil
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
-from distgan.config.config import Config, load_config, options
-from distgan.config.fields import define_flag, help_of
+from distgan.config.config import Config, defaults_of, load_config, options, used_by
+from distgan.config.fields import Option, define_flag
+from distgan.config.presets import PRESETS
+
+_WIDEST = 100  # characters in a line of help
+_PRESET = re.compile(r"--?preset[= ](\w+)")
 
 
 def define_flags() -> None:
@@ -24,13 +32,34 @@ def from_flags(values: flags.FlagValues = flags.FLAGS) -> Config:
     return load_config(Path(values.config), **given) if values.config else Config(**given)
 
 
-def help_text() -> str:
-    """Return the help of the most important flags, by section."""
-    lines = []
-    main = [option for option in options().values() if option.main]
-    for section in dict.fromkeys(option.section for option in main):
+def help_text(arguments: Sequence[str]) -> str:
+    """Return the help of the most important flags, or of all with --helpfull, for the preset that is given."""
+    asked = _PRESET.findall(" ".join(arguments))
+    preset = asked[-1] if asked and asked[-1] in PRESETS else "mnist"
+    defaults, declared = defaults_of(preset), options()
+    shown = [option for name, option in declared.items() if name in used_by(defaults["architecture"])]
+    if "--helpfull" in arguments:
+        rest = "--config=FILE repeats the settings of a config.json."
+    else:
+        shown = [option for option in shown if option.main]
+        rest = "--helpfull shows all flags, --help --preset=NAME those of another preset."
+    lines = [f"Flags of --preset={preset}, with its defaults:"]
+    for section in dict.fromkeys(option.section for option in shown):
         lines += ["", f"{section}:"]
-        for option in main:
+        for option in shown:
             if option.section == section:
-                lines += [f"  --{option.name}", f"      {help_of(option)}"]
-    return "\n".join([*lines, "", "--config=FILE repeats the settings of a config.json. --helpfull lists all flags."])
+                lines += [_head(option, defaults[option.name]), _explanation(option)]
+    return "\n".join([*lines, "", rest])
+
+
+def _head(option: Option, default: Any) -> str:
+    value = str(default).lower() if option.type is bool else default
+    return f"  --{option.name}" + ("" if default is None else f"={value}")
+
+
+def _explanation(option: Option) -> str:
+    allowed = f" Allowed: {option.allowed}." if option.is_limited else ""
+    margin, width = " " * 6, min(shutil.get_terminal_size().columns, _WIDEST)
+    return textwrap.fill(
+        option.help + allowed, width, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False
+    )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Never
 
@@ -44,10 +45,12 @@ class Config(Run, Images, Training, Output, Evaluation, System):
         architecture = given.get("architecture", defaults_of(preset)["architecture"])
         known["architecture"].check(architecture)
         own = gan_options(architecture)
-        declared = COMMON | own
-        unused = [name for name, value in given.items() if value is not None and name not in declared]
-        if not GANS[architecture].options.is_measurable:
-            unused += [name for name in _EVALUATION if given.get(name) not in (None, declared[name].default)]
+        declared, used = COMMON | own, used_by(architecture)
+        unused = [
+            name
+            for name, value in given.items()
+            if name not in used and value not in (None, declared[name].default if name in declared else None)
+        ]
         if unused:
             raise UserError(f"--{unused[0]} is not used by --architecture={architecture}: remove it.")
         values = _merged({name: option.default for name, option in declared.items()}, PRESETS[preset], given)
@@ -87,9 +90,7 @@ class Config(Run, Images, Training, Output, Evaluation, System):
             return None
         height, _, width = self.image_size.partition("x")
         if not (height.isdecimal() and width.isdecimal() and min(int(height), int(width)) >= 4):
-            raise UserError(
-                f"--image_size={self.image_size} is refused: it must be HxW, two numbers of pixels from 4, e.g. 64x64."
-            )
+            raise UserError(f"--image_size={self.image_size} is refused: it must be HxW, each 4 or more, e.g. 64x64.")
         return int(height), int(width)
 
     def profile_range(self) -> range:
@@ -99,7 +100,7 @@ class Config(Run, Images, Training, Output, Evaluation, System):
         first, _, last = self.profile_steps.partition(":")
         if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
             raise UserError(
-                f"--profile_steps={self.profile_steps} is refused: it must be FIRST:LAST, two step numbers from 1, "
+                f"--profile_steps={self.profile_steps} is refused: it must be FIRST:LAST, two step numbers above 0, "
                 "e.g. 100:110."
             )
         return range(int(first), int(last) + 1)
@@ -109,8 +110,8 @@ class Config(Run, Images, Training, Output, Evaluation, System):
         falls = self.learning_rate_schedule != "constant"
         if falls and epochs > self.constant_epochs + self.decay_epochs:
             raise UserError(
-                f"{length} is refused: learning rates are zero after {self.constant_epochs:g} epochs and "
-                f"{self.decay_epochs:g} more, which --constant_epochs and --decay_epochs set."
+                f"{length} is too long: learning rates are zero after --constant_epochs + --decay_epochs = "
+                f"{self.constant_epochs + self.decay_epochs:g} epochs. Raise one of them, or shorten the run."
             )
 
     def check_replicas(self, num_replicas: int) -> None:
@@ -143,8 +144,14 @@ def gan_options(architecture: str) -> dict[str, Option]:
     """Return the settings that a GAN adds, by name. Raises `TypeError` if one has the name of a shared setting."""
     found = options_of(GANS[architecture].options)
     for name in found.keys() & COMMON.keys():
-        raise TypeError(f"The settings of {architecture} have one called {name}, as all GANs have: rename it")
+        raise TypeError(f"The setting {name} of {architecture} has the name of a setting of all GANs: rename it")
     return found
+
+
+def used_by(architecture: str) -> Collection[str]:
+    """Return the names of the settings that have an effect on a GAN."""
+    measured = GANS[architecture].options.is_measurable
+    return [name for name in COMMON | gan_options(architecture) if measured or name not in _EVALUATION]
 
 
 def options() -> dict[str, Option]:
@@ -195,11 +202,14 @@ def load_config(path: Path, **given: Any) -> Config:
     unknown = sorted(set(stored) - set(known))
     if unknown:
         held = ", ".join(unknown)
-        raise UserError(f"{path} is not a config of this version: it holds {held} (import a GAN of your own first).")
+        raise UserError(
+            f"{path} has settings that this version does not know: {held}. If they are of a GAN of your own, "
+            "import it first."
+        )
     stored = {name: value for name, value in stored.items() if value is not None or known[name].optional}
     preset = stored.get("preset", known["preset"].default)
     if given.get("preset", preset) != preset:
-        raise UserError(f"{path} is of --preset={preset}: remove --preset, or --config.")
+        raise UserError(f"{path} was written with --preset={preset}: remove --preset, or --config.")
     return Config(**_merged(stored, given))
 
 

@@ -6,10 +6,11 @@ The check of a value, the absl flag and the documentation of a setting all come 
 import dataclasses
 import functools
 import math
+import operator
 import re
 import types
 import typing
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, ClassVar, NamedTuple
 
 from absl import flags
@@ -88,10 +89,7 @@ class Option:
             or (isinstance(value, bool) and self.type is not bool)
             or (isinstance(value, float) and not math.isfinite(value))
             or (self.choices and value not in self.choices)
-            or (self.at_least is not None and value < self.at_least)
-            or (self.above is not None and value <= self.above)
-            or (self.below is not None and value >= self.below)
-            or (self.at_most is not None and value > self.at_most)
+            or not all(is_within(value, bound) for is_within, bound, _ in self._bounds)
             or (self.cadence and not self._is_cadence(value))
         ):
             raise UserError(f"--{self.name}={value} is refused: it must be {self.allowed}.")
@@ -104,6 +102,14 @@ class Option:
         return parsed is None or parsed.unit in self.cadence
 
     @property
+    def _bounds(self) -> list[tuple[Callable[[Any, Any], bool], float, str]]:
+        bounds = (
+            (operator.ge, self.at_least, "of at least"), (operator.gt, self.above, "above"),
+            (operator.lt, self.below, "below"), (operator.le, self.at_most, "of at most"),
+        )  # fmt: skip
+        return [(is_within, bound, limit) for is_within, bound, limit in bounds if bound is not None]
+
+    @property
     def allowed(self) -> str:
         """The allowed values, in words."""
         if self.cadence:
@@ -112,16 +118,7 @@ class Option:
         if self.choices:
             return "one of " + ", ".join(map(str, self.choices))
         words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[self.type]
-        limits = [
-            f"{word} {bound}"
-            for word, bound in (
-                ("of at least", self.at_least),
-                ("above", self.above),
-                ("below", self.below),
-                ("of at most", self.at_most),
-            )
-            if bound is not None
-        ]
+        limits = [f"{limit} {bound}" for _, bound, limit in self._bounds]
         return " ".join([words, " and ".join(limits)]).strip()
 
     @property
@@ -166,11 +163,4 @@ def _type_of(hint: Any) -> tuple[type, bool]:
 def define_flag(declared: Option) -> None:
     """Define the absl flag of a setting, None unless given: a bool, or a text for `Option.parsed`."""
     define = flags.DEFINE_boolean if declared.type is bool else flags.DEFINE_string
-    define(declared.name, None, help_of(declared))
-
-
-def help_of(declared: Option) -> str:
-    """Return the help text of a flag: its meaning, the allowed values, the default."""
-    limits = f" Allowed: {declared.allowed}." if declared.is_limited else ""
-    default = f" Default: {declared.default}." if declared.default is not None else ""
-    return declared.help + limits + default
+    define(declared.name, None, declared.help)

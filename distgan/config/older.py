@@ -1,4 +1,4 @@
-"""Conversion of the config files of older versions."""
+"""The settings of older versions: their config files are converted, their flags are refused by the new name."""
 
 from typing import Any
 
@@ -23,3 +23,12 @@ def converted(stored: dict[str, Any]) -> dict[str, Any]:
             if number is not None:
                 settings[name] = f"{number:g}{suffix}" if number else NEVER
     return settings
+
+
+def flag_is_now(flag: str) -> str:
+    """Return the sentence that names the present flag for an older one; empty if `flag` is none of those."""
+    for name in _CADENCES:
+        for unit, suffix in _UNITS.items():
+            if flag == f"{name}_{unit}":
+                return f"--{flag} is now --{name}, with a unit: --{name}=10{suffix}."
+    return f"--{flag} is now --{_RENAMED[flag]}." if flag in _RENAMED else ""

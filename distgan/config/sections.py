@@ -13,9 +13,7 @@ class Run(Section):
 
     may_change = True
 
-    preset: str = option(
-        "mnist", "Recipe that sets the default of every other flag.", choices=PRESETS.keys(), main=True
-    )
+    preset: str = option("mnist", "Recipe that sets the defaults of all flags.", choices=PRESETS.keys(), main=True)
     data: str | None = option(
         "mnist",
         "Data set: mnist, mnist-colours, mnist-edges, mnist-domains (embedded), idx:DIR, folder:DIR, pairs:DIR, "
@@ -33,18 +31,16 @@ class Images(Section):
     """Images."""
 
     image_size: str | None = option(
-        None, "HxW, the size that images are brought to, in pixels; that of the data if not given.", main=True
+        None, "HxW in pixels, the size to which images are resized; that of the data if not given.", main=True
     )
     fit: str = option(
         "resize",
-        "How images of another size are brought to it: resize, or scale and centre-crop.",
+        "How images are fitted to --image_size: resize stretches, crop scales and centre-crops.",
         choices=("resize", "crop"),
     )
-    channels: int | None = option(
-        None, "1 (grey) or 3 (RGB); that of the data if not given.", choices=(1, 3), main=True
-    )
+    channels: int | None = option(None, "1 (grey), 3 (RGB); that of the data if not given.", choices=(1, 3), main=True)
     max_classes: int | None = option(None, "Use at most this many top folders, or labels.", at_least=1)
-    max_images_per_class: int | None = option(None, "Use at most this many images of each of these.", at_least=1)
+    max_images_per_class: int | None = option(None, "Use at most this many images per top folder or label.", at_least=1)
     jitter_pixels: int = option(0, "Random-crop margin, in pixels.", at_least=0)
     mirror: bool = option(False, "Flip each image horizontally with a probability of 1/2.")
 
@@ -59,11 +55,9 @@ class Training(Section):
         "constant", "Learning rates after --constant_epochs.", choices=("constant", "linear", "cosine")
     )
     constant_epochs: float = option(0.0, "Epochs before learning rates fall.", at_least=0)
-    decay_epochs: float = option(100.0, "Epochs in which learning rates fall to zero.", above=0)
+    decay_epochs: float = option(100.0, "Number of epochs over which the learning rates decay to zero.", above=0)
     ema_half_life_images: int = option(
-        0,
-        "Half-life, in images, of an EMA of the generator's weights, which then makes the samples; 0 is off.",
-        at_least=0,
+        0, "Half-life, in images, of the EMA of the generator's weights. Samples use the EMA. 0 is off.", at_least=0
     )
     seed: int = option(0, "Seed of weights, data order, noise and dropout.", at_least=0, main=True)
 
@@ -73,7 +67,7 @@ class Optimizer(Section):
     """Optimizers."""
 
     optimizer: str = option("adam", "Optimizer of the {player}.", choices=("adam", "rmsprop", "sgd"))
-    learning_rate: float = option(1e-4, "Learning rate of the {player}, per step.", above=0, main=True)
+    learning_rate: float = option(1e-4, "Learning rate of the {player}.", above=0, main=True)
     beta_1: float = option(0.9, "Adam's beta 1, or SGD's momentum, of the {player}.", at_least=0, below=1)
     beta_2: float = option(0.999, "Adam's beta 2 of the {player}.", at_least=0, below=1)
 
@@ -86,12 +80,10 @@ class Output(Section):
 
     checkpoint_every: str = option("15epochs", "Checkpoint cadence.", cadence=("epochs", "steps", "seconds"), main=True)
     keep_checkpoints: int = option(3, "Number of checkpoints to keep, the newest ones.", at_least=1)
-    on_checkpoint_error: str = option(
-        "stop", "If a checkpoint can't be written: stop, or warn and continue.", choices=("stop", "warn")
-    )
-    sample_every: str = option("1epochs", "Sample picture cadence.", cadence=("epochs", "steps"), main=True)
+    on_checkpoint_error: str = option("stop", "If a checkpoint can't be written.", choices=("stop", "warn"))
+    sample_every: str = option("1epochs", "How often to save a sample picture.", cadence=("epochs", "steps"), main=True)
     num_samples: int = option(16, "Images in a sample picture.", at_least=1)
-    log_every_steps: int = option(20, "Steps between log lines; each holds the means since.", at_least=1)
+    log_every_steps: int = option(20, "Steps between log lines, which hold the means since the last one.", at_least=1)
     profile_steps: str | None = option(None, "FIRST:LAST, the steps to profile for TensorBoard, e.g. 100:110.")
 
 
@@ -103,17 +95,19 @@ class Evaluation(Section):
 
     evaluate_every: str = option(
         "never",
-        "Cadence of measuring the samples, which includes the last ones.",
+        "How often samples are evaluated. The end of the run is evaluated too, unless it is never.",
         cadence=("epochs", "steps"),
         main=True,
     )
     evaluate_num_images: int = option(
-        10_000, "Samples to measure, and real images to measure them by, where there are as many.", at_least=100
+        10_000,
+        "Number of samples to evaluate, and of real images to compare them with; fewer if the data has fewer.",
+        at_least=100,
     )
     features: str | None = option(
         None,
-        "FILE.keras, of images to feature vectors, to measure samples by; if not given, a classifier of digits for "
-        "28x28 grey images, else Inception V3.",
+        "Keras model (FILE.keras) that maps images to feature vectors, for evaluation; if not given, a digit "
+        "classifier for 28x28 grey images, else Inception V3.",
     )
 
 
@@ -131,26 +125,24 @@ class System(Section):
     )
     precision: str = option(
         "auto",
-        "Number format; auto is the fastest that the hardware has.",
+        "Compute precision; auto is the fastest that the hardware supports.",
         choices=("auto", "float32", "mixed_bfloat16", "mixed_float16", "float64"),
         main=True,
     )
     wire_dtype: str = option(
         "float32",
-        "Number format of the gradients that replicas exchange; bfloat16 halves the bytes.",
+        "Dtype of the gradients that replicas exchange; bfloat16 halves the traffic.",
         choices=("float32", "bfloat16"),
     )
     jit_compile: bool = option(
         False,
-        "Compile the step by XLA, or with several replicas its losses and gradients: for GPUs; not where layers "
-        "communicate.",
+        "Compile the step with XLA (with several replicas, its losses and gradients only); faster on GPUs. Not "
+        "supported with several replicas and synchronized batch norm.",
     )
-    deterministic: bool = option(
-        False, "TensorFlow's deterministic kernels and no TF32: the same bits on GPUs too, slower."
-    )
+    deterministic: bool = option(False, "Use deterministic kernels and no TF32: the same bits on GPUs too, but slower.")
     convolutions: str = option(
         "auto",
-        "auto computes some by Fourier transforms on a CPU, if replicas have equal shares; direct does not.",
+        "auto computes some convolutions by FFT on a CPU, if replicas have equal shares; direct never does.",
         choices=("auto", "direct"),
     )
     virtual_devices: int = option(
@@ -158,9 +150,7 @@ class System(Section):
         "Split the CPU into this many logical devices, and use no GPU, to try --backend=mirrored; 0 is off.",
         at_least=0,
     )
-    start_timeout_seconds: float = option(
-        600.0, "Abort if the processes have not met within N seconds of their start.", at_least=1
-    )
+    start_timeout_seconds: float = option(600.0, "Abort if processes have not connected within N seconds.", at_least=1)
     stall_timeout_seconds: float = option(
         600.0, "Abort after N seconds without progress of a process, and report the stalled rank.", at_least=4
     )

@@ -81,9 +81,8 @@ def _as_wanted(pixels: np.ndarray, wanted: Wanted) -> np.ndarray:
 def open_mnist(split: str = "train", directory: Path = MNIST_DIRECTORY) -> LabelledImages:
     """Read the embedded MNIST: 60,000 ("train") or 10,000 ("test") digits `[28, 28, 1]`.
 
-    Raises `UserError` if one of its files is missing or has another SHA-256 than in `SHA256SUMS`.
+    Raises `UserError` if one of its files is missing or damaged.
     """
-    _check_sums(directory)
     return _read_directory("mnist", directory, split)
 
 
@@ -108,14 +107,14 @@ def open_npz(path: str) -> LabelledImages:
     """
     file = Path(path).expanduser()
     if not file.is_file():
-        raise UserError(f"{path} is not there, or is no file: give an .npz file of `pixels`.")
+        raise UserError(f"{path} does not exist, or is not a file: give an .npz file with an array `pixels`.")
     if not zipfile.is_zipfile(file):
-        raise UserError(f"{path} is no .npz file: write it with numpy.savez({file.name!r}, pixels=PIXELS).")
+        raise UserError(f"{path} is not an .npz file: write it with numpy.savez({file.name!r}, pixels=PIXELS).")
     try:
         with zipfile.ZipFile(file) as archive:
             bytes_of_all = sum(entry.file_size for entry in archive.infolist())
         if 2 * bytes_of_all > psutil.virtual_memory().available:
-            raise UserError(f"{path} unpacks to {bytes_of_all:,} bytes, for which there is no memory.")
+            raise UserError(f"{path} needs {bytes_of_all:,} bytes, more than is free: give fewer or smaller images.")
         with np.load(file, allow_pickle=False) as stored:
             if "pixels" not in stored:
                 raise UserError(
@@ -128,26 +127,9 @@ def open_npz(path: str) -> LabelledImages:
     except Exception as error:  # zipfile and NumPy raise errors of many types
         raise UserError(f"{path} can't be read as an .npz file of `pixels` ({first_line(error)}).") from None
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or 0 in pixels.shape or pixels.shape[3] not in (1, 3):
-        raise UserError(
-            f"{path} holds {pixels.dtype} pixels {list(pixels.shape)}: they must be uint8 [number, height, width, "
-            "1 or 3]."
-        )
+        shape = list(pixels.shape)
+        raise UserError(f"{path} holds {pixels.dtype} {shape}: it must be uint8 [number, height, width, 1 or 3].")
     return LabelledImages(path, pixels, None)
-
-
-def _check_sums(directory: Path) -> None:
-    try:
-        for line in (directory / "SHA256SUMS").read_text().splitlines():
-            sha256, name = line.split()
-            path = directory / name
-            if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-                raise UserError(
-                    f"{path} of the embedded MNIST is damaged: its SHA-256 is not {sha256}; install distgan again."
-                )
-    except OSError as error:
-        raise UserError(
-            f"{error.filename} of the embedded MNIST cannot be read ({error.strerror}); install distgan again."
-        ) from error
 
 
 def _read_directory(name: str, directory: Path, split: str) -> LabelledImages:
@@ -197,10 +179,7 @@ def _read_pixels(path: Path) -> np.ndarray:
     pixels = read_idx(path)
     shape = list(pixels.shape)
     if pixels.ndim not in (3, 4):
-        raise UserError(
-            f"{path} holds an array {shape}, which is not one of images: they are [number, height, "
-            "width] or [number, height, width, channels]."
-        )
+        raise UserError(f"{path} has shape {shape}: images are [number, height, width] or [..., channels].")
     if pixels.dtype != np.uint8:
         raise UserError(f"{path} holds {pixels.dtype} values: images must be uint8, 0 to 255.")
     if 0 in shape:
@@ -218,10 +197,7 @@ def _read_pixels(path: Path) -> np.ndarray:
 def _read_labels(path: Path) -> np.ndarray:
     labels = read_idx(path)
     if labels.ndim != 1:
-        raise UserError(
-            f"{path} holds an array {list(labels.shape)}, which is not one of labels: they are "
-            "[number]; take the file away to go without."
-        )
+        raise UserError(f"{path} has shape {list(labels.shape)}: labels must be [number]. Remove it to do without.")
     if labels.dtype.kind not in "ui":
         raise UserError(f"{path} holds {labels.dtype} values: labels must be whole numbers.")
     if len(labels) and labels.min() < 0:

@@ -81,6 +81,6 @@ def refuse_faults(name: str, faults: dict[str, str], num_files: int) -> None:
         listed = "; ".join(f"{path} ({reason})" for path, reason in list(faults.items())[:20])
         more = f"; and {len(faults) - 20} more" if len(faults) > 20 else ""
         raise UserError(
-            f"--data={name}: {len(faults)} of {num_files} files are no images, which is more than "
-            f"{MOST_FAULTS:.0%}: remove or mend {listed}{more}."
+            f"--data={name}: {len(faults)} of {num_files} files are not images, and at most "
+            f"{MOST_FAULTS:.0%} may be damaged: remove or repair {listed}{more}."
         )

@@ -69,7 +69,7 @@ class ImageFiles:
             return [picture]
         width, height = picture.size
         if width % 2:
-            raise BadImageError(f"no two halves: {height}x{width}, whose width is odd")
+            raise BadImageError(f"not two halves: {height}x{width} has an odd width")
         return [picture.crop((left, 0, left + width // 2, height)) for left in (0, width // 2)]
 
     def mismatch(self, stream: str, number: int, pictures: list[Image.Image]) -> str | None:
@@ -116,8 +116,8 @@ class FileSource(Source):
             elif pictures:
                 return self._example(pictures)
         raise UserError(
-            f"--data={self.name}: none of {min(MOST_PASSED, num_examples)} {stream} can be read, from "
-            f"{self.files.paths(stream, number)[0]} on: mend the files."
+            f"--data={self.name}: none of {min(MOST_PASSED, num_examples)} {stream} in a row can be read, starting "
+            f"with {self.files.paths(stream, number)[0]}: repair or replace the files."
         )
 
     def _example(self, pictures: list[Image.Image]) -> np.ndarray:

@@ -68,7 +68,7 @@ def _read_up_to(stream: BinaryIO | gzip.GzipFile, most_bytes: int, path: Path) -
         parts.append(part)
         have_bytes += len(part)
         if have_bytes > psutil.virtual_memory().available:
-            raise UserError(f"{path} holds more than the memory: it was read up to {have_bytes} bytes.")
+            raise UserError(f"{path} does not fit in memory: it was read up to {have_bytes} bytes.")
     return b"".join(parts)
 
 
@@ -78,18 +78,16 @@ def _read_header(stream: BinaryIO | gzip.GzipFile, path: Path) -> tuple[np.dtype
         raise UserError(f"{path} is empty.")
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in DTYPES or magic[3] > MAX_RANK:
         raise UserError(
-            f"{path} is not an IDX file: it begins with the bytes {magic.hex(' ')}, where 00 00, "
-            f"a type code ({', '.join(f'{code:02x}' for code in DTYPES)}) and the rank belong."
+            f"{path} is not an IDX file: it begins with the bytes {magic.hex(' ')}. An IDX file begins with 00 00, "
+            f"a type code ({', '.join(f'{code:02x}' for code in DTYPES)}) and the rank."
         )
     rank = magic[3]
     dimensions = stream.read(4 * rank)
     if len(dimensions) < 4 * rank:
-        raise UserError(
-            f"{path} is truncated: its header takes {4 + 4 * rank} bytes, and the file has {4 + len(dimensions)}."
-        )
+        raise UserError(f"{path} is truncated: it ends in its header, after {4 + len(dimensions)} bytes.")
     shape = struct.unpack(f">{rank}I", dimensions)
     dtype = np.dtype(DTYPES[magic[2]])
     # NumPy counts a dimension of 0 as 1 here, so it refuses some shapes that hold no values.
     if math.prod(dimension or 1 for dimension in shape) * dtype.itemsize > sys.maxsize:
-        raise UserError(f"{path} has an absurd header: no memory holds {dtype.name} {list(shape)}.")
+        raise UserError(f"{path} has an invalid header: {dtype.name} {list(shape)} fits no memory. Download it again.")
     return dtype, shape

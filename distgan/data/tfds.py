@@ -52,8 +52,8 @@ def open_tfds(name: str, split: str, wanted: Wanted) -> Source:
         examples = tensorflow_datasets.data_source(name, split=split if split in info.splits else "train")
     except Exception as error:  # the library raises errors of many types, some its own
         raise UserError(
-            f"--data=tfds:{name} can't be opened for random access, which needs the format array_record "
-            f"({first_line(error).rstrip('.')})."
+            f"--data=tfds:{name} can't be opened for random access ({first_line(error).rstrip('.')}): prepare it with "
+            "file_format=array_record."
         ) from None
     image = dict(info.features).get("image")
     if image is None or image.np_dtype != np.uint8 or len(image.shape) != 3:

@@ -106,7 +106,7 @@ def matched(what: str, folders: Sequence[str], listings: list[FileSizes]) -> tup
     if lone:
         path, other = (in_a[lone[0]], folders[1]) if lone[0] in in_a else (in_b[lone[0]], folders[0])
         more = f" ({len(lone) - 1} more files lack theirs)" if len(lone) > 1 else ""
-        raise UserError(f"{what}: {path} lacks the other of its pair{more}: add it to {other} or remove this.")
+        raise UserError(f"{what}: {path} has no file of its name to pair with{more}: add one to {other}, or remove it.")
     return tuple([stems[stem] for stem in sorted(in_a)] for stems in by_stem)
 
 

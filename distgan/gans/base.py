@@ -64,7 +64,7 @@ class Sampling:
         The seed is below `STEPS`; in a compiled function, `count` and `seed` are tensors. Raises `UserError` if the GAN
         does not generate images from noise.
         """
-        raise UserError(f"A {type(self).__name__} generates no images of noise: give it images with --input.")
+        raise UserError(f"A {type(self).__name__} does not generate images from noise: give input images with --input.")
 
     def classes_of(self, count: int, seed: int, first: int = 0) -> np.ndarray | None:
         """Return the classes, int32 `[count]`, of the images of `generate`; None if it is not conditional."""

@@ -16,10 +16,10 @@ class CycleGANOptions(SpectralNormOptions):
 
     filters: int = option(64, "Channels of the first convolution; later stages have more.", at_least=1)
     residual_blocks: int | None = option(
-        None, "Residual blocks of a generator; if not given, 9 from 256 pixels on, else 6.", at_least=1
+        None, "Residual blocks of a generator; if not given, 9 for images of 256 pixels or more, else 6.", at_least=1
     )
     cycle_weight: float = option(10.0, "Cycle-consistency weight.", at_least=0)
-    identity_weight: float = option(0.5, "Identity-loss weight, as a part of --cycle_weight.", at_least=0)
+    identity_weight: float = option(0.5, "Identity-loss weight, as a fraction of --cycle_weight.", at_least=0)
     recompute: bool = option(
         False, "Compute the residual blocks again in the backward pass: slower, and less memory.", may_change=True
     )

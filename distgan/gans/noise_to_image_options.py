@@ -34,10 +34,8 @@ class NoiseToImageOptions(SpectralNormOptions):
     alternating: bool = option(
         False, "Update the discriminator first, then the generator on a batch of its own; else both on one batch."
     )
-    discriminator_updates: int = option(
-        1, "Updates of the discriminator in a step; above 1, updates alternate.", at_least=1
-    )
-    generator_updates: int = option(1, "Updates of the generator in a step; above 1, updates alternate.", at_least=1)
+    discriminator_updates: int = option(1, "Discriminator updates per step; above 1 implies --alternating.", at_least=1)
+    generator_updates: int = option(1, "Generator updates per step; above 1 implies --alternating.", at_least=1)
     real_label: float = option(1.0, "Label of real images; below 1 is one-sided label smoothing.", above=0.5, at_most=1)
     gradient_penalty: float = option(0.0, "WGAN-GP gradient-penalty coefficient.", at_least=0)
     r1_weight: float = option(0.0, "R1 gradient-penalty coefficient.", at_least=0)
@@ -54,14 +52,12 @@ class NoiseToImageOptions(SpectralNormOptions):
     def check(self, architecture: str) -> None:
         """Raise `UserError` if the loss has no labels to smooth, or a discriminator with batch norm has a penalty."""
         if self.real_label < 1 and self.loss not in CROSS_ENTROPIES:
-            raise UserError(
-                f"--real_label={self.real_label:g} is for cross-entropies: give --real_label=1 with --loss={self.loss}."
-            )
+            raise UserError(f"--real_label={self.real_label:g} is not used by --loss={self.loss}: remove it.")
         for name in ("gradient_penalty", "r1_weight"):
             if getattr(self, name) and self.normalizes_discriminator and self.normalization != "none":
                 raise UserError(
                     f"--{name}={getattr(self, name):g} needs --normalization=none with --architecture={architecture}: "
-                    "batch norm makes the logit of an image depend on the others, and the penalty is of each alone."
+                    "with batch norm the logit of an image depends on the others, but the penalty is of each image."
                 )
 
     def check_compiles(self, num_replicas: int) -> None:
@@ -72,10 +68,8 @@ class NoiseToImageOptions(SpectralNormOptions):
 def refuse_compiled_batch_norm(normalization: str, num_replicas: int) -> None:
     """Raise `UserError` if batch norm sums over replicas, which XLA can't compile."""
     if num_replicas > 1 and normalization in ("sync", "local"):
-        raise UserError(
-            f"--jit_compile is refused on {num_replicas} replicas with --normalization={normalization}, whose sums XLA "
-            "can't compile: remove it, or give --normalization=none."
-        )
+        needed = f"--jit_compile on {num_replicas} replicas needs --normalization=none"
+        raise UserError(f"{needed}: XLA can't compile the all-reduce of batch norm.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,10 +82,12 @@ class DCGANOptions(NoiseToImageOptions):
         "Channels of the generator's last stage before the image; earlier stages have more. --filters if not given.",
         at_least=1,
     )
-    kernel_size: int = option(5, "Width of the convolutions, in pixels.", at_least=1)
+    kernel_size: int = option(5, "Kernel size of the convolutions, in pixels.", at_least=1)
     stride: int = option(2, "Factor by which a stage scales the image.", at_least=1)
     depth: int | None = option(
-        None, "Stages that scale the image; if not given, as many as the preset has, or suit its size.", at_least=1
+        None,
+        "Number of up- or downsampling stages; if not given, that of the preset, or chosen from the image size.",
+        at_least=1,
     )
     dropout: float = option(
         0.3,

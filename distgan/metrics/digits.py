@@ -84,11 +84,11 @@ def _read_weights(path: Path) -> dict[str, np.ndarray]:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(
-            f"{path} of the digit classifier cannot be read ({error.strerror}); install distgan again."
+            f"{path} of the digit classifier cannot be read ({error.strerror}): reinstall distgan."
         ) from error
     if hashlib.sha256(content).hexdigest() != WEIGHTS_SHA256:
         raise UserError(
-            f"{path} of the digit classifier is damaged: its SHA-256 is not {WEIGHTS_SHA256}; install distgan again."
+            f"{path} of the digit classifier is damaged: its SHA-256 is not {WEIGHTS_SHA256}: reinstall distgan."
         )
     with np.load(io.BytesIO(content), allow_pickle=False) as stored:
         return dict(stored)

@@ -65,13 +65,13 @@ def _of_file(path: Path) -> FeatureNetwork:
     if path.suffix != ".keras":
         raise UserError(f"--features={path} is refused: it must be a FILE.keras, as Keras 3 saves a model.")
     if not path.is_file():
-        raise UserError(f"--features={path} is not there, or is no file.")
+        raise UserError(f"--features={path} does not exist, or is not a file.")
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError, KeyError) as error:
         # If a file is not an archive, Keras reports that it does not exist.
-        why = first_line(error)[:200] if zipfile.is_zipfile(path) else "it is no .keras archive"
+        why = first_line(error)[:200] if zipfile.is_zipfile(path) else "it is not a .keras archive"
         raise UserError(f"--features={path} can't be loaded as a Keras model ({why}).") from None
     inputs, outputs = model.input_shape, model.output_shape
     is_of_images = isinstance(inputs, tuple) and len(inputs) == 4 and None not in inputs[1:] and inputs[3] in (1, 3)
@@ -91,8 +91,8 @@ def _inception() -> FeatureNetwork:
         model = keras.applications.InceptionV3(weights="imagenet")
     except Exception as error:  # a download can fail with errors of many types
         raise UserError(
-            "Judging such images takes Inception's weights, which Keras can't download here "
-            f"({type(error).__name__}): put {INCEPTION_FILE}, of Keras's releases, into ~/.keras/models, or give "
+            "Evaluating such images needs Inception's weights, which Keras can't download here "
+            f"({type(error).__name__}): put {INCEPTION_FILE} from Keras's releases into ~/.keras/models, or give "
             "--features=FILE.keras."
         ) from None
     both = keras.Model(model.input, [model.get_layer("avg_pool").output, model.output])

@@ -54,9 +54,7 @@ def _two_sets(data: str, wanted: Wanted) -> tuple[_Set, _Set, int]:
     if test.fingerprint != train.fingerprint and sum(test.streams.values()) >= FEWEST_HELD_OUT:
         return _part(test, 0, sum(test.streams.values())), _part(train, 0, available), available
     if available < 2 * FEWEST_IMAGES:
-        raise UserError(
-            f"--data={data} has {available} images: to measure samples by them takes {2 * FEWEST_IMAGES} at least."
-        )
+        raise UserError(f"--data={data} has {available} images: evaluation needs at least {2 * FEWEST_IMAGES}.")
     return _part(train, 0, available // 2), _part(train, available // 2, available - available // 2), available
 
 

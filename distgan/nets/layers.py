@@ -31,7 +31,7 @@ class Dropout(keras.layers.Layer):
             return inputs
         if draws is None:
             if training:
-                raise ValueError(f"{self.name} needs draws in training")
+                raise ValueError(f"{self.name} needs random draws in training")
             return inputs
         kept = draws.of(self.name).bytes(tuple(inputs.shape[1:])) >= tf.constant(self.threshold, tf.uint8)
         scale = tf.constant(2**8 / (2**8 - self.threshold), inputs.dtype)

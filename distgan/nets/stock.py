@@ -49,9 +49,7 @@ def _rebuilt(layer: keras.Layer, as_in_training: bool, inputs: Any, training: bo
     elif type(layer).__module__.startswith("keras."):
         new = type(layer).from_config(layer.get_config() | {"dtype": keras.config.dtype_policy().name})
     else:
-        raise UserError(
-            f"Keras has nothing to rebuild {layer.name} of, a {type(layer).__name__}: choose --format=saved_model."
-        )
+        raise UserError(f"Keras has no layer for {layer.name} ({type(layer).__name__}): choose --format=saved_model.")
     return _weighed(new, inputs, layer.get_weights())
 
 

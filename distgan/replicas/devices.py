@@ -26,9 +26,7 @@ def set_up(local_rank: int, local_size: int, virtual_devices: int, deterministic
         else:
             _take_gpus(local_rank, local_size)
     except RuntimeError:
-        raise UserError(
-            "TensorFlow has used its devices already: train before anything else that this program computes with it."
-        ) from None
+        raise UserError("TensorFlow has been used already: call train before other TensorFlow operations.") from None
     _share_threads(local_size)
     # This graph-optimizer pass of TensorFlow 2.21 fails on leaky ReLUs: it logs an error and changes nothing.
     tf.config.optimizer.set_experimental_options({"remapping": False})

@@ -28,7 +28,7 @@ def meet(server: tuple[str, int], rank: int, size: int, timeout_seconds: float) 
         except (OSError, http.client.HTTPException) as error:  # a busy server is tried again
             refused = isinstance(error, ConnectionRefusedError)
             if refused and (has_come or time.monotonic() > began + GONE_SECONDS):
-                raise AloneError(f"rank {rank} lost its launcher before it met the others.", LEFT) from None
+                raise AloneError(f"rank {rank}: its launcher exited before all ranks had started.", LEFT) from None
         if (not has_come or missing) and time.monotonic() > began + timeout_seconds:
             raise AloneError.of_start(rank, timeout_seconds, missing)
         time.sleep(0 if has_come and not missing else ASK_EVERY_SECONDS)

@@ -109,7 +109,7 @@ def _watch(child: int, pipe: int, timeout_seconds: float, start_timeout_seconds:
             and not (info.si_signo == signal.SIGINT and info.si_code == _SENT_BY_TERMINAL)
         ):
             if info.si_signo == signal.SIGTERM and _is_frozen(child):
-                return _end(child, "is frozen and can't save, as it was asked to")
+                return _end(child, "is frozen and could not save a checkpoint")
             os.kill(child, info.si_signo)
         own_limit = OWN_SHARE * timeout_seconds
         if silent_seconds >= own_limit and _is_frozen(child):

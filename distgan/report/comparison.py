@@ -63,7 +63,7 @@ def _numbers(runs: list[Recorded], groups: list[tuple[str, list[str]]], has_best
         "step": [whole(run.last["step"]) for run in runs],
         "images shown": [whole(run.last["images_shown"]) for run in runs],
         "epoch": [short(run.epoch) for run in runs],
-        "time of training": [duration(run.last["training_seconds"]) for run in runs],
+        "training time": [duration(run.last["training_seconds"]) for run in runs],
         "images a second, median": [short(rate) if math.isfinite(rate) else "" for rate in rates],
     }
     for name, values in clocks.items():

@@ -39,20 +39,21 @@ def _of_quality(*names: str) -> tuple[str, ...]:
 
 
 MEASURES = {
-    "frechet_distance": Measure("Lower is better, down to the floor: what real images have from real images.",
-                                min, "frechet_floor"),
-    "kernel_distance": Measure("Lower is better, about 0 for real images.", min, 0.0),
-    "precision": Measure("How many of the made images are like real ones: higher is better.", max),
-    "recall": Measure("How many of the real images are like made ones: higher is better.", max),
-    "density": Measure("As precision, less moved by stray images: about 1 for real ones.", None, 1.0),
-    "coverage": Measure("As recall, less moved by stray images: higher is better.", max),
-    "classifier_score": Measure("Higher is better, up to what real images have.", max, "classifier_score_of_real"),
-    "class_accuracy": Measure("How many images are read as the class that was asked for: higher is better.", max),
+    "frechet_distance": Measure("The FID if the features are Inception's. Lower is better, down to the floor, "
+                                "which is that of other real images.", min, "frechet_floor"),
+    "kernel_distance": Measure("KID, of unscaled features. Lower is better, about 0 for real images.", min, 0.0),
+    "precision": Measure("Share of samples that look like real images: higher is better.", max),
+    "recall": Measure("Share of real images that look like samples: higher is better.", max),
+    "density": Measure("Like precision, but robust to outliers: about 1 for real images.", None, 1.0),
+    "coverage": Measure("Like recall, but robust to outliers: higher is better.", max),
+    "classifier_score": Measure("Inception score, by the classifier that gives the features. Higher is better, up to "
+                                "that of real images.", max, "classifier_score_of_real"),
+    "class_accuracy": Measure("Share of samples classified as the requested class: higher is better.", max),
     "entropy": Measure("How even the classes are: higher is more even, up to {logarithm}."),
     "kl_to_uniform": Measure("How uneven the classes are: lower is more even, 0 where all are equal.", min),
-    "modes": Measure("How many classes are made: higher is better, up to {number}.", max),
-    "nearest_neighbour_ratio": Measure("How near what is made is to images learnt from, beside unseen ones: about 1 "
-                                       "for real images; nothing but copies has the floor.", None, 1.0),
+    "modes": Measure("Number of classes among the samples: higher is better, up to {number}.", max),
+    "nearest_neighbour_ratio": Measure("Memorization: distance of samples to training images, relative to held-out "
+                                       "images: about 1 for real images; the floor is that of copies.", None, 1.0),
 }  # fmt: skip
 FROM_0, SHARE, DISTANCE = Axis(least=0.0), Axis(least=0.0, most=1.0), Axis(logarithmic=True, least=0.0)
 QUALITY = (

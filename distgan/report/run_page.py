@@ -66,7 +66,7 @@ def _figures(run: Recorded) -> Iterator[tuple[str, str, str]]:
     yield "step", whole(run.last["step"]) + (f" of {steps:,}" if steps else ""), ""
     yield "epoch", short(run.epoch) + (f" of {epochs:,}" if epochs else ""), ""
     yield "images shown", whole(run.last["images_shown"]), ""
-    yield "time of training", duration(run.last["training_seconds"]), ""
+    yield "training time", duration(run.last["training_seconds"]), ""
     rate = run.median("speed/images_per_second")
     if math.isfinite(rate):
         yield "images a second, median", short(rate), ""
@@ -137,7 +137,7 @@ def _verdict(run: Recorded, slowest: list[int], waits: dict[int, float]) -> str:
     """Return sentences on the slowest rank and the median time of a step (work between steps hardly changes it)."""
     step_seconds = run.batch_size / run.median("speed/images_per_second")
     longest = waits[slowest[0]]
-    took = "" if math.isnan(step_seconds) else f"A step takes {milliseconds(step_seconds)} in the median. "
+    took = "" if math.isnan(step_seconds) else f"The median step takes {milliseconds(step_seconds)}. "
     if longest < NOTEWORTHY_WAIT * step_seconds:
         return f"{took}No rank waits long for its data."
     if len(slowest) == 1:

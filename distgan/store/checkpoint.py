@@ -83,9 +83,9 @@ def load_newest(directory: Path) -> Checkpoint | None:
             damaged[path] = str(error)
     if damaged:
         raise UserError(
-            f"No sound checkpoint is left in {directory} "
+            f"No usable checkpoint is left in {directory} "
             f"({'; '.join(f'{path.name}: {why}' for path, why in damaged.items())}): "
-            "choose another --run_dir, or move these away to start anew."
+            "choose another --run_dir, or move these elsewhere to start from the beginning."
         )
     return None
 
@@ -103,24 +103,24 @@ def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     manifest = json.loads((path / MANIFEST_FILE).read_text())
     files_named = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(files_named, dict) or files_named.keys() != {STATE_FILE}:
-        raise ValueError(f"{MANIFEST_FILE} does not name {STATE_FILE}, and that alone")
+        raise ValueError(f"{MANIFEST_FILE} must list {STATE_FILE} and no other file")
     for name, kind in FACTS.items():
         if type(manifest.get(name)) is not kind:
             raise ValueError(f"{MANIFEST_FILE} has no {name}")
     if not all(type(side) is int and side > 0 for side in manifest["image_shape"]):
         raise ValueError(f"{MANIFEST_FILE} has no image_shape")
     if _sha256(path / STATE_FILE) != files_named[STATE_FILE]:
-        raise ValueError(f"{STATE_FILE} does not have the SHA-256 of its manifest")
+        raise ValueError(f"the SHA-256 of {STATE_FILE} is not that of the manifest")
     try:
         with zipfile.ZipFile(path / STATE_FILE) as archive:
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                raise ValueError(f"{STATE_FILE} is compressed, as none of ours is")
+                raise ValueError(f"{STATE_FILE} is compressed, so it was not written by distgan")
         with np.load(path / STATE_FILE, allow_pickle=False) as stored:
             return dict(stored.items()), manifest
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        raise ValueError(f"{STATE_FILE} names places outside of it") from None
+        raise ValueError(f"{STATE_FILE} refers to data outside of the file") from None
 
 
 def fact(path: Path, name: str, default: float) -> float:

@@ -55,7 +55,7 @@ class RunLock:
 
     def _wait_for_owner(self) -> None:
         owner, heartbeat, until = self._name_of_owner(), self._heartbeat(), time.monotonic() + ENDING_SECONDS
-        print(f"distgan: waits for {owner} to end, which holds {self._directory}", file=sys.stderr, flush=True)
+        print(f"distgan: waiting for {owner}, which uses {self._directory}, to end", file=sys.stderr, flush=True)
 
         def is_alive() -> bool:
             return time.monotonic() > until and self._heartbeat() > heartbeat
@@ -63,9 +63,7 @@ class RunLock:
         try:
             self._lock.acquire(timeout=2 * LEASE_SECONDS, cancel_check=is_alive)
         except filelock.Timeout:
-            raise UserError(
-                f"{self._directory} is in use by {owner}: wait for it, stop it, or choose another --run_dir."
-            ) from None
+            raise UserError(f"{self._directory} is in use by {owner}: stop it, or choose another --run_dir.") from None
 
     def _heartbeat(self) -> float:
         try:

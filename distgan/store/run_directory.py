@@ -119,7 +119,7 @@ class RunDirectory:
             if changed:
                 raise UserError(
                     f"{self.path} holds a run that can't be resumed with {' and '.join(changed)}: choose another "
-                    "--run_dir, where --init_from can start from its weights."
+                    f"--run_dir; --init_from={self.path} starts it from these weights."
                 )
 
     @property
@@ -151,7 +151,10 @@ class RunDirectory:
         if found:
             arrays, manifest, damaged = found
             if manifest["data"] != fingerprint:
-                raise UserError(f"--data={self._config.data} is other data than the run in {self.path} has seen.")
+                raise UserError(
+                    f"--data={self._config.data} is not the data of the run in {self.path}: give that, "
+                    "or another --run_dir."
+                )
             state.restore(arrays)
             for path, reason in damaged.items():
                 aside = checkpoint.put_aside(path)
@@ -260,7 +263,11 @@ class RunDirectory:
         anywhere = self._replicas.sum([differs])[0]
         if anywhere.any():
             names = [name for name, count in zip(of_variables, anywhere, strict=True) if count]
-            raise TrainingError(f"Replicas differ in {', '.join(names)}; nothing was saved.", DIVERGED)
+            raise TrainingError(
+                f"Replicas have different values of {', '.join(names)}: no checkpoint was saved. "
+                "Resume from the last one.",
+                DIVERGED,
+            )
 
     def newest_checkpoint(self) -> str:
         """Return the newest checkpoint's name; empty if there is none."""
@@ -269,7 +276,7 @@ class RunDirectory:
 
 
 def _help(error: OSError) -> str:
-    return "make room" if error.errno in FULL else "make it one that you may write to"
+    return "make room" if error.errno in FULL else "make it writable"
 
 
 def read_checkpoint(run_dir: Path, which: str = "newest") -> checkpoint.Checkpoint:

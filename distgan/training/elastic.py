@@ -32,7 +32,7 @@ def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> t
         try:
             return loop.train(config, replicas, console, snapshot, caught)
         except Regrouping:
-            why = "processes come or go"
+            why = "workers joined or left"
         except LOST as error:
             if not replicas.is_elastic or attempts == VAIN_ATTEMPTS:
                 raise
@@ -49,7 +49,7 @@ def _regroup(replicas: Replicas) -> None:
         replicas.regroup()
     except (RuntimeError, ValueError, OSError):
         raise AloneError(
-            "this process left the elastic job: its launcher has no more use for it, as Horovod says above, or it "
-            "could not join the others anew.",
+            "this process was removed from the elastic job: its launcher dropped it (see Horovod's message above), or "
+            "it could not reconnect to the others.",
             LEFT,
         ) from None

@@ -32,8 +32,8 @@ def open_data(config: Config, replicas: Replicas) -> Source:
     expected, streams = config.gan.streams, kind_of(str(config.data)).streams
     if expected != streams:
         raise UserError(
-            f"--architecture={config.architecture} learns from {_words(expected)}, and --data={config.data} has "
-            f"{_words(streams)}."
+            f"--architecture={config.architecture} needs {_words(expected)}, but --data={config.data} has "
+            f"{_words(streams)}: choose other data, or another preset."
         )
     source = replicas.together(lambda: open_source(str(config.data), "train", images_wanted(config)))
     if len(set(replicas.gather(source.fingerprint))) > 1:

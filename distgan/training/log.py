@@ -48,7 +48,7 @@ class Log:
         self.say(messages.opening(config, trainer.source, clock, trainer.facts(), trainer.replicas.size))
         self.say(f"run directory {self._run_dir}" + "".join(f"; {note}" for note in notes))
         if clock.is_over:
-            self.say(f"This run is finished; --{'steps' if config.steps else 'epochs'} above that continues it.")
+            self.say(f"This run is finished; a larger --{'steps' if config.steps else 'epochs'} continues it.")
 
     def prepare(self) -> None:
         """Read the environment, the held-out images and the real images to measure by; together with all processes.

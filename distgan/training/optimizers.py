@@ -71,7 +71,7 @@ def variables_of(player: str, optimizer: Any) -> dict[str, tf.Variable]:
     """Return the variables of a player's optimizer by name."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     named = {variable.path: variable.value for variable in inner.variables}
-    assert len(named) == len(inner.variables), f"{player} moves two variables of one name"
+    assert len(named) == len(inner.variables), f"{player} updates two variables of one name"
     if inner is not optimizer:
         scaling = (optimizer.dynamic_scale, optimizer.step_counter)
         named |= {f"{player}/{LOSS_SCALE}{variable.name}": variable.value for variable in scaling}

@@ -111,7 +111,10 @@ def assign(
     for name, variable in variables.items():
         held = list(arrays[name].shape) if name in arrays else "missing"
         if held != list(variable.shape) and not (name in optional and name not in arrays):
-            raise UserError(f"The checkpoint does not fit: {name} is {held} there and {list(variable.shape)} here.")
+            raise UserError(
+                f"The checkpoint does not match the networks: {name} is {held} there, but "
+                f"{list(variable.shape)} in this run."
+            )
     for name, variable in variables.items():
         if name in arrays:
             variable.assign(arrays[name].astype(variable.dtype.as_numpy_dtype))
