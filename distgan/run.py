@@ -29,7 +29,9 @@ class Run:
     """A run's networks at one step, ready to generate or to translate.
 
     Attributes:
-        config: the run's config; gan: its networks and losses; step: the step of the weights;
+        config: the run's config.
+        gan: its networks and losses.
+        step: the step of the weights.
         image_shape: (height, width, channels).
     """
 

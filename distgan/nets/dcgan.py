@@ -1,7 +1,8 @@
 """DCGAN networks: convolutions from images to a logit, transposed convolutions from a small image to a large one."""
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 import keras
 
@@ -37,9 +38,7 @@ class Family(NamedTuple):
     generator_dropout: bool = False
     dropout_first: bool = False
     bias: Bias = "yes"  # of layers; the generator's last layer has one unless this is "no"
-    deviation: float | None = None  # of the initial weights; Glorot-uniform if None
-    momentum: float = 0.99  # of batch norm
-    epsilon: float = 1e-3
+    layers: Mapping[str, Any] = MappingProxyType({})  # further arguments of `Layers`
 
 
 class Size(NamedTuple):
@@ -79,7 +78,7 @@ LINEAR = Family(
     normalized_from=1,
     generator_dropout=True,
     dropout_first=True,
-    momentum=0.9,
+    layers={"momentum": 0.9},
 )
 # Radford et al. 2015, figure 1.
 RADFORD = Family(
@@ -89,9 +88,7 @@ RADFORD = Family(
     normalized_from=2,
     normalizes_channels=True,
     bias="unless normalized",
-    deviation=0.02,
-    momentum=0.9,
-    epsilon=1e-5,
+    layers={"deviation": 0.02, "momentum": 0.9, "epsilon": 1e-5},
 )
 
 
@@ -107,7 +104,7 @@ def generator(
     last = size.depth if family.stay else size.depth - 1
     filters = [family.growing(stage, size.depth, size.filters) for stage in range(last + 1)]
     base = (*(scaled_down(length, size.stride, size.depth) for length in (height, width)), filters[0])
-    with _layers("generator", family, batch_norm, seed) as layer:
+    with Layers("generator", seed, batch_norm, **family.layers) as layer:
 
         def activated(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
             x = layer.normalized(x, name)
@@ -138,7 +135,7 @@ def discriminator(
     num_classes: int = 0,
 ) -> keras.Model:
     """Return a discriminator from images `[batch, height, width, channels]` to logits `[batch, 1]` of being real."""
-    with _layers("discriminator", family, batch_norm, seed, spectral_norm=spectral_norm) as layer:
+    with Layers("discriminator", seed, batch_norm, spectral_norm=spectral_norm, **family.layers) as layer:
         images = x = network_input(image_shape, "images")
         for stage in range(1, (family.discriminator_depth or size.depth) + 1):
             name, filters = f"shrink_{stage}", family.shrinking(stage, size.filters)
@@ -151,15 +148,3 @@ def discriminator(
             x = x if family.dropout_first else dropped(x, name, size.dropout)
         x = keras.layers.Flatten(name="flatten")(x)
         return network("discriminator", *layer.judged(x, images, num_classes))
-
-
-def _layers(name: str, family: Family, batch_norm: BatchNorm, seed: int, *, spectral_norm: bool = False) -> Layers:
-    return Layers(
-        name,
-        seed,
-        batch_norm,
-        deviation=family.deviation,
-        momentum=family.momentum,
-        epsilon=family.epsilon,
-        spectral_norm=spectral_norm,
-    )

@@ -117,10 +117,7 @@ class HorovodReplicas(Replicas):
         total = tf.reduce_sum(tf.cast(tf.bitcast(parts, tf.bfloat16), tf.float32), 0)
         words = self._hvd.allgather(tf.bitcast(tf.cast(total, tf.bfloat16), tf.int16), name=f"{name}.totals")
         totals = tf.split(tf.bitcast(words, tf.bfloat16)[: sum(sizes)], sizes)
-        return [
-            tf.cast(tf.reshape(total, tensor.shape), tensor.dtype)
-            for total, tensor in zip(totals, tensors, strict=True)
-        ]
+        return [tf.cast(tf.reshape(one, like.shape), like.dtype) for one, like in zip(totals, tensors, strict=True)]
 
     def _summed(self, name: str, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         def reduce(name: str, tensors: Any) -> list[tf.Tensor]:

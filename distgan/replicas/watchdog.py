@@ -149,13 +149,15 @@ def _end(child: int, why: str) -> int:
     if not _is_frozen(child):
         os.kill(child, signal.SIGUSR2)
         time.sleep(2 * TICK_SECONDS)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return STALLED
+    return _kill(child)
 
 
 def _give_up_start(child: int, timeout_seconds: float) -> int:
     print(f"distgan: {AloneError.of_start(launcher.own_rank(), timeout_seconds)}", file=sys.stderr, flush=True)
+    return _kill(child)
+
+
+def _kill(child: int) -> int:
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return STALLED
