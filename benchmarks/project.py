@@ -273,7 +273,7 @@ def workload(preset: str, given: argparse.Namespace) -> Workload:
 
     config = Config(preset=preset, data=PRESETS[preset].get("data", "mnist") or "folder:any")
     shape = (*config.height_and_width, 3) if config.height_and_width else (28, 28, 1)
-    gan = make_gan(config, shape, list, 0)
+    gan = make_gan(config, shape, list, ())
     passes, chain = _passes(config.architecture, gan.phases)
     flops, kernels, norms, norm_numbers = 0.0, 0, 0, []
     for name, network in gan.networks.items():

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 STALLED, LEFT = 4, 1  # exit statuses: of a process that waited or hung too long, and of a process no longer needed
 MOST_CHARACTERS = 200  # of another program's message
+MOST_NAMES = 12  # in a list
 
 
 class UserError(ValueError):
@@ -49,6 +50,12 @@ def reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines()]
     said = next((line for line in lines if line and not line.startswith(about_graph)), type(error).__name__)
     return textwrap.shorten(re.sub(r"\[?/\S+:\d+\]? ", "", said), MOST_CHARACTERS, placeholder=" ...")
+
+
+def in_short(names: Sequence[str]) -> str:
+    """Return a list of names as words, without those beyond the first dozen."""
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return (", ".join(names[:MOST_NAMES]) or "nothing") + more
 
 
 def first_line(error: Exception) -> str:

@@ -3,6 +3,8 @@
 import errno
 import os
 import stat
+import sys
+import tempfile
 from pathlib import Path
 
 from distgan.errors import UserError
@@ -15,10 +17,18 @@ def check_local(flag: str, path: str) -> None:
 
 
 def local(flag: str, path: str | os.PathLike[str]) -> Path:
-    """Expand a leading ~ of a path. Raises `UserError` naming the flag if it is not a path of this machine."""
+    """Return the path that a flag gives. Raises `UserError` naming the flag if it is not a path of this machine."""
     text = os.fspath(path)
     check_local(flag, text)
-    return Path(text).expanduser()
+    return Path(expanded(f"--{flag}", text))
+
+
+def expanded(what: str, path: str) -> str:
+    """Expand a leading ~ of a path. Raises `UserError`, which begins with `what`, if that home is not known."""
+    found = os.path.expanduser(path)
+    if found.startswith("~"):
+        raise UserError(f"{what}: the home directory in {path} is not known here, give the whole path.")
+    return found
 
 
 def check_regular(path: str | Path) -> None:
@@ -31,5 +41,9 @@ def check_regular(path: str | Path) -> None:
 
 
 def cache_directory() -> Path:
-    """Return the directory on this machine for files that can be made again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "distgan"
+    """Return the directory for files that can be made again; if no home directory is known, a temporary one."""
+    directory = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if directory.startswith("~"):
+        directory = os.path.join(tempfile.gettempdir(), f"cache-{os.getuid()}")
+        print(f"warning: no home directory is known; caches are in {directory}, or in XDG_CACHE_HOME.", file=sys.stderr)
+    return Path(directory) / "distgan"

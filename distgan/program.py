@@ -1,6 +1,7 @@
 """The parts that all programs share: parse flags, report user errors, import TensorFlow quietly."""
 
 import gc
+import io
 import logging
 import os
 import signal
@@ -18,6 +19,7 @@ from distgan.replicas import launcher
 
 WRONG_INPUT = 2  # exit status
 CHIEF_SPEAKS_SECONDS = 5.0
+SHARED_MEMORY = "/dev/shm"
 
 
 def run(main: Callable[[], int], help_text: Callable[[list[str]], str] | None = None) -> Never:
@@ -25,18 +27,66 @@ def run(main: Callable[[], int], help_text: Callable[[list[str]], str] | None = 
 
     --help and --helpfull print what `help_text`, if given, returns for the arguments.
     """
+    _open_streams()
     if help_text and {"--help", "--helpfull", "-help", "-?", "-h"} & set(sys.argv):
         print(f"{sys.modules['__main__'].__doc__}\n{help_text(sys.argv)}")
-        sys.exit(0)
+        _exit(0)
     app.run(lambda _: _exit_with(main), flags_parser=_parse)
     raise AssertionError("app.run does not return")
 
 
 def run_on(main: Callable[[list[str]], int]) -> Never:
     """Run a program as `run` does, with words allowed before, between and after its flags."""
+    _open_streams()
     flags.FLAGS.set_gnu_getopt()
     app.run(lambda words: _exit_with(lambda: main(words)), flags_parser=lambda arguments: _parse(arguments, True))
     raise AssertionError("app.run does not return")
+
+
+class _Output(io.TextIOWrapper):
+    """A standard stream that never ends a program: it escapes what its encoding lacks, and keeps its first failure."""
+
+    failure: OSError | None = None
+
+    def __init__(self, descriptor: int, encoding: str) -> None:
+        """Write to a file descriptor."""
+        file = open(descriptor, "wb", closefd=False)  # noqa: SIM115 (open until the process ends)
+        super().__init__(file, encoding, "backslashreplace", line_buffering=True)
+
+    def write(self, text: str) -> int:
+        """Write a text, or nothing after a failure."""
+        try:
+            return super().write(text)
+        except OSError as error:
+            self._fail(error)
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush what was written."""
+        try:
+            super().flush()
+        except OSError as error:
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        self.failure = self.failure or error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+
+
+def _open_streams() -> None:
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)  # None if it was closed
+        target = os.open(os.devnull, os.O_WRONLY) if stream is None else descriptor
+        setattr(sys, name, _Output(target, getattr(stream, "encoding", "utf-8")))
+
+
+def _exit(status: int) -> Never:
+    """Exit; if the output could not be written, with a sentence, unless its reader had enough of it."""
+    sys.stdout.flush()
+    failure = getattr(sys.stdout, "failure", None)
+    if failure and not isinstance(failure, BrokenPipeError):
+        _refuse(f"The standard output can't be written to ({failure.strerror}); files are complete.", False)
+    sys.exit(status)
 
 
 def _parse(arguments: list[str], allows_words: bool = False) -> list[str]:
@@ -64,7 +114,7 @@ def _sentence(error: str) -> str:
 
 def _exit_with(main: Callable[[], int]) -> None:
     try:
-        sys.exit(main())
+        _exit(main())
     except UserError as error:
         _refuse(str(error), all_ranks_know=False)
     except TrainingError as error:
@@ -90,8 +140,10 @@ def import_tensorflow() -> None:
     pyplot, which Keras loads for its own pictures, is not imported.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    _find_temporary_directory()
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # tf.distribute logs every collective it traces
-    with tempfile.TemporaryFile() as hidden:
+    with open(os.memfd_create("hidden"), "w+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile() as hidden:
         sys.stderr.flush()
         before = os.dup(2)
         os.dup2(hidden.fileno(), 2)
@@ -106,15 +158,25 @@ def import_tensorflow() -> None:
             os.close(before)
 
 
+def _find_temporary_directory() -> None:
+    """Use shared memory if no temporary directory is writable, as in a container with a read-only file system."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        if not os.access(SHARED_MEMORY, os.W_OK):
+            raise UserError("No temporary directory is writable: set TMPDIR to one that is.") from None
+        tempfile.tempdir = os.environ["TMPDIR"] = SHARED_MEMORY
+
+
 def _import_quickly() -> None:
     hides_pyplot = "matplotlib.pyplot" not in sys.modules
     gc.disable()
     try:
         if hides_pyplot:
             sys.modules["matplotlib.pyplot"] = None  # type: ignore[assignment]
+        import keras  # noqa: F401 (loads TensorFlow too)
         import tensorflow as tf
 
-        tf.keras.layers  # noqa: B018 (loads Keras)
         tf.config.list_physical_devices()  # the first call reports missing GPU drivers
     finally:
         if hides_pyplot:

@@ -1,7 +1,6 @@
 """A trained run, for use from Python."""
 
 import os
-import sys
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -11,9 +10,9 @@ import numpy as np
 from distgan import paths
 from distgan.config import Config, load_config
 from distgan.data.base import Shape
-from distgan.data.order import Draws
+from distgan.data.order import STEPS, Draws
 from distgan.data.pipeline import to_images, to_pixels
-from distgan.errors import UserError
+from distgan.errors import UserError, in_short
 from distgan.gans.base import GAN, make_gan
 from distgan.nets import convolutions
 from distgan.replicas.connect import connect
@@ -23,6 +22,7 @@ from distgan.training.evaluation import Evaluator
 from distgan.training.state import assign, network_variables
 
 TRANSLATED_AT_ONCE = 8  # images
+MOST_IMAGES = 2**31
 
 
 class Run:
@@ -44,24 +44,35 @@ class Run:
         """The Keras models by name; the EMA of a network if there is one."""
         return {name: self.gan.shown(name) for name in self.gan.networks}
 
-    def generate(self, num_images: int, seed: int = 0, classes: Sequence[int] | None = None) -> np.ndarray:
+    def generate(self, num_images: int, seed: int = 0, classes: Sequence[int | str] | None = None) -> np.ndarray:
         """Generate images, uint8 `[num_images, height, width, channels]`; image i depends on the seed and on i only.
 
-        In a conditional run, image i has class `classes[i]` or, if they are not given, a class drawn by the seed.
+        In a conditional run, image i has class `classes[i]` or, if they are not given, a class drawn by the seed. A
+        class is a label of the data, or the name of a folder.
 
-        Raises `UserError` if the GAN of the run translates images, or `classes` are not learnt or not one per image.
+        Raises `UserError` if the GAN of the run translates images, or `classes` are unknown or not one per image.
         """
-        if classes is None:
-            return to_pixels(self.gan.generate(num_images, seed)).numpy()
-        learnt = self.gan.num_classes
-        if not learnt:
+        if not (0 <= num_images < MOST_IMAGES and 0 <= seed < STEPS):
+            raise UserError(
+                f"{num_images} images by seed {seed} are refused: both must be 0 or more, below 2**31 and 2**63."
+            )
+        numbers = None if classes is None else self._numbers(classes)
+        if numbers is not None and len(numbers) != num_images:
+            raise UserError(f"There are {len(numbers)} classes for {num_images} images: give one class per image.")
+        if not num_images:
+            return np.zeros((0, *self.image_shape), np.uint8)
+        return to_pixels(self.gan.generate(num_images, seed, classes=numbers)).numpy()
+
+    def _numbers(self, classes: Sequence[int | str]) -> np.ndarray:
+        """Return classes by number, int32. Raises `UserError` if the run has none of that label or folder."""
+        names = self.gan.class_names
+        if not names:
             raise UserError("The run is not class-conditional: remove the classes, or train with --conditional.")
-        unknown = [one for one in dict.fromkeys(classes) if not 0 <= one < learnt]
+        known = {name: number for number, name in enumerate(names)}
+        unknown = [str(one) for one in dict.fromkeys(classes) if str(one) not in known]
         if unknown:
-            raise UserError(f"The run has learnt classes 0 to {learnt - 1}, and not {', '.join(map(str, unknown))}.")
-        if len(classes) != num_images:
-            raise UserError(f"There are {len(classes)} classes for {num_images} images: give one class per image.")
-        return to_pixels(self.gan.generate(num_images, seed, classes=np.array(classes, np.int32))).numpy()
+            raise UserError(f"The run has no class {', '.join(unknown)}: its classes are {in_short(names)}.")
+        return np.array([known[str(one)] for one in classes], np.int32)
 
     def scores(self, evaluator: Evaluator, seed: int = 0) -> dict[str, float]:
         """Return quality scores of the images that `generate` makes, by name; see `training.evaluation`."""
@@ -84,13 +95,12 @@ class Run:
         """
         learnt = self.gan.directions
         if learnt and direction not in (None, *learnt):
-            raise UserError(f"The run has learnt {' and '.join(learnt)}, not {direction}.")
-        if pixels.dtype != np.uint8 or pixels.shape[1:] != self.image_shape:
-            raise UserError(
-                f"The run translates uint8 images of {list(self.image_shape)}, not {pixels.dtype} of "
-                f"{list(pixels.shape[1:])}."
-            )
-        parts = []
+            raise UserError(f"The run translates {' and '.join(learnt)}, not {direction}.")
+        pixels = np.asarray(pixels)
+        if len(pixels) and (pixels.dtype != np.uint8 or pixels.shape[1:] != self.image_shape):
+            shape, found = list(self.image_shape), list(pixels.shape)
+            raise UserError(f"The run translates uint8 images [number, {str(shape)[1:]}, not {pixels.dtype} {found}.")
+        parts = [np.zeros((0, *self.image_shape), np.uint8)]
         for start in range(0, len(pixels), TRANSLATED_AT_ONCE):
             images = to_images(pixels[start : start + TRANSLATED_AT_ONCE])
             draws = Draws("translate", seed, first + start, len(images))
@@ -99,7 +109,7 @@ class Run:
         return np.concatenate(parts)
 
 
-def train(config: Config, console: TextIO = sys.stdout) -> Run:
+def train(config: Config, console: TextIO | None = None) -> Run:
     """Train in this process, together with the others if a launcher or `TF_CONFIG` names some.
 
     Resumes from the run directory's newest checkpoint. Raises `UserError` if config, data or directory is unsuitable.
@@ -125,7 +135,8 @@ def load(
     arrays, manifest, _ = read_checkpoint(directory, checkpoint)
     config = load_config(directory / "config.json")
     image_shape = tuple(manifest["image_shape"])
+    class_names = manifest.get("class_names") or [str(number) for number in range(manifest.get("num_classes", 0))]
     with precision.policy(number_format or manifest["precision"]), convolutions.way(way or config.convolutions):
-        gan = make_gan(config, image_shape, list, manifest.get("num_classes", 0))
+        gan = make_gan(config, image_shape, list, class_names)
     assign(network_variables(gan), arrays)
     return Run(config, gan, manifest["step"], image_shape)

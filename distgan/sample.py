@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.")
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 16, "How many images, or frames of a .gif.", lower_bound=1)
 _CLASSES = flags.DEFINE_list(
-    "classes", None, "Classes to sample, of a conditional run: --num_images per class, a row of the grid for each."
+    "classes",
+    None,
+    "Classes to sample, by label or folder, of a conditional run: --num_images per class, a row of the grid for each.",
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Image i depends only on the seed and i.", lower_bound=0, upper_bound=2**63 - 1)
 _OUTPUT = flags.DEFINE_string(
@@ -64,7 +66,6 @@ def main() -> int:
         raise UserError(f"--output={output} has an unknown file type: {allowed}.")
     if _DIRECTION.value and not _INPUT.value:
         raise UserError(f"--direction={_DIRECTION.value} needs --input, an image or a directory to translate.")
-    classes = _classes()
     names = _named(paths.local("input", _INPUT.value), output) if _INPUT.value else {}
     program.import_tensorflow()
     from distgan.replicas import devices
@@ -76,7 +77,7 @@ def main() -> int:
         if _INPUT.value:
             _translate(run, names, output)
         elif launcher.launched_rank() == 0:
-            _generate(run, output, classes)
+            _generate(run, output, _CLASSES.value or [])
     except OSError as error:
         raise UserError(sentence_of(error)) from None
     if launcher.launched_rank() == 0:
@@ -84,14 +85,7 @@ def main() -> int:
     return 0
 
 
-def _classes() -> list[int]:
-    texts = _CLASSES.value or []
-    if not all(text.isdecimal() for text in texts):
-        raise UserError(f"--classes={','.join(texts)} is refused: it must be whole numbers, e.g. 0,1,2.")
-    return [int(text) for text in texts]
-
-
-def _generate(run: "Run", output: Path, classes: list[int]) -> None:
+def _generate(run: "Run", output: Path, classes: list[str]) -> None:
     if output.suffix == ".gif":
         pictures.save_gif(output, list(run.walk(_NUM_IMAGES.value, _SEED.value)), GIF_MILLISECONDS)
     else:
@@ -137,7 +131,7 @@ def _translate(run: "Run", names: dict[Path, Path], output: Path) -> None:
 
 def _read(run: "Run", file: Path) -> np.ndarray | None:
     try:
-        return fitted(open_picture(str(file)), run.image_shape, run.config.fit)
+        return fitted(open_picture(file, run.image_shape[:2]), run.image_shape, run.config.fit)
     except BadImageError as error:
         print(f"warning: {file} is left out: {error}", file=sys.stderr)
         return None

@@ -133,7 +133,7 @@ def divergence(replicas: Replicas, output: Path) -> dict[str, Any]:
     config = Config(**SMALL, run_dir=str(output / "diverged"))
     with RunDirectory(config, replicas) as directory:
         with replicas.scope(), precision.policy("float32"):
-            gan = make_gan(config, (28, 28, 1), replicas.sum_in_step, 0)
+            gan = make_gan(config, (28, 28, 1), replicas.sum_in_step, ())
             state = TrainState(gan, config, "float32", 60000)
             directory.restore(state, "", Snapshot())
         state.step.assign(1)

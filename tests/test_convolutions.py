@@ -79,7 +79,7 @@ def test_in_float32_the_fourier_transform_is_as_exact_as_the_sum(
 def _kinds_of_products(way: str, **settings: Any) -> set[str]:
     """The operations that a `mnist` generator is made of, for a batch of 64."""
     with precision.policy(str(settings.get("precision", "float32"))), convolutions.way(way):
-        generator = make_gan(Config(**settings), (28, 28, 1), list, 0).networks["generator"]
+        generator = make_gan(Config(**settings), (28, 28, 1), list, ()).networks["generator"]
     graph = tf.function(generator).get_concrete_function(tf.TensorSpec([64, 100])).graph
     return {operation.type for operation in graph.get_operations()} & {"BatchMatMulV2", "Conv2DBackpropInput", "Conv2D"}
 

@@ -56,7 +56,7 @@ def _gan(preset: str, **settings: Any) -> GAN:
     config = preset_program.config(preset, NOWHERE, NOWHERE, **WITHOUT_FILES.get(preset, {}) | settings)
     height, width = config.height_and_width or (28, 28)
     with precision.policy("float64"):
-        gan = make_gan(config, (height, width, 1 if preset.startswith("m") else 3), list, 0)
+        gan = make_gan(config, (height, width, 1 if preset.startswith("m") else 3), list, ())
     numbers = np.random.default_rng(0)
     for network in (*gan.networks.values(), *gan.averages.values()):
         for variable in network.variables:

@@ -40,7 +40,7 @@ SMALL_PIX2PIX: dict[str, Any] = {"preset": "pix2pix", "data": "mnist-edges", "im
 
 def _gan(preset: str, image_shape: tuple[int, int, int], **settings: Any) -> GAN:
     config = Config(preset=preset, **settings)
-    return make_gan(config, image_shape, list, num_classes=10)
+    return make_gan(config, image_shape, list, tuple("0123456789"))
 
 
 def _count(network: keras.Model) -> int:

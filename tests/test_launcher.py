@@ -42,7 +42,9 @@ def test_auto_is_what_the_process_was_started_by(environment: dict[str, str], ba
     assert choose_backend("mirrored", environment) == "mirrored"
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"cluster": {"worker": ["a:1"]}}', layouts.tf_config(["a:1"], 3)])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"cluster": {"worker": ["a:1", "b:1"]}}', layouts.tf_config(["a:1", "b:1"], 3)]
+)
 def test_a_wrong_tf_config_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(UserError, match="TF_CONFIG must be JSON like"):
         launcher.worker_of_host({"TF_CONFIG": text})

@@ -120,7 +120,7 @@ def _discriminator(
     """A small GAN, and what its discriminator pays in step 0 with the gradient of that by its weights, times 64."""
     chosen = Config(**small_runs.SMALL | {"gradient_penalty": 10.0, "r1_weight": 2.0, "dropout": 0.0} | settings)
     with convolutions.way(way), precision.policy(number_format):
-        gan = make_gan(chosen, (28, 28, 1), list, 0)
+        gan = make_gan(chosen, (28, 28, 1), list, ())
     images = tf.constant(np.random.default_rng(1).uniform(-1, 1, (6, 28, 28, 1)), tf.float32)
     step = tf.Variable(0, dtype=tf.int64)
 
@@ -234,7 +234,7 @@ def test_a_lazy_penalty_shortens_the_discriminator_s_adam(tmp_path: Path) -> Non
     for every, part in ((4, 0.8), (1, 1.0)):
         settings = {"r1_weight": 2.0, "r1_every_steps": every, "discriminator_beta_1": 0.5, "discriminator_beta_2": 0.9}
         chosen = Config(**small_runs.SMALL | settings, learning_rate_schedule="linear", decay_epochs=1.0, epochs=1)
-        gan = make_gan(chosen, (28, 28, 1), list, 0)
+        gan = make_gan(chosen, (28, 28, 1), list, ())
         state = TrainState(gan, chosen, "float32", 160)
         adam = state.optimizers["discriminator"]
         assert (adam.beta_1, adam.beta_2) == (0.5**part, 0.9**part)

@@ -88,7 +88,7 @@ def _assert_exact(seen: Seen, single: Seen) -> None:
 def _moved(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], config: Config) -> dict[str, float]:
     """By network, how far weights differ, as a part of how far they went from where both started."""
     with precision.policy("float32"):
-        networks = make_gan(config, (28, 28, 1), list, 0)
+        networks = make_gan(config, (28, 28, 1), list, ())
     start = {name: variable.numpy() for name, variable in network_variables(networks).items()}
     parts = {}
     for network in ("generator", "discriminator"):

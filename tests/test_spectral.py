@@ -23,7 +23,7 @@ PRESETS = {
 
 def _gan(preset: str, **settings: Any) -> GAN:
     config = Config(preset=preset, data="mnist", spectral_norm=True, **PRESETS[preset] | settings)
-    return make_gan(config, (32, 32, 3), list, 0)
+    return make_gan(config, (32, 32, 3), list, ())
 
 
 def _largest_singular_value(kernel: Any) -> float:

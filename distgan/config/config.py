@@ -8,7 +8,7 @@ from typing import Any, Never
 
 from distgan import paths
 from distgan.config import older
-from distgan.config.fields import Option, options_of
+from distgan.config.fields import Option, options_of, plain
 from distgan.config.presets import PRESETS
 from distgan.config.sections import Evaluation, Images, Optimizer, Output, Run, System, Training
 from distgan.errors import UserError
@@ -40,6 +40,7 @@ class Config(Run, Images, Training, Output, Evaluation, System):
         unknown = [name for name in given if name not in known]
         if unknown:
             raise TypeError(f"Config has no setting {', '.join(unknown)}")
+        given = {name: plain(value) for name, value in given.items()}
         preset = given.get("preset", known["preset"].default)
         known["preset"].check(preset)
         architecture = given.get("architecture", defaults_of(preset)["architecture"])

@@ -7,12 +7,14 @@ import dataclasses
 import functools
 import math
 import operator
+import os
 import re
 import types
 import typing
 from collections.abc import Callable, Collection
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 from absl import flags
 
 from distgan.errors import UserError
@@ -125,6 +127,13 @@ class Option:
     def is_limited(self) -> bool:
         """True if the help text must list the allowed values."""
         return bool(self.choices or self.cadence) or self.type in (int, float)
+
+
+def plain(value: Any) -> Any:
+    """Return a path as a text and a NumPy scalar as a Python number; other values as they are."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def option(default: Any, explanation: str, **declared: Any) -> Any:

@@ -1,7 +1,6 @@
 """Data sets that are small enough for memory: the embedded MNIST, IDX files and .npz files."""
 
 import hashlib
-import os
 import re
 import zipfile
 from dataclasses import dataclass
@@ -13,11 +12,14 @@ import psutil
 from distgan.data.base import Source, Wanted
 from distgan.data.idx import read_idx
 from distgan.data.images import fitted
-from distgan.errors import UserError, first_line
+from distgan.errors import UserError, first_line, in_short
+from distgan.paths import expanded
 from distgan.pictures import to_pillow
 
 MNIST_DIRECTORY = Path(__file__).parent / "mnist"
 MIN_SIDE_PIXELS = 4
+LARGEST_LABEL = 2**16 - 1
+QMNIST_COLUMNS = 8  # of its labels, of which the first is the class
 SPLITS = {"train": "train", "test": "(?:t10k|test)"}  # in file names, as regular expressions
 
 
@@ -58,15 +60,17 @@ class LabelledImages:
         pixels = _as_wanted(kept.pixels, wanted)
         _, height, width, channels = pixels.shape
         margin = wanted.margin_pixels
-        return Source(
+        source = Source(
             self.name,
             {"images": len(pixels)},
             (height - margin, width - margin, channels),
             (height, width, channels),
             self.fingerprint,
             arrays={"images": pixels},
-            labels=kept.labels,
         )
+        if kept.labels is not None:
+            source.set_classes(kept.labels)
+        return source
 
 
 def _as_wanted(pixels: np.ndarray, wanted: Wanted) -> np.ndarray:
@@ -97,7 +101,7 @@ def open_idx(directory: str, split: str = "train") -> LabelledImages:
     Raises `UserError` if the directory cannot be listed or does not have exactly one images file of the split, or if a
     file is invalid (see `read_idx`), has a wrong type, shape or number of items, or has invalid labels.
     """
-    return _read_directory(f"idx:{directory}", Path(os.path.expanduser(directory)), split)
+    return _read_directory(f"idx:{directory}", Path(expanded("--data", directory)), split)
 
 
 def open_npz(path: str) -> LabelledImages:
@@ -105,7 +109,7 @@ def open_npz(path: str) -> LabelledImages:
 
     Raises `UserError` if the file or the array is missing or invalid.
     """
-    file = Path(path).expanduser()
+    file = Path(expanded("--images", path))
     if not file.is_file():
         raise UserError(f"{path} does not exist, or is not a file: give an .npz file with an array `pixels`.")
     if not zipfile.is_zipfile(file):
@@ -118,7 +122,7 @@ def open_npz(path: str) -> LabelledImages:
         with np.load(file, allow_pickle=False) as stored:
             if "pixels" not in stored:
                 raise UserError(
-                    f"{path} holds {_enumerate(list(stored))}, and no `pixels`: write it with "
+                    f"{path} holds {in_short(list(stored))}, and no `pixels`: write it with "
                     f"numpy.savez({file.name!r}, pixels=PIXELS)."
                 )
             pixels = stored["pixels"]
@@ -137,42 +141,35 @@ def _read_directory(name: str, directory: Path, split: str) -> LabelledImages:
         listing = sorted(path.name for path in directory.iterdir())
     except OSError as error:
         raise UserError(f"--data={name} cannot be listed ({error.strerror}).") from error
-    images_name = _find("images", split, directory, listing)
-    if images_name is None:
+    images_path = _find("images", split, directory, listing)
+    if images_path is None:
         example = "train-images-idx3-ubyte" if split == "train" else "t10k-images-idx3-ubyte"
         raise UserError(
             f"{directory} holds no images of the {split} split, which are named like {example} "
-            f"or {example}.gz: found {_enumerate(listing)}."
+            f"or {example}.gz: found {in_short(listing)}."
         )
-    pixels = _read_pixels(directory / images_name)
-    labels_name = _find("labels", split, directory, listing)
-    if labels_name is None:
+    pixels = _read_pixels(images_path)
+    labels_path = _find("labels", split, directory, listing)
+    if labels_path is None:
         return LabelledImages(name, pixels, None)
-    labels = _read_labels(directory / labels_name)
+    labels = _read_labels(labels_path)
     if len(labels) != len(pixels):
-        raise UserError(
-            f"{directory / labels_name} holds {len(labels)} labels and {images_name} "
-            f"{len(pixels)} images: the numbers must be equal."
-        )
+        raise UserError(f"{labels_path} holds {len(labels)} labels, but {images_path} {len(pixels)} images.")
     return LabelledImages(name, pixels, labels)
 
 
-def _find(kind: str, split: str, directory: Path, listing: list[str]) -> str | None:
+def _find(kind: str, split: str, directory: Path, listing: list[str]) -> Path | None:
     pattern = re.compile(rf"(?:\w.*-)?{SPLITS[split]}-{kind}[-.]idx\d-\w+(?:\.gz)?")
-    found = [name for name in listing if pattern.fullmatch(name)]
-    # Torchvision keeps X.gz beside the X that it unpacked from it: use X only.
-    found = [name for name in found if name.removesuffix(".gz") not in found or name[-3:] != ".gz"]
+    names = [name for name in listing if pattern.fullmatch(name)]
+    # Torchvision keeps X.gz beside the X that it unpacked from it, Kaggle packs X into a folder X.
+    found = [directory / name for name in names if name.removesuffix(".gz") not in names or name[-3:] != ".gz"]
+    found = [path / path.name if path.is_dir() else path for path in found]
     if len(found) > 1:
-        raise UserError(
-            f"{directory} holds several files of {kind} of the {split} split, where one is "
-            f"needed: found {_enumerate(found)}; give each data set a directory of its own."
-        )
+        found = list({hashlib.sha256(path.read_bytes()).digest(): path for path in reversed(found)}.values())
+    if len(found) > 1:
+        several = in_short([path.name for path in found])
+        raise UserError(f"{directory} holds several files of {kind} of the {split} split: keep one of {several}.")
     return found[0] if found else None
-
-
-def _enumerate(names: list[str], limit: int = 12) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return (", ".join(names[:limit]) or "nothing") + more
 
 
 def _read_pixels(path: Path) -> np.ndarray:
@@ -196,10 +193,13 @@ def _read_pixels(path: Path) -> np.ndarray:
 
 def _read_labels(path: Path) -> np.ndarray:
     labels = read_idx(path)
+    if labels.ndim == 2 and labels.shape[1] == QMNIST_COLUMNS:
+        labels = labels[:, 0]
     if labels.ndim != 1:
         raise UserError(f"{path} has shape {list(labels.shape)}: labels must be [number]. Remove it to do without.")
     if labels.dtype.kind not in "ui":
         raise UserError(f"{path} holds {labels.dtype} values: labels must be whole numbers.")
-    if len(labels) and labels.min() < 0:
-        raise UserError(f"{path} holds the label {labels.min()}: labels must be 0 or more.")
+    wrong = labels[(labels < 0) | (labels > LARGEST_LABEL)]
+    if len(wrong):
+        raise UserError(f"{path} holds the label {wrong[0]}: labels must be 0 to {LARGEST_LABEL}.")
     return labels.astype(np.int32)

@@ -85,7 +85,8 @@ def open_colours(split: str, wanted: Wanted) -> Source:
         return _intensity(digits, examples) * _rainbow(hues)[:, None, None]
 
     source = _Derived("mnist-colours", wanted, {"images": len(digits.pixels)}, 1, make)
-    source.labels = digits.labels
+    if digits.labels is not None:
+        source.set_classes(digits.labels)
     return source
 
 

@@ -14,7 +14,8 @@ from PIL import Image
 from distgan.data.base import Source, Wanted, refuse_faults
 from distgan.data.images import BadImageError, fitted, open_picture
 from distgan.data.trees import FileSizes, first_of_classes, image_files, matched, pair_folders, top_folder
-from distgan.errors import UserError, sentence_of
+from distgan.errors import UserError, in_short, sentence_of
+from distgan.paths import expanded
 
 MOST_SAMPLED = 1000  # the most files that are decoded to check a data set when it is opened
 MOST_PASSED = 1000  # the most examples that are tried to find a valid one
@@ -130,13 +131,16 @@ def open_folder(directory: str, split: str, wanted: Wanted) -> Source:
 
     Raises `UserError` if there are no images, too many are invalid, or sizes differ and no size is requested.
     """
-    name, root = f"folder:{directory}", os.path.expanduser(directory)
+    name, root = f"folder:{directory}", expanded("--data", directory)
     sizes = image_files(f"--data={name}", root, "")
     paths = first_of_classes(list(sizes), wanted)
     source = _opened(ImageFiles(name, root, {"images": (paths,)}), sizes, wanted)
     folders = [top_folder(path) for path in paths]
     if len(set(folders)) > 1:
-        source.labels = np.unique(folders, return_inverse=True)[1].astype(np.int32)
+        source.set_classes(folders)
+    beside = [path for path in sizes if not top_folder(path)]
+    if beside and all(folders):
+        source.notes = (f"images beside the class folders are left out: {in_short(beside)}",)
     return source
 
 
@@ -145,7 +149,7 @@ def open_pairs(directory: str, split: str, wanted: Wanted) -> Source:
 
     Raises `UserError` as `open_folder`, and if a file has no counterpart or the images of a pair differ in size.
     """
-    name, root = f"pairs:{directory}", os.path.expanduser(directory)
+    name, root = f"pairs:{directory}", expanded("--data", directory)
     folders = pair_folders(f"--data={name}", root, split)
     listings = [image_files(f"--data={name}", root, folder) for folder in folders]
     halved = len(folders) == 1
@@ -159,7 +163,7 @@ def open_unpaired(directory: str, split: str, wanted: Wanted) -> Source:
 
     Raises `UserError` as `open_folder`.
     """
-    name, root = f"unpaired:{directory}", os.path.expanduser(directory)
+    name, root = f"unpaired:{directory}", expanded("--data", directory)
     has_test = all(os.path.isdir(os.path.join(root, folder)) for folder in ("testA", "testB"))
     prefix = "test" if split == "test" and has_test else "train"
     listings = {domain: image_files(f"--data={name}", root, prefix + domain) for domain in "AB"}

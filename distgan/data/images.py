@@ -7,7 +7,7 @@ from contextlib import suppress
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from distgan.data.base import Shape
+from distgan.data.base import TOO_LARGE, Shape
 from distgan.paths import check_regular
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")  # upper case is accepted too
@@ -36,9 +36,9 @@ def open_picture(path: str | os.PathLike[str], size: tuple[int, int] | None = No
     try:
         check_regular(path)
         with Image.open(path, formats=FORMATS) as image:
-            _check_size(image)
             if size:
                 image.draft(None, (2 * max(size), 2 * max(size)))
+            _check_size(image)
             image.load()
             with suppress(Exception):  # with broken EXIF data a picture is not rotated
                 ImageOps.exif_transpose(image, in_place=True)
@@ -69,7 +69,7 @@ def fitted(image: Image.Image, shape: Shape, fit: str) -> np.ndarray:
 def _check_size(image: Image.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise BadImageError(f"would unpack to {height}x{width} pixels")
+        raise BadImageError(f"{TOO_LARGE}: it has {height}x{width} pixels")
     if width * height == 0:
         raise BadImageError("has no pixels")
 
@@ -90,5 +90,5 @@ def _reason(path: str, error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if isinstance(error, MemoryError):
-        return "too large for the memory"
+        return f"{TOO_LARGE} for the memory"
     return "truncated" if "truncated" in str(error) else "damaged"

@@ -67,6 +67,8 @@ def first_of_classes(paths: list[str], wanted: Wanted) -> list[str]:
     classes: dict[str, list[str]] = defaultdict(list)
     for path in paths:
         classes[top_folder(path)].append(path)
+    if wanted.by_class and len(classes) > 1:
+        classes.pop("", None)
     # Files beside class folders have the class "", which comes after all others.
     chosen = sorted(classes, key=lambda folder: (not folder, folder))[: wanted.max_classes]
     return sorted(path for folder in chosen for path in classes[folder][: wanted.max_images_per_class])

@@ -1,6 +1,7 @@
 """The interface of a GAN to the trainer and to everything that makes images."""
 
 import pkgutil
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -29,6 +30,7 @@ class Sampling:
         directions: the directions of translation that it has learnt, of "AtoB" and "BtoA".
         draws_in_translation: whether `translate` draws random numbers.
         num_classes: the number of classes that it can generate; 0 if it is not conditional.
+        class_names: the label or the folder of each of them, in the data that it was trained on.
     """
 
     networks: dict[str, keras.Model]
@@ -37,6 +39,7 @@ class Sampling:
     directions: tuple[str, ...] = ()
     draws_in_translation = False
     num_classes = 0
+    class_names: tuple[str, ...] = ()
 
     def shown(self, name: str) -> keras.Model:
         """Return the network to generate with: the EMA of the one called `name` if there is one, else itself."""
@@ -134,11 +137,12 @@ class GAN(Sampling):
         raise NotImplementedError
 
 
-def make_gan(config: Config, image_shape: Shape, sum_in_step: SumInStep, num_classes: int) -> GAN:
+def make_gan(config: Config, image_shape: Shape, sum_in_step: SumInStep, class_names: Sequence[str]) -> GAN:
     """Create the GAN that `config` describes, with classes if the run is conditional. Raises `UserError`."""
-    conditions = {"num_classes": num_classes} if config.gan.uses_classes else {}
+    conditions = {"num_classes": len(class_names)} if config.gan.uses_classes else {}
     gan_class: type[GAN] = pkgutil.resolve_name(GANS[config.architecture].gan)
     gan = gan_class(config, image_shape, sum_in_step, **conditions)
+    gan.class_names = tuple(class_names) if conditions else ()
     if config.ema_half_life_images and not gan.averages:
         raise UserError(f"--ema_half_life_images is not used by --architecture={config.architecture}: remove it.")
     return gan

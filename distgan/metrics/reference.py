@@ -34,7 +34,8 @@ def reference_for(data: str, wanted: Wanted, network: FeatureNetwork, count: int
     """
     real, training, num_trained_on = replicas.together(lambda: _two_sets(data, wanted))
     key = "/".join([network.fingerprint, str(count), *(fingerprint for _, _, fingerprint in (real, training))])
-    path = paths.cache_directory() / "features" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
+    file = Path("features", f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz")
+    path = paths.cache_directory() / file if replicas.is_chief else file
     arrays = _from_chief(_cached(path) if replicas.is_chief else None, replicas)
     if arrays is None:
         found = (find_features(read, min(count, size), network, replicas) for read, size, _ in (real, training))

@@ -87,22 +87,27 @@ def own_rank(environment: Mapping[str, str] = os.environ) -> int:
 
 
 def _worker(environment: Mapping[str, str]) -> tuple[int, list[str]] | None:
-    """Return this worker's index in `TF_CONFIG`, and the hosts of all workers; None if `TF_CONFIG` is not set."""
+    """Return this worker's index in `TF_CONFIG`, and the hosts of all workers; None if it names less than two."""
     text = environment.get("TF_CONFIG", "")
     if not text:
         return None
     try:
         config = json.loads(text)
-        workers = config["cluster"]["worker"]
+        cluster = dict(config.get("cluster") or {})
+        addresses = [*cluster.get("chief", []), *cluster.get("worker", [])]
+        hosts = [str(address).rpartition(":")[0] for address in addresses]
+        others = [
+            kind for kind in ("ps", "evaluator") if cluster.get(kind) or config.get("task", {}).get("type") == kind
+        ]
+        if not others and len(hosts) < 2:  # managed services set it on one machine too
+            return None
         kind, index = config["task"]["type"], int(config["task"]["index"])
-        chiefs = config["cluster"].get("chief", [])
-        position = index if kind == "chief" else len(chiefs) + index
-        hosts = [address.rpartition(":")[0] for address in [*chiefs, *workers]]
-        if config["cluster"][kind][index].rpartition(":")[0] != hosts[position]:
-            raise KeyError(kind)
-    except (ValueError, KeyError, TypeError, IndexError):
+        position = addresses.index(cluster[kind][index])
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         raise UserError(
             'TF_CONFIG must be JSON like {"cluster": {"worker": ["host1:port", "host2:port"]}, '
             '"task": {"type": "worker", "index": 0}}, with an index that the cluster has.'
         ) from None
+    if others:
+        raise UserError(f"TF_CONFIG has tasks of type {others[0]}, which distgan has no use for: name workers only.")
     return position, hosts

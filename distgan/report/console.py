@@ -19,7 +19,7 @@ class Console:
     def __init__(self, stream: TextIO) -> None:
         """Write to a stream."""
         self._stream = stream
-        self._is_terminal = stream.isatty()
+        self._is_terminal = bool(getattr(stream, "isatty", bool)())
         self._line = ""
         self._next_seconds = -math.inf
 
@@ -56,10 +56,13 @@ class Console:
     def _columns(self) -> int:
         try:
             return os.get_terminal_size(self._stream.fileno()).columns or 80
-        except OSError:
+        except (OSError, AttributeError):  # it only looks like a terminal
             return 80
 
     def _write(self, text: str) -> None:
-        with suppress(OSError):  # the reader has closed the stream
-            self._stream.write(text)
+        with suppress(OSError, ValueError):  # the stream is closed, or what reads it
+            try:
+                self._stream.write(text)
+            except UnicodeEncodeError as error:
+                self._stream.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
             self._stream.flush()

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from distgan.config.config import defaults_of
+from distgan.errors import in_short
 from distgan.report.recorded import PAGE
 
 
@@ -18,6 +19,7 @@ def opening(config: Any, source: Any, clock: Any, facts: Mapping[str, Any], num_
         f"settings that differ from the preset: {_differing(config)}",
         f"backend {facts['backend']}: {_count(replicas, 'replica')} in {_count(num_processes, 'process')}",
         f"precision {facts['precision']}",
+        *_classes(facts["class_names"]),
         f"batch {config.batch_size}, {config.batch_size / replicas:g} on each replica",
         f"step {clock.step} of {clock.total_steps}, epoch {clock.epochs:.2f} of {clock.total_epochs:.2f}",
     ]
@@ -29,6 +31,10 @@ def _differing(config: Any) -> str:
     usual = defaults_of(config.preset)
     values = {name: value for name, value in config.values().items() if value != usual[name] and name != "run_dir"}
     return " ".join(f"--{name}={value}" for name, value in values.items() if value is not None) or "none"
+
+
+def _classes(names: list[str]) -> list[str]:
+    return [f"{len(names)} classes: {in_short(names)}"] if names else []
 
 
 def ending(run_dir: Path, checkpoint: str, distance: float | None, floor: float | None, is_finished: bool) -> str:

@@ -41,7 +41,7 @@ LIVE = {
 class Reporter:
     """The writer of a run's outputs. On ranks other than the chief, `enabled=False`: no file, no output."""
 
-    def __init__(self, run_dir: Path, *, enabled: bool, first_step: int, console: TextIO = sys.stdout):
+    def __init__(self, run_dir: Path, *, enabled: bool, first_step: int, console: TextIO | None = None):
         """Continue after `first_step`, the checkpoint's step or 0 for a new run.
 
         Log records of a killed run after that step are cut off; its sample pictures stay.
@@ -51,7 +51,7 @@ class Reporter:
         self.samples_dir = run_dir / "samples"
         self.tensorboard_dir = run_dir / "tensorboard"
         self._run_dir = run_dir
-        self._console = Console(console)
+        self._console = Console(console or sys.stdout)
         self._said: set[tuple[Path, int | None]] = set()
         self._next_page_seconds = -math.inf
         # Names must sort by time: TensorBoard reads the files of a directory in the order of their names.

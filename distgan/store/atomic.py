@@ -1,6 +1,7 @@
 """Atomic writes: a file or a directory appears complete, or the previous one stays."""
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -61,5 +62,8 @@ def _flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP)):  # as of FUSE and SMB mounts
+            raise
     finally:
         os.close(descriptor)

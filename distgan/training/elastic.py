@@ -6,7 +6,6 @@ They resume from the newest state that one of them has in memory, or from the ne
 
 import gc
 import signal
-import sys
 from typing import TextIO
 
 import tensorflow as tf
@@ -24,7 +23,7 @@ LOST = (tf.errors.UnknownError, tf.errors.InternalError, tf.errors.AbortedError,
 VAIN_ATTEMPTS = 5  # in a row to resume, without a new snapshot in between
 
 
-def train(config: Config, replicas: Replicas, console: TextIO = sys.stdout) -> tuple[Trainer, signal.Signals | None]:
+def train(config: Config, replicas: Replicas, console: TextIO | None = None) -> tuple[Trainer, signal.Signals | None]:
     """Train as `loop.train` does; with an elastic backend, continue when the set of workers changes."""
     snapshot, caught = Snapshot(), list[int]()  # a signal caught just before a worker is lost is handled after it
     attempts, last_step = 0, -1

@@ -49,7 +49,10 @@ class Evaluator:
             def read(first: int, count: int) -> np.ndarray:
                 return to_pixels(gan.generate(count, seed, first, averaged)).numpy()
 
-            scores = self.scores_of(read, self._num_images, gan.classes_of(self._num_images, seed))
+            asked = gan.classes_of(self._num_images, seed)
+            if asked is not None and all(map(str.isdecimal, gan.class_names)):  # a classifier knows classes by label
+                asked = np.array(gan.class_names, np.int64)[asked]
+            scores = self.scores_of(read, self._num_images, asked)
             return {f"{group}/{name}": value for name, value in scores.items()}
 
         scores = scores_of(OF_SHOWN, averaged=True) | (scores_of(OF_RAW, averaged=False) if gan.averages else {})

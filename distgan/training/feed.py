@@ -24,6 +24,7 @@ def images_wanted(config: Config) -> Wanted:
         config.channels,
         config.max_classes,
         config.max_images_per_class,
+        config.gan.uses_classes,
     )
 
 
@@ -38,7 +39,7 @@ def open_data(config: Config, replicas: Replicas) -> Source:
     source = replicas.together(lambda: open_source(str(config.data), "train", images_wanted(config)))
     if len(set(replicas.gather(source.fingerprint))) > 1:
         raise UserError(f"--data={config.data} is not the same data for all processes: copy it to all machines.")
-    if config.gan.uses_classes and not source.num_classes:
+    if config.gan.uses_classes and not source.class_names:
         raise UserError(
             f"--conditional needs classes, and --data={config.data} has none: have a folder for each class, or give "
             "--conditional=false."

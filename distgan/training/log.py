@@ -29,7 +29,7 @@ class Log:
         newest: the last values by name.
     """
 
-    def __init__(self, trainer: Trainer, clock: Clock, run_dir: Path, console: TextIO) -> None:
+    def __init__(self, trainer: Trainer, clock: Clock, run_dir: Path, console: TextIO | None) -> None:
         """Report on a trainer that has been resumed."""
         self._trainer, self._clock, self._run_dir = trainer, clock, run_dir
         self._reporter = Reporter(run_dir, enabled=trainer.replicas.is_chief, first_step=clock.step, console=console)

@@ -2,7 +2,6 @@
 
 import contextlib
 import signal
-import sys
 from typing import TextIO
 
 from distgan.config import Config
@@ -27,7 +26,7 @@ class Regrouping(Exception):  # noqa: N818 (it is no error)
 def train(
     config: Config,
     replicas: Replicas,
-    console: TextIO = sys.stdout,
+    console: TextIO | None = None,
     snapshot: Snapshot | None = None,
     caught: list[int] | None = None,
 ) -> tuple[Trainer, signal.Signals | None]:
@@ -52,6 +51,7 @@ def train(
         clock = Clock(trainer, steps=config.steps, epochs=config.epochs)
         with contextlib.closing(Log(trainer, clock, directory.path, console)) as log, signals.collected(caught):
             log.opening(notes)
+            log.warn(list(source.notes))
             if clock.is_over:
                 return trainer, None
             log.prepare()

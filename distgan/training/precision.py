@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -22,10 +23,21 @@ def resolve(precision: str) -> str:
 
 @contextlib.contextmanager
 def policy(precision: str) -> Iterator[None]:
-    """Set the precision of the Keras layers that are created while this context is open."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
+    """Set the precision of the Keras layers that are created while this context is open.
+
+    Meanwhile Keras's other settings have its defaults, whatever the user's keras.json or program has set.
+    """
+    config = keras.config
+    before = config.dtype_policy(), config.floatx(), config.image_data_format(), config.epsilon()
+    _configure(precision, "float32", "channels_last", 1e-7)
     try:
         yield
     finally:
-        keras.config.set_dtype_policy(before)
+        _configure(*before)
+
+
+def _configure(policy: Any, floatx: str, data_format: str, epsilon: float) -> None:
+    keras.config.set_floatx(floatx)
+    keras.config.set_dtype_policy(policy)
+    keras.config.set_image_data_format(data_format)
+    keras.config.set_epsilon(epsilon)

@@ -39,7 +39,7 @@ class Trainer:
         self.number_format = replicas.agree(precision.resolve(config.precision))
         self.num_examples = max(source.streams.values())
         with replicas.scope(), precision.policy(self.number_format), convolutions.way(config.convolutions):
-            self.gan = make_gan(config, source.image_shape, replicas.sum_in_step, source.num_classes)
+            self.gan = make_gan(config, source.image_shape, replicas.sum_in_step, source.class_names)
             self.state = TrainState(self.gan, config, self.number_format, self.num_examples)
         self.images_per_step = config.batch_size * sum(self.gan.image_phases)
         self.resume()
@@ -55,7 +55,7 @@ class Trainer:
         return {
             "data": self.source.fingerprint,
             "image_shape": self.source.image_shape,
-            "num_classes": self.source.num_classes if self.config.gan.uses_classes else 0,
+            "class_names": list(self.gan.class_names),
             "precision": self.number_format,
             "backend": self.replicas.backend,
             "num_replicas": self.replicas.num_replicas,
