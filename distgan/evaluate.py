@@ -36,7 +36,7 @@ _DATA = flags.DEFINE_string("data", None, "Real images to compare --images with,
 _NUM_IMAGES = flags.DEFINE_integer(
     "num_images",
     None,
-    "Number of samples, and of real images to compare them with. Default: the run's setting; with --images 10,000.",
+    "Number of samples, and of real images to compare them with. Default: the run's setting, or 10,000 for --images.",
     lower_bound=100,
 )
 _SEED = flags.DEFINE_integer(

@@ -45,5 +45,5 @@ def cache_directory() -> Path:
     directory = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     if directory.startswith("~"):
         directory = os.path.join(tempfile.gettempdir(), f"cache-{os.getuid()}")
-        print(f"warning: no home directory is known; caches are in {directory}, or in XDG_CACHE_HOME.", file=sys.stderr)
+        print(f"warning: no home directory is known: caches are in {directory}. See XDG_CACHE_HOME.", file=sys.stderr)
     return Path(directory) / "distgan"

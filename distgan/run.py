@@ -53,9 +53,7 @@ class Run:
         Raises `UserError` if the GAN of the run translates images, or `classes` are unknown or not one per image.
         """
         if not (0 <= num_images < MOST_IMAGES and 0 <= seed < STEPS):
-            raise UserError(
-                f"{num_images} images by seed {seed} are refused: both must be 0 or more, below 2**31 and 2**63."
-            )
+            raise UserError(f"num_images={num_images}, seed={seed} is refused: 0 to 2**31 - 1, and 0 to 2**63 - 1.")
         numbers = None if classes is None else self._numbers(classes)
         if numbers is not None and len(numbers) != num_images:
             raise UserError(f"There are {len(numbers)} classes for {num_images} images: give one class per image.")

@@ -37,7 +37,7 @@ _OUTPUT = flags.DEFINE_string(
     "output",
     None,
     "A .png (grid), .gif (latent interpolation), .npz (uint8 [N, H, W, C]) or directory; with --input a directory. "
-    "Default: samples.png, with --input translated.",
+    "Default: samples.png, or the directory translated.",
 )
 _INPUT = flags.DEFINE_string("input", None, "An image file, or a directory of them, to translate.")
 _CHECKPOINT = flags.DEFINE_enum(

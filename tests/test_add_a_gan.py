@@ -92,5 +92,5 @@ def test_a_setting_must_not_have_the_name_of_a_shared_one(monkeypatch: pytest.Mo
         channels: int = option(8, "Channels.")
 
     monkeypatch.setitem(GANS, "mlp", Row(Clashing, "nothing:here"))
-    with pytest.raises(TypeError, match="The setting channels of mlp has the name"):
+    with pytest.raises(TypeError, match="mlp has a setting channels, but a common setting has this name"):
         Config(preset="mlp")

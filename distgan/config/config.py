@@ -145,7 +145,7 @@ def gan_options(architecture: str) -> dict[str, Option]:
     """Return the settings that a GAN adds, by name. Raises `TypeError` if one has the name of a shared setting."""
     found = options_of(GANS[architecture].options)
     for name in found.keys() & COMMON.keys():
-        raise TypeError(f"The setting {name} of {architecture} has the name of a setting of all GANs: rename it")
+        raise TypeError(f"{architecture} has a setting {name}, but a common setting has this name: rename it")
     return found
 
 

@@ -16,8 +16,8 @@ class Run(Section):
     preset: str = option("mnist", "Recipe that sets the defaults of all flags.", choices=PRESETS.keys(), main=True)
     data: str | None = option(
         "mnist",
-        "Data set: mnist, mnist-colours, mnist-edges, mnist-domains (embedded), idx:DIR, folder:DIR, pairs:DIR, "
-        "unpaired:DIR or tfds:NAME.",
+        "Data set. Built in: mnist, mnist-colours, mnist-edges, mnist-domains. Yours: idx:DIR, folder:DIR, pairs:DIR, "
+        "unpaired:DIR, tfds:NAME.",
         main=True,
     )
     run_dir: str | None = option(None, "Directory of all outputs; runs/PRESET if not given.", main=True)
@@ -52,7 +52,7 @@ class Training(Section):
     architecture: str = option("mnist", "Model family.", choices=GANS.keys(), main=True)
     batch_size: int = option(256, "Global batch size, in images, shared by all replicas.", at_least=1, main=True)
     learning_rate_schedule: str = option(
-        "constant", "Learning rates after --constant_epochs.", choices=("constant", "linear", "cosine")
+        "constant", "How learning rates change after --constant_epochs.", choices=("constant", "linear", "cosine")
     )
     constant_epochs: float = option(0.0, "Epochs before learning rates fall.", at_least=0)
     decay_epochs: float = option(100.0, "Number of epochs over which the learning rates decay to zero.", above=0)
@@ -80,7 +80,7 @@ class Output(Section):
 
     checkpoint_every: str = option("15epochs", "Checkpoint cadence.", cadence=("epochs", "steps", "seconds"), main=True)
     keep_checkpoints: int = option(3, "Number of checkpoints to keep, the newest ones.", at_least=1)
-    on_checkpoint_error: str = option("stop", "If a checkpoint can't be written.", choices=("stop", "warn"))
+    on_checkpoint_error: str = option("stop", "What to do if a checkpoint can't be written.", choices=("stop", "warn"))
     sample_every: str = option("1epochs", "How often to save a sample picture.", cadence=("epochs", "steps"), main=True)
     num_samples: int = option(16, "Images in a sample picture.", at_least=1)
     log_every_steps: int = option(20, "Steps between log lines, which hold the means since the last one.", at_least=1)
@@ -95,7 +95,7 @@ class Evaluation(Section):
 
     evaluate_every: str = option(
         "never",
-        "How often samples are evaluated. The end of the run is evaluated too, unless it is never.",
+        "How often samples are evaluated; unless never, also at the end of the run.",
         cadence=("epochs", "steps"),
         main=True,
     )
@@ -139,10 +139,12 @@ class System(Section):
         "Compile the step with XLA (with several replicas, its losses and gradients only); faster on GPUs. Not "
         "supported with several replicas and synchronized batch norm.",
     )
-    deterministic: bool = option(False, "Use deterministic kernels and no TF32: the same bits on GPUs too, but slower.")
+    deterministic: bool = option(
+        False, "Use deterministic kernels and no TF32, for bitwise reproducible runs on GPUs; slower."
+    )
     convolutions: str = option(
         "auto",
-        "auto computes some convolutions by FFT on a CPU, if replicas have equal shares; direct never does.",
+        "auto uses FFT for some convolutions on a CPU, if the batch splits evenly; direct never does.",
         choices=("auto", "direct"),
     )
     virtual_devices: int = option(
@@ -155,7 +157,5 @@ class System(Section):
         600.0, "Abort after N seconds without progress of a process, and report the stalled rank.", at_least=4
     )
     commit_every_steps: int = option(
-        20,
-        "Elastic: interval of in-memory snapshots, in steps, from which the others resume when workers are lost.",
-        at_least=1,
+        20, "Elastic: steps between in-memory snapshots, from which the job resumes when workers are lost.", at_least=1
     )

@@ -196,7 +196,7 @@ def _read_labels(path: Path) -> np.ndarray:
     if labels.ndim == 2 and labels.shape[1] == QMNIST_COLUMNS:
         labels = labels[:, 0]
     if labels.ndim != 1:
-        raise UserError(f"{path} has shape {list(labels.shape)}: labels must be [number]. Remove it to do without.")
+        raise UserError(f"{path} has shape {list(labels.shape)}: labels must be [number].")
     if labels.dtype.kind not in "ui":
         raise UserError(f"{path} holds {labels.dtype} values: labels must be whole numbers.")
     wrong = labels[(labels < 0) | (labels > LARGEST_LABEL)]

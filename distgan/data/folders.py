@@ -117,7 +117,7 @@ class FileSource(Source):
             elif pictures:
                 return self._example(pictures)
         raise UserError(
-            f"--data={self.name}: none of {min(MOST_PASSED, num_examples)} {stream} in a row can be read, starting "
+            f"--data={self.name}: {min(MOST_PASSED, num_examples)} {stream} in a row can't be read, starting "
             f"with {self.files.paths(stream, number)[0]}: repair or replace the files."
         )
 

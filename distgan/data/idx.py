@@ -89,5 +89,5 @@ def _read_header(stream: BinaryIO | gzip.GzipFile, path: Path) -> tuple[np.dtype
     dtype = np.dtype(DTYPES[magic[2]])
     # NumPy counts a dimension of 0 as 1 here, so it refuses some shapes that hold no values.
     if math.prod(dimension or 1 for dimension in shape) * dtype.itemsize > sys.maxsize:
-        raise UserError(f"{path} has an invalid header: {dtype.name} {list(shape)} fits no memory. Download it again.")
+        raise UserError(f"{path} has an invalid header: {dtype.name} {list(shape)}, too large. Download it again.")
     return dtype, shape

@@ -41,7 +41,7 @@ def open_source(data: str, split: str, wanted: Wanted) -> Source:
     source = kind_of(data).open(data.partition(":")[2], split, wanted)
     empty = [stream for stream, number in source.streams.items() if not number]
     if empty:
-        raise UserError(f"--data={data} has no {' and no '.join(empty)} left: take more with --max_images_per_class.")
+        raise UserError(f"--data={data} has no {' and no '.join(empty)} left: raise --max_images_per_class.")
     return source
 
 

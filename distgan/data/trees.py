@@ -107,8 +107,8 @@ def matched(what: str, folders: Sequence[str], listings: list[FileSizes]) -> tup
     lone = sorted(in_a.keys() ^ in_b.keys())
     if lone:
         path, other = (in_a[lone[0]], folders[1]) if lone[0] in in_a else (in_b[lone[0]], folders[0])
-        more = f" ({len(lone) - 1} more files lack theirs)" if len(lone) > 1 else ""
-        raise UserError(f"{what}: {path} has no file of its name to pair with{more}: add one to {other}, or remove it.")
+        more = f" ({len(lone) - 1} more files have none)" if len(lone) > 1 else ""
+        raise UserError(f"{what}: {path} has no file of the same name in {other}{more}: add one there, or remove it.")
     return tuple([stems[stem] for stem in sorted(in_a)] for stems in by_stem)
 
 

@@ -78,7 +78,7 @@ class Sampling:
 
         Raises `UserError` if the GAN has no latents.
         """
-        raise UserError(f"A {type(self).__name__} has no latents to walk between.")
+        raise UserError(f"A {type(self).__name__} has no latents to interpolate: --output can't be a .gif.")
 
     def translate(self, images: tf.Tensor, direction: str, draws: Draws) -> tf.Tensor:
         """Translate images of one domain, float32 `[n, height, width, channels]` in [-1, 1], to the other domain.

@@ -91,7 +91,7 @@ def _inception() -> FeatureNetwork:
         model = keras.applications.InceptionV3(weights="imagenet")
     except Exception as error:  # a download can fail with errors of many types
         raise UserError(
-            "Evaluating such images needs Inception's weights, which Keras can't download here "
+            "Evaluating images other than small digits needs Inception's weights, which Keras can't download here "
             f"({type(error).__name__}): put {INCEPTION_FILE} from Keras's releases into ~/.keras/models, or give "
             "--features=FILE.keras."
         ) from None

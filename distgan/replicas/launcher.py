@@ -64,7 +64,9 @@ def _number(environment: Mapping[str, str], name: str) -> int:
     """Return a number that a launcher has set. Raises `UserError` if it is not a number."""
     text = environment[name].partition("(")[0]  # Slurm's 2(x3) means two on each of three machines
     if not text.isascii() or not text.isdecimal():
-        raise UserError(f"{name}={environment[name]} is refused: launchers set it to a number. Unset it, or use one.")
+        raise UserError(
+            f"{name}={environment[name]} is refused: it must be a number. Unset it, or start with a launcher."
+        )
     return int(text)
 
 

@@ -46,7 +46,7 @@ def ending(run_dir: Path, checkpoint: str, distance: float | None, floor: float 
         f"checkpoint   {run_dir}/checkpoints/{checkpoint}",
     ]
     if distance is not None and floor is not None:
-        lines.insert(0, f"quality      Frechet distance {distance:.3f}, of real images {floor:.3f}")
+        lines.insert(0, f"quality      Frechet distance {distance:.3f} (real images: {floor:.3f})")
     return "\n".join(lines)
 
 

@@ -39,9 +39,9 @@ def _of_quality(*names: str) -> tuple[str, ...]:
 
 
 MEASURES = {
-    "frechet_distance": Measure("The FID if the features are Inception's. Lower is better, down to the floor, "
-                                "which is that of other real images.", min, "frechet_floor"),
-    "kernel_distance": Measure("KID, of unscaled features. Lower is better, about 0 for real images.", min, 0.0),
+    "frechet_distance": Measure("The FID if the features are Inception's. Lower is better; the floor is the "
+                                "distance between real images.", min, "frechet_floor"),
+    "kernel_distance": Measure("KID. Lower is better, about 0 for real images.", min, 0.0),
     "precision": Measure("Share of samples that look like real images: higher is better.", max),
     "recall": Measure("Share of real images that look like samples: higher is better.", max),
     "density": Measure("Like precision, but robust to outliers: about 1 for real images.", None, 1.0),
@@ -52,8 +52,8 @@ MEASURES = {
     "entropy": Measure("How even the classes are: higher is more even, up to {logarithm}."),
     "kl_to_uniform": Measure("How uneven the classes are: lower is more even, 0 where all are equal.", min),
     "modes": Measure("Number of classes among the samples: higher is better, up to {number}.", max),
-    "nearest_neighbour_ratio": Measure("Memorization: distance of samples to training images, relative to held-out "
-                                       "images: about 1 for real images; the floor is that of copies.", None, 1.0),
+    "nearest_neighbour_ratio": Measure("Memorization: distance from samples to training images, divided by that from "
+                                       "held-out images. About 1 for real images; copies have the floor.", None, 1.0),
 }  # fmt: skip
 FROM_0, SHARE, DISTANCE = Axis(least=0.0), Axis(least=0.0, most=1.0), Axis(logarithmic=True, least=0.0)
 QUALITY = (
