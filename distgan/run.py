@@ -59,7 +59,8 @@ class Run:
             raise UserError(f"There are {len(numbers)} classes for {num_images} images: give one class per image.")
         if not num_images:
             return np.zeros((0, *self.image_shape), np.uint8)
-        return to_pixels(self.gan.generate(num_images, seed, classes=numbers)).numpy()
+        wanted = {} if numbers is None else {"classes": numbers}
+        return to_pixels(self.gan.generate(num_images, seed, **wanted)).numpy()
 
     def _numbers(self, classes: Sequence[int | str]) -> np.ndarray:
         """Return classes by number, int32. Raises `UserError` if the run has none of that label or folder."""
