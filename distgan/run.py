@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import TextIO
+from typing import Any, TextIO
 
 import keras
 import numpy as np
@@ -59,7 +59,7 @@ class Run:
             raise UserError(f"There are {len(numbers)} classes for {num_images} images: give one class per image.")
         if not num_images:
             return np.zeros((0, *self.image_shape), np.uint8)
-        wanted = {} if numbers is None else {"classes": numbers}
+        wanted: dict[str, Any] = {} if numbers is None else {"classes": numbers}
         return to_pixels(self.gan.generate(num_images, seed, **wanted)).numpy()
 
     def _numbers(self, classes: Sequence[int | str]) -> np.ndarray:

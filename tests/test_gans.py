@@ -194,7 +194,7 @@ def test_a_direction_that_was_not_learnt_is_refused(tmp_path: Path) -> None:
         run.translate(np.zeros((1, 28, 28, 1), np.uint8))
     gan = _gan("pix2pix", (32, 32, 3), data="pairs:x", filters=4, direction="BtoA")
     run = distgan.Run(run.config, gan, 0, (32, 32, 3))
-    with pytest.raises(UserError, match="has learnt BtoA, not AtoB"):
+    with pytest.raises(UserError, match="The run translates BtoA, not AtoB"):
         run.translate(np.zeros((1, 32, 32, 3), np.uint8), "AtoB")
     with pytest.raises(UserError, match="does not generate images from noise"):
         run.generate(1)

@@ -32,9 +32,8 @@ def examples_at(positions: tf.Tensor, num_examples: int, seed: int, stream: str)
     key = _hash64("order", str(seed), stream)
     halves = tf.constant([key >> 32, key & 0xFFFFFFFF], tf.uint32)
     seeds = tf.concat([tf.tile(halves[None], [tf.size(positions), 1]), tf.cast(epochs, tf.uint32)[:, None]], axis=1)
-    return tf.raw_ops.RandomIndexShuffle(
-        index=positions % num_examples, seed=seeds, max_index=tf.constant(num_examples - 1, tf.int64), rounds=4
-    )
+    last = tf.constant(num_examples - 1, tf.int64)
+    return tf.raw_ops.RandomIndexShuffle(index=positions % num_examples, seed=seeds, max_index=last, rounds=4)
 
 
 class Draws:
@@ -83,12 +82,10 @@ class Draws:
         size = math.prod(shape)
         width = -(-size // WORDS_PER_COUNT) * WORDS_PER_COUNT  # a row must start at a counter value
         first_count = tf.cast(self.first, tf.int64) * (width // WORDS_PER_COUNT)
+        counter = tf.cast(tf.stack([first_count, tf.cast(self.step, tf.int64)]), tf.uint64)
+        key, rows = tf.constant([_hash64(self.name)], tf.uint64), tf.stack([tf.cast(self.count, tf.int32), width])
         words = tf.raw_ops.StatelessRandomUniformFullIntV2(
-            shape=tf.stack([tf.cast(self.count, tf.int32), width]),
-            key=tf.constant([_hash64(self.name)], tf.uint64),
-            counter=tf.cast(tf.stack([first_count, tf.cast(self.step, tf.int64)]), tf.uint64),
-            alg=PHILOX,
-            dtype=tf.uint32,
+            shape=rows, key=key, counter=counter, alg=PHILOX, dtype=tf.uint32
         )
         return tf.reshape(tf.ensure_shape(words, [None, width])[:, :size], [-1, *shape])
 

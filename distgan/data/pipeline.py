@@ -56,8 +56,7 @@ def _cut(images: tf.Tensor, axis: int, length: int, draws: order.Draws) -> tf.Te
     places = images.shape[axis] - length + 1
     if places == 1:
         return images
-    first = tf.minimum(tf.cast(draws.uniform((1,)) * places, tf.int32), places - 1)
-    return tf.gather(images, first + tf.range(length), axis=axis, batch_dims=1)
+    return tf.gather(images, draws.below(places)[:, None] + tf.range(length), axis=axis, batch_dims=1)
 
 
 def to_images(pixels: Any) -> tf.Tensor:
@@ -161,16 +160,15 @@ def make_batch(
     `resident` is the data that `hold` put on this replica's device, and `example_shape` the shape of its examples.
     `image_phase` is the index among the phases with real images; None in a phase without real images.
     """
-    rows = share["rows"]
-    draws = order.Draws(name, step, rows[0], tf.size(rows))
+    draws = order.Draws(name, step, share["rows"][0], tf.size(share["rows"]))
     images, labels = {}, None
     for stream, examples in share["examples"].items() if image_phase is not None else ():
-        pixels = (
-            _as_pixels(tf.gather(resident[stream], examples[:, image_phase]), example_shape)
-            if stream in resident
-            else share["pixels"][stream][:, image_phase]
-        )
+        at = examples[:, image_phase]
+        if stream in resident:
+            pixels = _as_pixels(tf.gather(resident[stream], at), example_shape)
+        else:
+            pixels = share["pixels"][stream][:, image_phase]
         images[stream] = augment(to_images(pixels), draws.of(stream))
         if LABELS in resident:
-            labels = tf.cast(tf.gather(resident[LABELS], examples[:, image_phase]), tf.int32)
+            labels = tf.cast(tf.gather(resident[LABELS], at), tf.int32)
     return Batch(images, draws, size, labels)

@@ -41,27 +41,21 @@ class CycleGAN(GAN):
 
         options: CycleGANOptions = config.gan
         blocks = options.residual_blocks or suitable_blocks(*image_shape[:2])
-        shared: dict[str, Any] = {"filters": options.filters, "seed": config.seed}
+        shared: dict[str, Any] = {"image_shape": image_shape, "filters": options.filters, "seed": config.seed}
+        judges = shared | {"inputs": 1, "batch_norm": INSTANCE_NORM, "spectral_norm": options.spectral_norm}
 
         def generators() -> dict[str, keras.Model]:
-            return {
-                name: resnet(name, image_shape, residual_blocks=blocks, recompute=options.recompute, **shared)
-                for name in self.players["generator"]
-            }
+            own = shared | {"residual_blocks": blocks, "recompute": options.recompute}
+            return {name: resnet(name, **own) for name in self.players["generator"]}
 
-        self.networks = generators() | {
-            name: patch_discriminator(
-                name, image_shape, num_images=1, batch_norm=INSTANCE_NORM, spectral_norm=options.spectral_norm, **shared
-            )
-            for name in self.players["discriminator"]
-        }
+        self.networks = generators()
+        self.networks |= {name: patch_discriminator(name, **judges) for name in self.players["discriminator"]}
         if config.ema_half_life_images:
             self.averages = generators()
-        domains = options.streams if options.image_buffer_size else ()
-        self._buffers = {
-            name: ImageBuffer(name, options.image_buffer_size, image_shape, sum_in_step) for name in domains
-        }
-        for domain, buffer in self._buffers.items():  # named as in the checkpoints of older versions
+        self._buffers = {}
+        for domain in options.streams if options.image_buffer_size else ():
+            buffer = self._buffers[domain] = ImageBuffer(domain, options.image_buffer_size, image_shape, sum_in_step)
+            # Named as in the checkpoints of older versions.
             self.memory |= {f"history_{domain}/images": buffer.images, f"history_{domain}/filled": buffer.filled}
         self._cycle_weight, self._identity_weight = options.cycle_weight, options.identity_weight
 
@@ -106,11 +100,8 @@ class CycleGAN(GAN):
 
     def preview(self, count: int, seed: int, held_out: dict[str, tf.Tensor]) -> tf.Tensor:
         """Return rows of held-out image, translation and translation back: one half from A, the other from B."""
-        rows = []
-        for source, direction, back, number in (
-            ("A", *DIRECTIONS, -(-count // 2)),
-            ("B", *DIRECTIONS[::-1], count // 2),
-        )[:count]:
+        rows, halves = [], (("A", *DIRECTIONS, -(-count // 2)), ("B", *DIRECTIONS[::-1], count // 2))
+        for source, direction, back, number in halves[:count]:
             images = held_out[source][:number]
             draws = Draws(f"{seed}/preview", 0, 0, len(images))
             fakes = self.translate(images, direction, draws)

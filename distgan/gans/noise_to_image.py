@@ -1,6 +1,5 @@
 """GANs that generate images from noise: one generator, one discriminator."""
 
-import functools
 import math
 from typing import Any
 
@@ -37,13 +36,10 @@ class NoiseToImage(GAN):
         super().__init__(config, image_shape, sum_in_step)
         options: NoiseToImageOptions = config.gan
         self.num_classes, self.latent_size = num_classes, options.latent_dim + num_classes
-        batch_norm = BatchNorm(options.normalization, sum_in_step)
-        self.networks = {
-            "generator": self.make_generator(config, image_shape, batch_norm),
-            "discriminator": self.make_discriminator(config, image_shape, batch_norm),
-        }
+        parts = config, image_shape, BatchNorm(options.normalization, sum_in_step)
+        self.networks = {"generator": self.make_generator(*parts), "discriminator": self.make_discriminator(*parts)}
         if config.ema_half_life_images:
-            self.averages = {"generator": self.make_generator(config, image_shape, batch_norm)}
+            self.averages = {"generator": self.make_generator(*parts)}
         self._noise_shape = (options.latent_dim,)
         self._noise, self._loss = options.noise, losses.loss_called(options.loss, options.real_label)
         self._augmentations = () if options.augment == "none" else tuple(options.augment.split(","))
@@ -66,7 +62,9 @@ class NoiseToImage(GAN):
     def losses(self, batch: Batch, phase: tuple[str, ...]) -> Losses:
         """Return the adversarial losses of `--loss` with penalties, and values to log, such as accuracies."""
         draws, classes = batch.draws, self._one_hot(self._classes(batch))
-        fakes = self._fakes(draws, classes, learns="generator" in phase)
+        latents = _joined(self._latents(draws.of("noise")), classes)
+        fakes = self.networks["generator"](latents, training=True, draws=draws.of("generator"))
+        fakes = fakes if "generator" in phase else tf.stop_gradient(fakes)
         fake_logits = self._logits(fakes, classes, draws.of("fake"))
         sums, logged = {}, {}
         if "generator" in phase:
@@ -92,12 +90,6 @@ class NoiseToImage(GAN):
         """Return classes `[count]` as one-hot vectors `[count, num_classes]`; None if there are none."""
         return None if classes is None else tf.one_hot(classes, self.num_classes)
 
-    def _fakes(self, draws: Draws, classes: tf.Tensor | None, *, learns: bool) -> tf.Tensor:
-        """Generate images from this step's noise; the generator gets gradients only if `learns`."""
-        latents = _joined(self._latents(draws.of("noise")), classes)
-        fakes = self.networks["generator"](latents, training=True, draws=draws.of("generator"))
-        return fakes if learns else tf.stop_gradient(fakes)
-
     def _logits(self, images: tf.Tensor, classes: tf.Tensor | None, draws: Draws) -> tf.Tensor:
         """Return the discriminator's logits for images, after the augmentation of all its training inputs."""
         images = augmented(images, self._augmentations, draws)
@@ -113,20 +105,18 @@ class NoiseToImage(GAN):
             between = draws.of("between")
             terms = penalties.gradient_penalty(lambda x: self._logits(x, classes, between), reals, fakes, between)
             paid["loss/gradient_penalty"] = self._gradient_penalty * tf.reduce_sum(terms)
+
+        def r1() -> tf.Tensor:  # with the random numbers of the adversarial loss's forward pass
+            terms = penalties.r1(lambda x: self._logits(x, classes, draws.of("real")), reals)
+            return self._r1_weight * tf.reduce_sum(terms)
+
         if self._r1_weight:
-            steps = self._steps_of("loss/r1")
-            compute = functools.partial(self._paid_for_reals, reals, classes, draws)
-            paid["loss/r1"] = penalties.once_in(steps, draws.step, compute, reals.dtype)
+            paid["loss/r1"] = penalties.once_in(self._steps_of("loss/r1"), draws.step, r1, reals.dtype)
         return paid
 
     def _steps_of(self, term: str) -> int:
         """Return n if a term of the loss is computed every n steps."""
         return self.lazy_terms.get(term, ("", 1))[1]
-
-    def _paid_for_reals(self, reals: tf.Tensor, classes: tf.Tensor | None, draws: Draws) -> tf.Tensor:
-        """Return the R1 penalty, with the random numbers of the adversarial loss's forward pass."""
-        terms = penalties.r1(lambda x: self._logits(x, classes, draws.of("real")), reals)
-        return self._r1_weight * tf.reduce_sum(terms)
 
     def rebuilt(self, name: str) -> keras.Model:
         """Return the rebuilt network; a conditional generator has inputs `noise` and `classes`, whole numbers `[n]`."""
@@ -153,29 +143,27 @@ class NoiseToImage(GAN):
         generator = self.shown("generator") if averaged else self.networks["generator"]
         if classes is None:
             classes = self.classes_of(count, seed, first)
-        noise = self._latents(_of_samples(seed, first, count))
+        noise = self._latents(Draws("samples", seed, first, count))
         return self._images(_joined(noise, self._one_hot(classes)), generator)
 
     def classes_of(self, count: int, seed: int, first: int = 0) -> np.ndarray | None:
         """Return the classes, int32 `[count]`, that `generate` chooses by itself; None if it is not conditional."""
         if not self.num_classes:
             return None
-        return np.asarray(_of_samples(seed, first, count).of("classes").below(self.num_classes))
+        return np.asarray(Draws("samples", seed, first, count).of("classes").below(self.num_classes))
 
     def walk(self, count: int, seed: int) -> tf.Tensor:
         """Generate `count` images on a closed walk through 3+ latents, float32 `[count, height, width, channels]`."""
         num_stops = max(3, -(-count // FRAMES_PER_STOP))
-        stops = self._latents(_of_samples(seed, 0, num_stops))
+        stops = self._latents(Draws("samples", seed, 0, num_stops))
         stage, way = tf.range(count) * num_stops // count, tf.range(count) * num_stops % count
         part = tf.cast(way, tf.float32)[:, None] / count
-        between = _between(stops, stage, (1 - part, part))
-        if self._noise == "normal":
-            # On great circles: with these weights, the sum of independent normal vectors is a normal vector too.
-            between = _between(stops, stage, (tf.cos(part * math.pi / 2), tf.sin(part * math.pi / 2)))
+        # On great circles: with these weights, the sum of independent normal vectors is a normal vector too.
+        circular = tf.cos(part * math.pi / 2), tf.sin(part * math.pi / 2)
+        latents = _between(stops, stage, circular if self._noise == "normal" else (1 - part, part))
         classes = self._one_hot(self.classes_of(num_stops, seed))
-        if classes is not None:
-            classes = _between(classes, stage, (1 - part, part))
-        return self._images(_joined(between, classes), self.shown("generator"))
+        classes = None if classes is None else _between(classes, stage, (1 - part, part))
+        return self._images(_joined(latents, classes), self.shown("generator"))
 
     def _images(self, latents: tf.Tensor, generator: keras.Model) -> tf.Tensor:
         if not tf.executing_eagerly():  # the number of latents is unknown while tracing
@@ -185,13 +173,8 @@ class NoiseToImage(GAN):
         return tf.concat([generator(part, training=False) for part in parts], 0)
 
     def _latents(self, draws: Draws) -> tf.Tensor:
-        if self._noise == "uniform":
-            return 2 * draws.uniform(self._noise_shape) - 1
-        return draws.normal(self._noise_shape)
-
-
-def _of_samples(seed: int, first: int, count: int) -> Draws:
-    return Draws("samples", seed, first, count)
+        is_uniform = self._noise == "uniform"
+        return 2 * draws.uniform(self._noise_shape) - 1 if is_uniform else draws.normal(self._noise_shape)
 
 
 def _joined(noise: tf.Tensor, classes: tf.Tensor | None) -> tf.Tensor:

@@ -1,7 +1,7 @@
 """The settings of GANs that generate images from noise."""
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from distgan.config.fields import option
 from distgan.errors import UserError
@@ -11,12 +11,20 @@ LOSSES = ("non_saturating", "minimax", "least_squares", "hinge", "wasserstein")
 CROSS_ENTROPIES = LOSSES[:2]  # losses whose labels may be smoothed
 
 
+def refuse_compiled_batch_norm(options: Any, num_replicas: int) -> None:
+    """Raise `UserError` if batch norm sums over replicas, which XLA can't compile."""
+    if num_replicas > 1 and options.normalization in ("sync", "local"):
+        needed = f"--jit_compile on {num_replicas} replicas needs --normalization=none"
+        raise UserError(f"{needed}: XLA can't compile the all-reduce of batch norm.")
+
+
 @dataclasses.dataclass(frozen=True)
 class NoiseToImageOptions(SpectralNormOptions):
     """Networks and losses."""
 
     is_measurable = True
     normalizes_discriminator: ClassVar[bool] = False
+    check_compiles = refuse_compiled_batch_norm
 
     latent_dim: int = option(100, "Latent dimension.", at_least=1)
     noise: str = option("normal", "Latents are standard normal, or uniform in [-1, 1).", choices=("normal", "uniform"))
@@ -27,7 +35,7 @@ class NoiseToImageOptions(SpectralNormOptions):
     )
     normalization: str = option(
         "sync",
-        "Batch norm over the global batch (sync), a replica's share (local), an image (instance; pix2pix), or none.",
+        "Batch norm over the global batch (sync) or a replica's share (local), instance norm (pix2pix only), or none.",
         choices=("sync", "local", "none"),
     )
     loss: str = option("non_saturating", "Adversarial loss.", choices=LOSSES, main=True)
@@ -59,17 +67,6 @@ class NoiseToImageOptions(SpectralNormOptions):
                     f"--{name}={getattr(self, name):g} needs --normalization=none with --architecture={architecture}: "
                     "with batch norm the logit of an image depends on the others, but the penalty is of each image."
                 )
-
-    def check_compiles(self, num_replicas: int) -> None:
-        """Raise `UserError` if batch norm sums over replicas."""
-        refuse_compiled_batch_norm(self.normalization, num_replicas)
-
-
-def refuse_compiled_batch_norm(normalization: str, num_replicas: int) -> None:
-    """Raise `UserError` if batch norm sums over replicas, which XLA can't compile."""
-    if num_replicas > 1 and normalization in ("sync", "local"):
-        needed = f"--jit_compile on {num_replicas} replicas needs --normalization=none"
-        raise UserError(f"{needed}: XLA can't compile the all-reduce of batch norm.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,17 +35,14 @@ class Pix2Pix(GAN):
         options: Pix2PixOptions = config.gan
         depth = options.depth or max(LEAST_DEPTH, suitable_depth(*image_shape[:2]))
         refuse_size(image_shape, 2**depth)
-        shared: dict[str, Any] = {
-            "filters": options.filters,
-            "batch_norm": BatchNorm(options.normalization, sum_in_step),
-            "seed": config.seed,
-        }
+        batch_norm = BatchNorm(options.normalization, sum_in_step)
+        shared: dict[str, Any] = {"filters": options.filters, "batch_norm": batch_norm, "seed": config.seed}
 
         def generator() -> keras.Model:
             return unet(image_shape, depth=depth, dropout=options.dropout, **shared)
 
         discriminator = patch_discriminator(
-            "discriminator", image_shape, num_images=2, spectral_norm=options.spectral_norm, **shared
+            "discriminator", image_shape, inputs=2, spectral_norm=options.spectral_norm, **shared
         )
         self.networks = {"generator": generator(), "discriminator": discriminator}
         if config.ema_half_life_images:

@@ -13,6 +13,7 @@ class Pix2PixOptions(SpectralNormOptions):
 
     streams = ("pairs",)
     example_data = "--data=pairs:DIR, or --data=mnist-edges --image_size=32x32 to try it"
+    check_compiles = refuse_compiled_batch_norm
 
     direction: str = option("AtoB", "Translation direction.", choices=("AtoB", "BtoA"))
     filters: int = option(64, "Channels of the first convolution; later stages have more.", at_least=1)
@@ -24,7 +25,3 @@ class Pix2PixOptions(SpectralNormOptions):
         choices=("sync", "local", "instance", "none"),
     )
     l1_weight: float = option(100.0, "L1 reconstruction weight.", at_least=0)
-
-    def check_compiles(self, num_replicas: int) -> None:
-        """Raise `UserError` if batch norm sums over replicas."""
-        refuse_compiled_batch_norm(self.normalization, num_replicas)

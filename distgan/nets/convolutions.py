@@ -34,49 +34,44 @@ def way(of_computing: str) -> Iterator[None]:
         _way = before
 
 
-class Convolution(keras.layers.Conv2D):
-    """A convolution of images `[batch, height, width, channels]`."""
+class _EitherWay(keras.layers.Layer):
+    """A mixin of the two layers: the way of computing, and the choice of operations."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         """Accept the arguments of Keras's layer."""
         super().__init__(*arguments, **settings)
         self._way = _way
+
+    def _computed(self, inputs: tf.Tensor, kernel: Any, *, adjoint: bool) -> tf.Tensor | None:
+        """Return the convolution or, as the adjoint, the transposed one; None if TensorFlow's is to be used."""
+        geometry = _Geometry.of(self, inputs.shape, divided_by=1 if adjoint else self.strides[0])
+        if self._way == "direct" or geometry is None or not _is_slow(inputs.dtype):
+            return None
+        kernel = tf.convert_to_tensor(kernel)
+        if geometry.suits_fourier(inputs.shape[0], *kernel.shape[2:]):
+            return _fourier(inputs, geometry.weights(kernel), geometry, adjoint=adjoint)
+        few_channels = kernel.shape[2] <= _FEW_CHANNELS
+        return _of_few_channels(inputs, kernel, geometry, adjoint=adjoint) if few_channels else None
+
+
+class Convolution(_EitherWay, keras.layers.Conv2D):
+    """A convolution of images `[batch, height, width, channels]`."""
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Return the convolution, without bias and activation."""
-        geometry = _Geometry.of(self, inputs.shape, divided_by=self.strides[0])
-        kernel = tf.convert_to_tensor(kernel)
-        if self._way == "direct" or geometry is None or not _is_slow(inputs.dtype):
-            return super().convolution_op(inputs, kernel)
-        if geometry.suits_fourier(inputs.shape[0], *kernel.shape[2:]):
-            return _fourier(inputs, geometry.weights(kernel), geometry, adjoint=False)
-        if inputs.shape[-1] <= _FEW_CHANNELS:
-            return _of_few_channels(inputs, kernel, geometry, adjoint=False)
-        return super().convolution_op(inputs, kernel)
+        outputs = self._computed(inputs, kernel, adjoint=False)
+        return super().convolution_op(inputs, kernel) if outputs is None else outputs
 
 
-class TransposedConvolution(keras.layers.Conv2DTranspose):
+class TransposedConvolution(_EitherWay, keras.layers.Conv2DTranspose):
     """A transposed convolution, which enlarges images `[batch, height, width, channels]`."""
-
-    def __init__(self, *arguments: Any, **settings: Any) -> None:
-        """Accept the arguments of Keras's layer."""
-        super().__init__(*arguments, **settings)
-        self._way = _way
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Convolve, add the bias and apply the activation."""
-        geometry = _Geometry.of(self, inputs.shape, divided_by=1)
-        if self._way == "direct" or geometry is None or not _is_slow(inputs.dtype):
+        outputs = self._computed(inputs, self.kernel, adjoint=True)
+        if outputs is None:
             return super().call(inputs)
-        kernel = tf.convert_to_tensor(self.kernel)
-        if geometry.suits_fourier(inputs.shape[0], *kernel.shape[2:]):
-            outputs = _fourier(inputs, geometry.weights(kernel), geometry, adjoint=True)
-        elif self.filters <= _FEW_CHANNELS:
-            outputs = _of_few_channels(inputs, kernel, geometry, adjoint=True)
-        else:
-            return super().call(inputs)
-        outputs = outputs + self.bias if self.use_bias else outputs
-        return outputs if self.activation is None else self.activation(outputs)
+        return self.activation(outputs + self.bias if self.use_bias else outputs)
 
 
 def _is_slow(dtype: tf.DType) -> bool:
@@ -113,41 +108,39 @@ class _Geometry(NamedTuple):
         area, phases = math.prod(self.small), self.stride**2 * channels
         if batch is None or area > _LARGEST_AREA:
             return False
-        products = (
-            math.prod(
-                size + max(-low, taps - 1 + low)
-                for size, low, taps in zip(self.small, self.low, self.taps, strict=True)
-            )
-            * 3
-            // 2
-        )
+        products = math.prod(self.periods) * 3 // 2
         direct = area * math.prod(self.kernel) * channels * filters
         transforms = products * area * (phases + filters)
         of_weights = products * math.prod(self.taps) * phases * filters / batch
         return transforms + products * phases * filters + of_weights <= _WORTH_IT * direct
 
     @property
-    def low(self) -> tuple[int, ...]:
-        return tuple(-math.ceil(self._before(size) / self.stride) for size in self.kernel)
+    def low(self) -> list[int]:
+        """The first tap on each axis, 0 or below."""
+        return [-math.ceil((size - self.stride) // 2 / self.stride) for size in self.kernel]
 
     @property
-    def taps(self) -> tuple[int, ...]:
-        return tuple(
-            (size - 1 - self._before(size)) // self.stride - low + 1
-            for size, low in zip(self.kernel, self.low, strict=True)
-        )
+    def high(self) -> list[int]:
+        """The last tap on each axis; the padding after an image is that before it, or larger by 1."""
+        return [(size - 1 - (size - self.stride) // 2) // self.stride for size in self.kernel]
 
-    def _before(self, size: int) -> int:
-        return max(size - self.stride, 0) // 2
+    @property
+    def taps(self) -> list[int]:
+        """The number of taps on each axis."""
+        return [high - low + 1 for low, high in zip(self.low, self.high, strict=True)]
+
+    @property
+    def periods(self) -> list[int]:
+        """The length of the Fourier transform on each axis: just enough that no needed pixel wraps around the edge."""
+        return [size + high for size, high in zip(self.small, self.high, strict=True)]
 
     def weights(self, kernel: tf.Tensor) -> tf.Tensor:
         """Map `[height, width, large channels, small channels]` to `[taps, s^2 * large channels, small channels]`."""
         s, (height, width) = self.stride, self.taps
-        edges = [
-            (-low * s - self._before(size), taps * s - size + low * s + self._before(size))
-            for low, size, taps in zip(self.low, self.kernel, self.taps, strict=True)
-        ]
-        kernel = tf.reshape(tf.pad(kernel, (*edges, (0, 0), (0, 0))), [height, s, width, s, *kernel.shape[2:]])
+        before = [-low * s - (size - s) // 2 for low, size in zip(self.low, self.kernel, strict=True)]
+        after = [taps * s - size - first for taps, size, first in zip(self.taps, self.kernel, before, strict=True)]
+        edges = (*zip(before, after, strict=True), (0, 0), (0, 0))
+        kernel = tf.reshape(tf.pad(kernel, edges), [height, s, width, s, *kernel.shape[2:]])
         return tf.reshape(tf.transpose(kernel, [0, 2, 1, 3, 4, 5]), [height * width, -1, kernel.shape[-1]])
 
 
@@ -155,18 +148,13 @@ class _Geometry(NamedTuple):
 def _bilinear(geometry: _Geometry) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return matrices A, G and C that give the convolution over the phases as `C (A x * G w)`, in float64.
 
-    The Fourier transform is just long enough that no needed pixel wraps around the edge. A product of two complex
-    numbers takes three real products (Gauss). Of two conjugate frequencies, only one is computed.
+    Two complex numbers are multiplied by three real products (Gauss), and one of two conjugate frequencies is computed.
     """
-    sizes = [
-        n + max(-low, taps - 1 + low) for n, low, taps in zip(geometry.small, geometry.low, geometry.taps, strict=True)
-    ]
+    sizes = geometry.periods
 
     def wave(frequency: tuple[int, int], starts: Any, lengths: Any) -> np.ndarray:
-        rows = [
-            np.exp(2j * np.pi * f * (start + np.arange(length)) / size)
-            for f, start, length, size in zip(frequency, starts, lengths, sizes, strict=True)
-        ]
+        axes = zip(frequency, starts, lengths, sizes, strict=True)
+        rows = [np.exp(2j * np.pi * f * (start + np.arange(length)) / size) for f, start, length, size in axes]
         return np.outer(*rows).ravel()
 
     of_pixels, of_weights, back = [], [], []
@@ -243,16 +231,13 @@ def _forward(large: tf.Tensor, kernel: tf.Tensor, geometry: _Geometry) -> tf.Ten
 def _over_phases(small: tf.Tensor, kernel: tf.Tensor, geometry: _Geometry) -> tf.Tensor:
     weights = tf.reshape(geometry.weights(kernel), [*geometry.taps, -1, kernel.shape[-1]])
     turned = tf.transpose(tf.reverse(weights, [0, 1]), [0, 1, 3, 2])
-    edges = [(taps - 1 + low, -low) for low, taps in zip(geometry.low, geometry.taps, strict=True)]
+    edges = [(high, -low) for low, high in zip(geometry.low, geometry.high, strict=True)]
     phases = tf.nn.conv2d(small, turned, 1, [(0, 0), *edges, (0, 0)])
     return tf.nn.depth_to_space(phases, geometry.stride) if geometry.stride > 1 else phases
 
 
 def _of_kernel(large: tf.Tensor, small: tf.Tensor, kernel: tf.Tensor, geometry: _Geometry) -> tf.Tensor:
+    strides = [1, geometry.stride, geometry.stride, 1]
     return tf.raw_ops.Conv2DBackpropFilter(
-        input=large,
-        filter_sizes=kernel.shape,
-        out_backprop=small,
-        strides=[1, geometry.stride, geometry.stride, 1],
-        padding="SAME",
+        input=large, filter_sizes=kernel.shape, out_backprop=small, strides=strides, padding="SAME"
     )

@@ -1,5 +1,6 @@
 """DCGAN networks: convolutions from images to a logit, transposed convolutions from a small image to a large one."""
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -7,8 +8,7 @@ from typing import Any, Literal, NamedTuple
 import keras
 
 from distgan.data.base import Shape
-from distgan.nets.layers import Layers, centre_crop, dropped, leaky_relu, network, network_input, relu, scaled_down
-from distgan.nets.normalization import BatchNorm
+from distgan.nets.layers import Layers, centre_crop, dropped, leaky_relu, network, network_input, relu
 
 Bias = Literal["yes", "no", "unless normalized"]
 SMALLEST = 7  # pixels a side of the tutorial's smallest image
@@ -92,19 +92,18 @@ RADFORD = Family(
 )
 
 
-def generator(
-    family: Family, image_shape: Shape, *, latent_dim: int, size: Size, batch_norm: BatchNorm, seed: int
-) -> keras.Model:
+def generator(family: Family, image_shape: Shape, *, latent_dim: int, size: Size, **rest: Any) -> keras.Model:
     """Return a generator from latents `[batch, latent_dim]` to images `[batch, height, width, channels]` in [-1, 1].
 
     A dense layer makes a small image, 1/stride^depth of the size, rounded up; excess pixels at the edges are cropped.
-    With `RADFORD`, 128 filters and a depth of 4: 4x4x1024, 8x8x512, 16x16x256, 32x32x128, 64x64x3.
+    With `RADFORD`, 128 filters and a depth of 4: 4x4x1024, 8x8x512, 16x16x256, 32x32x128, 64x64x3. `rest` are the
+    arguments of `Layers` that the family leaves open.
     """
     height, width, channels = image_shape
     last = size.depth if family.stay else size.depth - 1
     filters = [family.growing(stage, size.depth, size.filters) for stage in range(last + 1)]
-    base = (*(scaled_down(length, size.stride, size.depth) for length in (height, width)), filters[0])
-    with Layers("generator", seed, batch_norm, **family.layers) as layer:
+    base = (*(math.ceil(length / size.stride**size.depth) for length in (height, width)), filters[0])
+    with Layers("generator", **family.layers, **rest) as layer:
 
         def activated(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
             x = layer.normalized(x, name)
@@ -112,9 +111,8 @@ def generator(
 
         noise = network_input((latent_dim,), "noise")
         reshape = keras.layers.Reshape(base, name="reshape")
-        units = base[0] * base[1] * base[2]
         use_bias = family.bias == "yes" or (family.bias == "unless normalized" and layer.needs_bias)
-        x = layer.dense(noise, "project", units, use_bias=use_bias)
+        x = layer.dense(noise, "project", math.prod(base), use_bias=use_bias)
         x = activated(reshape(x), "project") if family.normalizes_channels else reshape(activated(x, "project"))
         x = dropped(x, "project", size.dropout) if family.generator_dropout else x
         for stage in range(1, last + 1):
@@ -124,18 +122,12 @@ def generator(
         return network("generator", noise, centre_crop(x, height, width), activation="tanh")
 
 
-def discriminator(
-    family: Family,
-    image_shape: Shape,
-    *,
-    size: Size,
-    batch_norm: BatchNorm,
-    spectral_norm: bool,
-    seed: int,
-    num_classes: int = 0,
-) -> keras.Model:
-    """Return a discriminator from images `[batch, height, width, channels]` to logits `[batch, 1]` of being real."""
-    with Layers("discriminator", seed, batch_norm, spectral_norm=spectral_norm, **family.layers) as layer:
+def discriminator(family: Family, image_shape: Shape, *, size: Size, num_classes: int = 0, **rest: Any) -> keras.Model:
+    """Return a discriminator from images `[batch, height, width, channels]` to logits `[batch, 1]` of being real.
+
+    `rest` are the arguments of `Layers` that the family leaves open.
+    """
+    with Layers("discriminator", **family.layers, **rest) as layer:
         images = x = network_input(image_shape, "images")
         for stage in range(1, (family.discriminator_depth or size.depth) + 1):
             name, filters = f"shrink_{stage}", family.shrinking(stage, size.filters)

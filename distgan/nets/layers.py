@@ -1,7 +1,7 @@
 """Layers whose results do not depend on the number of replicas."""
 
+import dataclasses
 import hashlib
-import math
 from typing import Any, Self
 
 import keras
@@ -31,7 +31,7 @@ class Dropout(keras.layers.Layer):
             return inputs
         if draws is None:
             if training:
-                raise ValueError(f"{self.name} needs random draws in training")
+                raise ValueError(f"{self.name} needs `draws` if training=True")
             return inputs
         kept = draws.of(self.name).bytes(tuple(inputs.shape[1:])) >= tf.constant(self.threshold, tf.uint8)
         scale = tf.constant(2**8 / (2**8 - self.threshold), inputs.dtype)
@@ -70,31 +70,26 @@ class Initial:
             return tf.cast(self._draw(shape, dtype="float32"), dtype or "float32")
 
 
+@dataclasses.dataclass
 class Layers:
-    """A context that adds layers to one network, with names below the network's and initial values of their own."""
+    """A context that adds layers to one network, with names below the network's and initial values of their own.
 
-    def __init__(
-        self,
-        network_name: str,
-        seed: int,
-        batch_norm: BatchNorm = NO_BATCH_NORM,
-        *,
-        deviation: float | None = None,
-        momentum: float = 0.99,
-        epsilon: float = 1e-3,
-        spectral_norm: bool = False,
-    ) -> None:
-        """Draw weights from N(0, deviation), or Glorot-uniform if None; `momentum`, `epsilon` are batch norm's.
+    Weights are drawn from N(0, deviation), or Glorot-uniform if None; `momentum`, `epsilon` are batch norm's. Dense
+    layers and convolutions have `spectral_norm`; transposed ones, which only generators use, do not.
+    """
 
-        Dense layers and convolutions have `spectral_norm`; transposed ones, which only generators use, do not.
-        """
-        self._network_name, self._seed, self._batch_norm = network_name, seed, batch_norm
-        self._spectral_norm = spectral_norm
-        self._deviation, self._momentum, self._epsilon = deviation, momentum, epsilon
+    network_name: str
+    seed: int
+    batch_norm: BatchNorm = NO_BATCH_NORM
+    _: dataclasses.KW_ONLY
+    deviation: float | None = None
+    momentum: float = 0.99
+    epsilon: float = 1e-3
+    spectral_norm: bool = False
 
     def __enter__(self) -> Self:
         """Open the network's name scope."""
-        self._scope = keras.name_scope(self._network_name)
+        self._scope = keras.name_scope(self.network_name)
         self._scope.__enter__()
         return self
 
@@ -105,55 +100,40 @@ class Layers:
     @property
     def needs_bias(self) -> bool:
         """True if a layer that is normalised needs a bias; batch norm cancels it and adds its own."""
-        return self._batch_norm.kind in ("none", "instance")
+        return self.batch_norm.kind in ("none", "instance")
 
     def initial(self, name: str, mean: float = 0.0) -> Initial:
         """Return an initializer for the weights called `name`."""
-        name = f"{self._network_name}/{name}"
-        if self._deviation is None:
-            return Initial(keras.initializers.GlorotUniform, self._seed, name)
-        return Initial(keras.initializers.RandomNormal, self._seed, name, mean=mean, stddev=self._deviation)
+        name = f"{self.network_name}/{name}"
+        if self.deviation is None:
+            return Initial(keras.initializers.GlorotUniform, self.seed, name)
+        return Initial(keras.initializers.RandomNormal, self.seed, name, mean=mean, stddev=self.deviation)
 
     def dense(self, x: Any, name: str, units: int, *, use_bias: bool = True) -> Any:
         """Apply a dense layer."""
-        kind = SpectralDense if self._spectral_norm else keras.layers.Dense
+        kind = SpectralDense if self.spectral_norm else keras.layers.Dense
         return kind(units, use_bias=use_bias, **self._named(name))(x)
 
     def convolution(
-        self,
-        x: Any,
-        name: str,
-        filters: int,
-        kernel_size: int,
-        stride: int,
-        *,
-        use_bias: bool = True,
-        padding: str = "same",
+        self, x: Any, name: str, filters: int, kernel: int, stride: int, *, use_bias: bool = True, padding: str = "same"
     ) -> Any:
         """Apply a convolution."""
-        kind = SpectralConvolution if self._spectral_norm else Convolution
-        return kind(filters, kernel_size, stride, padding=padding, use_bias=use_bias, **self._named(name))(x)
+        kind = SpectralConvolution if self.spectral_norm else Convolution
+        return kind(filters, kernel, stride, padding=padding, use_bias=use_bias, **self._named(name))(x)
 
     def _named(self, name: str) -> dict[str, Any]:
         """Return the arguments of a layer with a kernel that depend on its name."""
         named = {"name": name, "kernel_initializer": self.initial(name)}
-        if self._spectral_norm:
-            direction = f"{self._network_name}/{name}/direction"
-            named["first_direction"] = Initial(keras.initializers.RandomNormal, self._seed, direction, stddev=1.0)
+        if self.spectral_norm:
+            direction = f"{self.network_name}/{name}/direction"
+            named["first_direction"] = Initial(keras.initializers.RandomNormal, self.seed, direction, stddev=1.0)
         return named
 
-    def transposed(
-        self, x: Any, name: str, filters: int, kernel_size: int, stride: int, *, use_bias: bool = False
-    ) -> Any:
+    def transposed(self, x: Any, name: str, filters: int, kernel: int, stride: int, *, use_bias: bool = False) -> Any:
         """Apply a transposed convolution, which scales the image by `stride`."""
+        initial = self.initial(name)
         return TransposedConvolution(
-            filters,
-            kernel_size,
-            stride,
-            padding="same",
-            use_bias=use_bias,
-            kernel_initializer=self.initial(name),
-            name=name,
+            filters, kernel, stride, padding="same", use_bias=use_bias, kernel_initializer=initial, name=name
         )(x)
 
     def judged(self, x: Any, images: Any, num_classes: int) -> tuple[Any, Any]:
@@ -172,26 +152,21 @@ class Layers:
 
     def normalized(self, x: Any, name: str) -> Any:
         """Apply the network's normalisation, if it has one."""
-        if self._batch_norm.kind == "none":
+        if self.batch_norm.kind == "none":
             return x
-        if self._batch_norm.kind == "instance":
+        if self.batch_norm.kind == "instance":
             return InstanceNormalization(name=f"{name}_norm")(x)
-        gamma = {} if self._deviation is None else {"gamma_initializer": self.initial(f"{name}_norm", mean=1.0)}
-        return BatchNormalization(
-            self._batch_norm, momentum=self._momentum, epsilon=self._epsilon, name=f"{name}_norm", **gamma
-        )(x)
+        settings = {"momentum": self.momentum, "epsilon": self.epsilon, "name": f"{name}_norm"}
+        if self.deviation is not None:
+            settings["gamma_initializer"] = self.initial(f"{name}_norm", mean=1.0)
+        return BatchNormalization(self.batch_norm, **settings)(x)
 
     def scaled(self, x: Any, name: str) -> Any:
         """Apply only batch norm's scale and offset: the own statistics of a one-pixel image would make it zero."""
         if self.needs_bias:
             return x
-        return keras.layers.EinsumDense(
-            "bhwc,c->bhwc",
-            x.shape[1:],
-            bias_axes="c",
-            kernel_initializer=self.initial(f"{name}_norm", mean=1.0),
-            name=f"{name}_norm",
-        )(x)
+        named = {"kernel_initializer": self.initial(f"{name}_norm", mean=1.0), "name": f"{name}_norm"}
+        return keras.layers.EinsumDense("bhwc,c->bhwc", x.shape[1:], bias_axes="c", **named)(x)
 
 
 def leaky_relu(x: Any, name: str, slope: float = 0.2) -> Any:
@@ -230,8 +205,3 @@ def centre_crop(images: Any, height: int, width: int) -> Any:
         return images
     edges = ((top // 2, top - top // 2), (left // 2, left - left // 2))
     return keras.layers.Cropping2D(edges, name="centre_crop")(images)
-
-
-def scaled_down(size: int, stride: int, times: int) -> int:
-    """Return a length after `times` convolutions of a stride."""
-    return math.ceil(size / stride**times)

@@ -119,17 +119,10 @@ def _fixed_gradients(
     """Return the gradients of `_fixed` with respect to the rows, gamma and beta."""
     mean, variance = moments
     if _is_fused(rows):
-        gradients = tf.raw_ops.FusedBatchNormGradV3(
-            y_backprop=upstream,
-            x=rows,
-            scale=gamma,
-            reserve_space_1=mean,
-            reserve_space_2=variance,
-            reserve_space_3=variance,
-            epsilon=epsilon,
-            is_training=False,
-        )
-        return gradients[:3]
+        reserved = {"reserve_space_1": mean, "reserve_space_2": variance, "reserve_space_3": variance}
+        return tf.raw_ops.FusedBatchNormGradV3(
+            y_backprop=upstream, x=rows, scale=gamma, **reserved, epsilon=epsilon, is_training=False
+        )[:3]
     deviations = tf.math.rsqrt(variance + epsilon)
     of_gamma = tf.reduce_sum(upstream * (rows - mean) * deviations, [0, 1, 2])
     return upstream * gamma * deviations, of_gamma, tf.reduce_sum(upstream, [0, 1, 2])

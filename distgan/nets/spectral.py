@@ -20,18 +20,14 @@ class SpectralNorm(keras.layers.Layer):
     def __init__(self, *arguments: Any, first_direction: Any, **settings: Any) -> None:
         """Accept the layer's arguments, and the initializer that draws the first u."""
         super().__init__(*arguments, **settings)
-        self._first_direction = first_direction
+        self._first_direction = lambda shape, dtype: tf.math.l2_normalize(first_direction(shape, dtype))
 
     def build(self, input_shape: Any) -> None:
         """Create the layer's variables and u."""
         super().build(input_shape)
         self._kernel._autocast = False  # sigma is computed in full precision, also with a mixed policy
         self.direction = self.add_weight(
-            name="direction",
-            shape=self._kernel.shape[-1:],
-            trainable=False,
-            autocast=False,
-            initializer=lambda shape, dtype: tf.math.l2_normalize(self._first_direction(shape, dtype)),
+            self._kernel.shape[-1:], self._first_direction, trainable=False, autocast=False, name="direction"
         )
 
     @property

@@ -60,17 +60,9 @@ def _weighed(layer: keras.Layer, inputs: Any, weights: list[Any]) -> Any:
     return outputs
 
 
-def _instance_norm(name: str, epsilon: float, learns: bool = False) -> keras.Layer:
+def _instance_norm(name: str, epsilon: float = INSTANCE_EPSILON, learns: bool = False) -> keras.Layer:
     """Return instance norm as a group norm with one channel in each group."""
     return keras.layers.GroupNormalization(groups=-1, epsilon=epsilon, center=learns, scale=learns, name=name)
-
-
-def _instance_normalized(layer: InstanceNormalization, inputs: Any) -> Any:
-    return _instance_norm(layer.name, INSTANCE_EPSILON)(inputs)
-
-
-def _padded(layer: ReflectionPadding, inputs: Any) -> Any:
-    return _reflected(inputs, layer.pixels)
 
 
 def _reflected(x: Any, pixels: int) -> Any:
@@ -84,21 +76,20 @@ def _residual(layer: Residual, inputs: Any) -> Any:
         name = f"{layer.name}_{number}"
         convolution = keras.layers.Conv2D(x.shape[-1], 3, name=name)
         x = _weighed(convolution, _reflected(x, 1), weights[2 * number - 2 : 2 * number])
-        x = _instance_norm(f"{name}_norm", INSTANCE_EPSILON)(x)
+        x = _instance_norm(f"{name}_norm")(x)
         x = keras.layers.ReLU(name=f"{name}_activation")(x) if number == 1 else x
     return keras.layers.Add(name=layer.name)([inputs, x])
 
 
 def _scaled(layer: keras.layers.EinsumDense, inputs: Any) -> Any:
-    new = keras.layers.EinsumDense(
-        layer.equation, layer.partial_output_shape, bias_axes=layer.bias_axes, name=layer.name
-    )
+    shape, axes = layer.partial_output_shape, layer.bias_axes
+    new = keras.layers.EinsumDense(layer.equation, shape, bias_axes=axes, name=layer.name)
     return _weighed(new, inputs, layer.get_weights())
 
 
 _SPECIAL: dict[type[keras.Layer], Callable[[Any, Any], Any]] = {
-    InstanceNormalization: _instance_normalized,
-    ReflectionPadding: _padded,
+    InstanceNormalization: lambda layer, inputs: _instance_norm(layer.name)(inputs),
+    ReflectionPadding: lambda layer, inputs: _reflected(inputs, layer.pixels),
     Residual: _residual,
     keras.layers.EinsumDense: _scaled,
 }

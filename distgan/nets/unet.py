@@ -42,10 +42,9 @@ def unet(
             seen.append(x)
         for stage in range(1, depth):
             name = f"up_{stage}"
-            x = layer.normalized(
-                layer.transposed(x, name, widths[depth - 1 - stage], 4, 2, use_bias=layer.needs_bias), name
-            )
+            x = layer.transposed(x, name, widths[-1 - stage], 4, 2, use_bias=layer.needs_bias)
+            x = layer.normalized(x, name)
             x = relu(dropped(x, name, dropout) if stage <= DROPPED_STAGES else x, name)
-            x = keras.layers.Concatenate(name=f"{name}_beside")([x, seen[depth - 1 - stage]])
+            x = keras.layers.Concatenate(name=f"{name}_beside")([x, seen[-1 - stage]])
         x = layer.transposed(x, "to_image", image_shape[2], 4, 2, use_bias=True)
         return network("generator", images, x, activation="tanh")

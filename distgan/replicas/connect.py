@@ -27,13 +27,12 @@ def connect(config: Config) -> Replicas:
         )
         devices.set_up(replicas.local_rank, replicas.local_size, 0, config.deterministic)
         return replicas
+    place = launcher.worker_of_host() if backend == "multiworker" else (0, 1)
+    if place is None:
+        raise UserError("--backend=multiworker needs TF_CONFIG, which names the cluster; see docs/launch.md.")
+    devices.set_up(*place, virtual_devices, config.deterministic)
     if backend == "multiworker":
-        place = launcher.worker_of_host()
-        if place is None:
-            raise UserError("--backend=multiworker needs TF_CONFIG, which names the cluster; see docs/launch.md.")
-        devices.set_up(*place, 0, config.deterministic)
         return strategy.multiworker()
-    devices.set_up(0, 1, virtual_devices, config.deterministic)
     return strategy.mirrored() if backend == "mirrored" else Replicas()
 
 

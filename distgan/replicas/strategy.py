@@ -104,8 +104,7 @@ class StrategyReplicas(Replicas):
         def of_replica(*values: tf.Tensor) -> list[tf.Tensor]:
             context = tf.distribute.get_replica_context()
             is_first = context.replica_id_in_sync_group % local == 0
-            once = [value * tf.cast(is_first, value.dtype) for value in values]
-            return self.sum_in_step(once)
+            return self.sum_in_step([value * tf.cast(is_first, value.dtype) for value in values])
 
         totals = self.strategy.run(of_replica, tuple(tensors))
         return [self.local_values(total)[0] for total in totals]

@@ -24,8 +24,9 @@ OWN_SHARE = 1 / 2  # of the timeout, for own work: the stalled rank is ended bef
 SPEAKS_FIRST_SECONDS = 5.0  # more time for a backend that can name missing ranks, if processes do not meet
 _STARTS, _WORKS, _WAITS = b"s", b"w", b"c"
 _HANDED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
-_SENT_BY_TERMINAL = 0x80  # SI_KERNEL: sent to the whole process group, so to the child too
+_BY_TERMINAL = (signal.SIGINT, 0x80)  # with code SI_KERNEL: sent to the whole process group, so to the child too
 _PR_SET_PDEATHSIG = 1
+_PIPE_BYTES = 2**16  # that a pipe holds
 
 _pipe: list[int] = []  # in the child: its end of the pipe
 
@@ -103,11 +104,7 @@ def _watch(child: int, pipe: int, timeout_seconds: float, start_timeout_seconds:
             kind, silent_seconds = told[-1:], 0.0
         if ended:
             return _as_ours(status)
-        if (
-            info
-            and info.si_signo in _HANDED_ON
-            and not (info.si_signo == signal.SIGINT and info.si_code == _SENT_BY_TERMINAL)
-        ):
+        if info and info.si_signo in _HANDED_ON and (info.si_signo, info.si_code) != _BY_TERMINAL:
             if info.si_signo == signal.SIGTERM and _is_frozen(child):
                 return _end(child, "is frozen and could not save a checkpoint")
             os.kill(child, info.si_signo)
@@ -118,17 +115,17 @@ def _watch(child: int, pipe: int, timeout_seconds: float, start_timeout_seconds:
             return _end(child, f"has made no progress in its own work for {own_limit:g} seconds")
         if kind == _STARTS:
             if silent_seconds >= start_timeout_seconds + SPEAKS_FIRST_SECONDS:
-                return _give_up_start(child, start_timeout_seconds)
+                error = AloneError.of_start(launcher.own_rank(), start_timeout_seconds)
+                print(f"distgan: {error}", file=sys.stderr, flush=True)
+                return _kill(child)
         elif silent_seconds >= timeout_seconds:
             return _end(child, f"has waited for others, or its device, for {timeout_seconds:g} seconds")
 
 
 def _told(pipe: int) -> bytes:
-    told = b""
     with contextlib.suppress(BlockingIOError):
-        while part := os.read(pipe, 4096):
-            told += part
-    return told
+        return os.read(pipe, _PIPE_BYTES)
+    return b""
 
 
 def _is_frozen(child: int) -> bool:
@@ -140,20 +137,11 @@ def _is_frozen(child: int) -> bool:
 
 
 def _end(child: int, why: str) -> int:
-    print(
-        f"distgan: rank {launcher.own_rank()} {why}, so it was ended; rerun the command to resume from the last "
-        "checkpoint.",
-        file=sys.stderr,
-        flush=True,
-    )
+    after = "so it was ended; rerun the command to resume from the last checkpoint."
+    print(f"distgan: rank {launcher.own_rank()} {why}, {after}", file=sys.stderr, flush=True)
     if not _is_frozen(child):
         os.kill(child, signal.SIGUSR2)
         time.sleep(2 * TICK_SECONDS)
-    return _kill(child)
-
-
-def _give_up_start(child: int, timeout_seconds: float) -> int:
-    print(f"distgan: {AloneError.of_start(launcher.own_rank(), timeout_seconds)}", file=sys.stderr, flush=True)
     return _kill(child)
 
 

@@ -21,18 +21,9 @@ class _Adam(keras.optimizers.Adam):
         index = self._get_variable_index(variable)
         settings = self.iterations.value + 1, self.beta_1, self.beta_2, learning_rate, self.epsilon
         step, beta_1, beta_2, rate, epsilon = (tf.cast(setting, gradient.dtype) for setting in settings)
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
-            beta1_power=beta_1**step,
-            beta2_power=beta_2**step,
-            lr=rate,
-            beta1=beta_1,
-            beta2=beta_2,
-            epsilon=epsilon,
-            grad=gradient,
-        )
+        moments = {"m": self._momentums[index].value.handle, "v": self._velocities[index].value.handle}
+        betas = {"beta1": beta_1, "beta2": beta_2, "beta1_power": beta_1**step, "beta2_power": beta_2**step}
+        tf.raw_ops.ResourceApplyAdam(var=variable.handle, **moments, **betas, lr=rate, epsilon=epsilon, grad=gradient)
 
 
 _OPTIMIZERS = {
@@ -71,7 +62,7 @@ def variables_of(player: str, optimizer: Any) -> dict[str, tf.Variable]:
     """Return the variables of a player's optimizer by name."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     named = {variable.path: variable.value for variable in inner.variables}
-    assert len(named) == len(inner.variables), f"{player} updates two variables of one name"
+    assert len(named) == len(inner.variables), f"two variables of {player} have the same name: give layers unique names"
     if inner is not optimizer:
         scaling = (optimizer.dynamic_scale, optimizer.step_counter)
         named |= {f"{player}/{LOSS_SCALE}{variable.name}": variable.value for variable in scaling}

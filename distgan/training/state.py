@@ -27,15 +27,13 @@ class TrainState:
         """Create the optimizers of a GAN's players; must run in the scope of the replicas."""
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.images_shown = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self._lazy_parts = {
-            player: optimizers.lazy_part(player, gan, getattr(config, player)) for player in gan.players
-        }
-        self.optimizers = {
-            player: optimizers.make_optimizer(player, getattr(config, player), self._lazy_parts[player], precision)
-            for player in gan.players
-        }
-        for player, optimizer in self.optimizers.items():
-            optimizer.build(gan.trainable(player))
+        self.optimizers, self._rates = {}, {}
+        for player in gan.players:
+            settings = getattr(config, player)
+            part = optimizers.lazy_part(player, gan, settings)
+            self._rates[player] = part * settings.learning_rate
+            self.optimizers[player] = optimizers.make_optimizer(player, settings, part, precision)
+            self.optimizers[player].build(gan.trainable(player))
         self.variables: dict[str, tf.Variable] = {"step": self.step, "images_shown": self.images_shown}
         networks = network_variables(gan)
         self.network_names = list(networks)
@@ -59,8 +57,7 @@ class TrainState:
             part = optimizers.scheduled_part(self._config, tf.cast(self.images_shown, tf.float64) / self.num_examples)
             for player, optimizer in self.optimizers.items():
                 rate = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
-                whole = self._lazy_parts[player] * getattr(self._config, player).learning_rate
-                rate.assign(tf.cast(part * whole, rate.dtype))
+                rate.assign(tf.cast(part * self._rates[player], rate.dtype))
         ema.update(self.variables, self.images_shown, images, self._config.ema_half_life_images)
 
     def not_finite(self) -> str:
@@ -96,7 +93,7 @@ def network_variables(gan: GAN) -> dict[str, tf.Variable]:
         for variable in network.variables
     ]
     assert len(dict(named)) == len(named), (
-        "two variables have one name: build each network in a `Layers` of its own name"
+        "two variables have the same name: give the `Layers` of each network a name of its own"
     )
     return dict(named)
 

@@ -1,5 +1,6 @@
 """One step of training, on one replica."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ def make_step(
     `flags`, the sum of the flags of all replicas.
     """
     batch_size = config.batch_size
+    batch_of = functools.partial(make_batch, augment=augment, example_shape=example_shape, size=batch_size)
 
     def step(resident: dict[str, tf.Tensor], share: Share, flags: tf.Tensor) -> dict[str, tf.Tensor]:
         values: dict[str, tf.Tensor] = {}
@@ -31,8 +33,7 @@ def make_step(
             gradients, scalars = compute(resident, share, number)
             moves = [Move(state.optimizers[player], gradients[player], gan.trainable(player)) for player in phase]
             if number == len(gan.phases) - 1:
-                dtype = moves[0].gradients[0].dtype  # one data type: one all-reduce
-                scalars["flags"] = tf.cast(flags, dtype)
+                scalars["flags"] = tf.cast(flags, moves[0].gradients[0].dtype)  # one data type: one all-reduce
             values |= replicas.update(moves, scalars, config.wire_dtype)
         state.advance(images=batch_size * sum(gan.image_phases))
         return values
@@ -40,16 +41,7 @@ def make_step(
     def gradients_of_batch(resident: dict[str, tf.Tensor], share: Share, number: int) -> Any:
         phase = gan.phases[number]
         image_phase = sum(gan.image_phases[:number]) if gan.image_phases[number] else None
-        batch = make_batch(
-            share,
-            resident,
-            image_phase,
-            augment,
-            example_shape=example_shape,
-            name=f"{config.seed}/{number}",
-            step=state.step,
-            size=batch_size,
-        )
+        batch = batch_of(share, resident, image_phase, name=f"{config.seed}/{number}", step=state.step)
         with tf.GradientTape(persistent=True) as tape:
             sums, logged = gan.losses(batch, phase)
             wanted = {player: state.optimizers[player].scale_loss(sums[player] / batch_size) for player in phase}
