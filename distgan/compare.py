@@ -22,17 +22,14 @@ def main(run_dirs: list[str]) -> int:
         atomic.write(paths.local("output", _OUTPUT.value), comparison.make(runs))
     except OSError as error:
         raise UserError(sentence_of(error)) from None
-    print(_OUTPUT.value)
+    print(*comparison.in_short(runs), _OUTPUT.value, sep="\n")
     return 0
 
 
 def _read(run_dir: str) -> recorded.Recorded:
     directory = paths.local("run_dir", run_dir)
     if not (directory / recorded.METRICS).exists():
-        raise UserError(
-            f"{run_dir} is not the directory of a run, or the run has logged nothing yet: it holds no "
-            f"{recorded.METRICS}."
-        )
+        raise UserError(f"{run_dir} is not a run directory, or nothing is logged yet: no {recorded.METRICS}.")
     return recorded.read(directory)
 
 

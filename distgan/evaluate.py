@@ -25,12 +25,7 @@ if TYPE_CHECKING:
     from distgan.replicas.base import Replicas
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.")
-_CHECKPOINT = flags.DEFINE_enum(
-    "checkpoint",
-    "newest",
-    ["newest", "best"],
-    "Checkpoint of the run: the newest, or the one with the best Frechet distance.",
-)
+_CHECKPOINT = flags.DEFINE_enum("checkpoint", "newest", ["newest", "best"], "best: by Frechet distance.")
 _IMAGES = flags.DEFINE_string("images", None, "Instead of a run, a directory of images, or an .npz of `pixels`.")
 _DATA = flags.DEFINE_string("data", None, "Real images to compare --images with, as for distgan.train.")
 _NUM_IMAGES = flags.DEFINE_integer(

@@ -21,12 +21,7 @@ _FORMAT = flags.DEFINE_enum(
     ["saved_model", "keras"],
     "saved_model: a function from a seed, or an image, to pixels; keras: the network itself.",
 )
-_CHECKPOINT = flags.DEFINE_enum(
-    "checkpoint",
-    "newest",
-    ["newest", "best"],
-    "Checkpoint of the run: the newest, or the one with the best Frechet distance.",
-)
+_CHECKPOINT = flags.DEFINE_enum("checkpoint", "newest", ["newest", "best"], "best: by Frechet distance.")
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Path to write. Default: export/saved_model/1 or export/generator.keras in the run's directory."
 )

@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.")
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 16, "How many images, or frames of a .gif.", lower_bound=1)
 _CLASSES = flags.DEFINE_list(
-    "classes",
-    None,
-    "Classes to sample, by label or folder, of a conditional run: --num_images per class, a row of the grid for each.",
+    "classes", None, "Labels or folders, of a conditional run: --num_images of each, a row of the grid."
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Image i depends only on the seed and i.", lower_bound=0, upper_bound=2**63 - 1)
 _OUTPUT = flags.DEFINE_string(
@@ -40,12 +38,7 @@ _OUTPUT = flags.DEFINE_string(
     "Default: samples.png, or the directory translated.",
 )
 _INPUT = flags.DEFINE_string("input", None, "An image file, or a directory of them, to translate.")
-_CHECKPOINT = flags.DEFINE_enum(
-    "checkpoint",
-    "newest",
-    ["newest", "best"],
-    "Checkpoint of the run: the newest, or the one with the best Frechet distance.",
-)
+_CHECKPOINT = flags.DEFINE_enum("checkpoint", "newest", ["newest", "best"], "best: by Frechet distance.")
 _DIRECTION = flags.DEFINE_enum("direction", None, ["AtoB", "BtoA"], "Translation direction, of CycleGAN.")
 SUFFIXES = (".png", ".gif", ".npz")
 GIF_MILLISECONDS = 60

@@ -116,7 +116,7 @@ def test_the_image_history_is_full_and_was_exchanged(single: Callable[[str], Pat
 
 def test_a_file_that_is_no_image_is_named_once_and_replaced_alike(pictures: Path, ran: Ran) -> None:
     (broken,) = [path.name for path in pictures.iterdir() if path.read_bytes() == picture_files.BROKEN]
-    sentence = f"warning: {broken} is left out: not an image (1 such files)"
+    sentence = f"warning: {broken} is left out: not an image (1 so far)"
     said = json.loads((ran.directory / "said-0.json").read_text())
     told = {preset: text.count(sentence) for preset, text in said.items()}
     assert told == {preset: int(preset == "dcgan") for preset in ran.presets}  # the one that learns from a folder

@@ -50,6 +50,13 @@ def test_a_loss_is_its_formula(name: str, of_discriminator: Any, of_generator: A
     assert np.allclose(_of_logits(loss.generator, FAKE), of_generator(FAKE)[:, 0])
 
 
+def test_a_loss_that_is_a_mean_is_refused() -> None:
+    per_image = losses.non_saturating_loss(tf.zeros((4, 1)))
+    assert float(losses.summed(per_image)) == pytest.approx(4 * np.log(2))
+    with pytest.raises(UserError, match=r"losses of shape \(\): return one for each example"):
+        losses.summed(tf.reduce_mean(per_image))
+
+
 def test_the_flags_offer_what_there_is() -> None:
     assert tuple(losses.LOSSES) == options.LOSSES
     assert set(options_of(options.NoiseToImageOptions)["augment"].choices) == {

@@ -35,7 +35,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "num_samples": 25,
     },
     # Radford et al. 2015
-    "dcgan64": _RADFORD | _ADAM | {"image_size": "64x64", "depth": 4, "generator_filters": 128},
+    "dcgan64": _RADFORD | _ADAM | {"image_size": "64x64", "depth": 4},
     "faces": _RADFORD | {
         "image_size": "32x32", "depth": 3, "filters": 32, "generator_filters": 32, "kernel_size": 4,
         "real_label": 0.9, "generator_updates": 2,

@@ -16,7 +16,8 @@ class DCGAN(NoiseToImage):
 
     def make_generator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
         """Create a generator with `--generator_filters` channels before the image."""
-        family, size = _family_and_size(config, image_shape, config.gan.generator_filters or config.gan.filters)
+        filters = config.gan.generator_filters or FAMILIES[config.architecture].generator_times * config.gan.filters
+        family, size = _family_and_size(config, image_shape, filters)
         return dcgan.generator(
             family, image_shape, latent_dim=self.latent_size, size=size, batch_norm=batch_norm, seed=config.seed
         )

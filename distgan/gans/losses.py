@@ -9,10 +9,21 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from distgan.errors import UserError
+
 
 def per_example(values: tf.Tensor) -> tf.Tensor:
     """Return the means over all axes but the first."""
     return tf.reduce_mean(tf.reshape(values, [tf.shape(values)[0], -1]), 1)
+
+
+def summed(losses: tf.Tensor) -> tf.Tensor:
+    """Return the sum of losses `[batch]`. Raises `UserError` if they are a mean or a sum already."""
+    if losses.shape.rank != 1:
+        raise UserError(
+            f"--loss returns losses of shape {losses.shape}: return one for each example, [batch], no mean."
+        )
+    return tf.reduce_sum(losses)
 
 
 def discriminator_loss(real_logits: tf.Tensor, fake_logits: tf.Tensor, real_label: float = 1.0) -> tf.Tensor:

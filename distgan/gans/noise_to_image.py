@@ -68,11 +68,11 @@ class NoiseToImage(GAN):
         fake_logits = self._logits(fakes, classes, draws.of("fake"))
         sums, logged = {}, {}
         if "generator" in phase:
-            sums["generator"] = logged["loss/generator"] = tf.reduce_sum(self._loss.generator(fake_logits))
+            sums["generator"] = logged["loss/generator"] = losses.summed(self._loss.generator(fake_logits))
         if "discriminator" in phase:
             reals = tf.cast(batch.images["images"], fakes.dtype)
             real_logits = self._logits(reals, classes, draws.of("real"))
-            game = tf.reduce_sum(self._loss.discriminator(real_logits, fake_logits))
+            game = losses.summed(self._loss.discriminator(real_logits, fake_logits))
             paid = self._penalties(reals, tf.stop_gradient(fakes), classes, draws)
             # A term that is computed every n steps counts n times.
             sums["discriminator"] = game + sum(self._steps_of(name) * value for name, value in paid.items())

@@ -76,7 +76,7 @@ class DCGANOptions(NoiseToImageOptions):
     filters: int = option(64, "Channels of the first convolution; later stages have more.", at_least=1, main=True)
     generator_filters: int | None = option(
         None,
-        "Channels of the generator's last stage before the image; earlier stages have more. --filters if not given.",
+        "Channels of the generator before the image; earlier stages have more. Default: --filters (dcgan64: twice).",
         at_least=1,
     )
     kernel_size: int = option(5, "Kernel size of the convolutions, in pixels.", at_least=1)

@@ -31,6 +31,7 @@ class Family(NamedTuple):
     default_depth: Callable[[int, int], int]
     slope: float = 0.2  # of the discriminator's leaky ReLUs
     generator_slope: float = 0.0
+    generator_times: int = 1  # the generator's channels before the image, as a multiple of --filters, if not given
     stay: bool = False
     discriminator_depth: int | None = None
     normalized_from: int | None = None
@@ -85,6 +86,7 @@ RADFORD = Family(
     growing=lambda stage, depth, filters: filters * 2 ** (depth - 1 - stage),
     shrinking=lambda stage, filters: filters * 2 ** (stage - 1),
     default_depth=lambda height, width: 4,
+    generator_times=2,
     normalized_from=2,
     normalizes_channels=True,
     bias="unless normalized",

@@ -53,6 +53,16 @@ def _caution(runs: list[Recorded]) -> str:
     return said if differ else ""
 
 
+def in_short(runs: list[Recorded]) -> Iterator[str]:
+    """Yield lines: the last scores of each run, and the warning if they can't be compared."""
+    for name in ("frechet_distance", "kernel_distance", "precision", "recall"):
+        values = [value for value, _ in _values(f"quality/{name}", runs, has_best=False)]
+        if any(values):
+            yield f"{name:18}" + "".join(f"{value or '-':>12}" for value in values)
+    if caution := _caution(runs):
+        yield f"warning: {caution}"
+
+
 Row = tuple[str, list[tuple[str, bool]] | None]  # the name and, for each run, its value and if it is the best
 
 

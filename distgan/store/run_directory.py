@@ -163,6 +163,8 @@ class RunDirectory:
         elif self._config.init_from:
             state.start_from(read_checkpoint(paths.local("init_from", self._config.init_from)).arrays)
             notes.append(f"starts from the weights of {self._config.init_from}")
+        elif (self.path / "config.json").exists():
+            notes.append("it holds no checkpoint yet, so the run starts from the beginning")
         with self._written_to():
             atomic.write(self.path / "config.json", self._config.to_json().encode())
         return notes

@@ -104,11 +104,11 @@ class Feed:
         self._announced |= found
         return bool(found - set(self._bad_files))
 
-    def report_bad_files(self, say: Callable[[str], None]) -> None:
+    def report_bad_files(self, warn: Callable[[list[str]], None]) -> None:
         """Report the new bad files of all processes. Raises `UserError`, on all processes, if there are too many."""
         for faults in self._replicas.gather(dict(self._source.faults)):
             for path, reason in faults.items():
                 if path not in self._bad_files:
                     self._bad_files[path] = reason
-                    say(f"warning: {path} is left out: {reason} ({len(self._bad_files)} such files)")
+                    warn([f"{path} is left out: {reason} ({len(self._bad_files)} so far)"])
         refuse_faults(self._source.name, self._bad_files, self._source.num_files)

@@ -28,8 +28,9 @@ class Health:
         found = {
             "The discriminator separates all samples from real images, so the generator gets little gradient: try a "
             "smaller --discriminator_learning_rate, or --augment.": min(real, fake) > ALL,
-            "The discriminator has collapsed, with equal outputs for all images: try a smaller "
-            "--discriminator_learning_rate.": (max(real, fake) > ALL and min(real, fake) < 1 - ALL),
+            "The discriminator has equal outputs for all images: try a smaller --discriminator_learning_rate.": (
+                max(real, fake) > ALL and min(real, fake) < 1 - ALL
+            ),
         }
         for player in ("generator", "discriminator"):
             norm = values.get(f"gradient_norm/{player}", 1.0)
@@ -47,12 +48,12 @@ class Health:
         modes, coverage = scores.get("quality/modes", 1.0), scores["quality/coverage"]
         floor = scores["quality/nearest_neighbour_floor"]
         found = {
-            "The samples have too few modes (mode collapse): see quality/modes.": modes
-            < (1 - MOST_MISSING) * len(shares),
+            "The samples have few modes (mode collapse, or an early step).": modes < (1 - MOST_MISSING) * len(shares),
             "The samples are alike, and near to few real images (quality/coverage): the generator may have "
             "collapsed.": coverage < MOST_MISSING and scores["quality/precision"] > MOST_MISSING,
-            "The samples are closer to training images than held-out images are: the generator may have memorized "
-            "them.": (floor < UNSURE_FLOOR and scores["quality/nearest_neighbour_ratio"] < (1 + floor) / 2),
+            "The samples are closer to training images than held-out images are: they may be memorized.": (
+                floor < UNSURE_FLOOR and scores["quality/nearest_neighbour_ratio"] < (1 + floor) / 2
+            ),
         }
         return self._new(found, 1)
 

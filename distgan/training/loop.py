@@ -68,7 +68,7 @@ def _loop(
     """Make steps, and the actions that are due between them, until the run is over or a signal was caught."""
     config, replicas = trainer.config, trainer.replicas
     profiler = Profiler(config.profile_range(), directory.path, replicas)
-    trainer.feed.report_bad_files(log.say)
+    trainer.feed.report_bad_files(log.warn)
     exchange, votes = Exchange(replicas), Votes()
 
     while not (clock.is_over or votes.stop):
@@ -142,7 +142,7 @@ def _check_finite(trainer: Trainer, directory: RunDirectory, problem: str) -> No
 
 def _report_bad_files(trainer: Trainer, directory: RunDirectory, log: Log) -> None:
     try:
-        trainer.feed.report_bad_files(log.say)
+        trainer.feed.report_bad_files(log.warn)
     except UserError:
         _save(trainer, directory)
         raise
