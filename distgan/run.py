@@ -84,7 +84,9 @@ class Run:
         """
         return to_pixels(self.gan.walk(num_frames, seed)).numpy()
 
-    def translate(self, pixels: np.ndarray, direction: str | None = None, first: int = 0, seed: int = 0) -> np.ndarray:
+    def translate(
+        self, pixels: Sequence[np.ndarray] | np.ndarray, direction: str | None = None, first: int = 0, seed: int = 0
+    ) -> np.ndarray:
         """Translate images of one domain to the other, both uint8 `[n, height, width, channels]`.
 
         Each depends on itself, on the seed and, if the GAN draws random numbers, on its number, which counts from

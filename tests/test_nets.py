@@ -19,7 +19,7 @@ from distgan.training import precision
 
 
 def _networks(image_shape: tuple[int, int, int], **settings: Any) -> dict[str, keras.Model]:
-    return make_gan(Config(**settings), image_shape, list, 0).networks
+    return make_gan(Config(**settings), image_shape, list, ()).networks
 
 
 def test_the_mnist_recipe_has_its_numbers_of_parameters() -> None:

@@ -67,7 +67,7 @@ def main() -> None:
     with contextlib.redirect_stdout(printed):
         run = train(first)
     bare = Bare()
-    with contextlib.redirect_stdout(bare):  # type: ignore[type-var]
+    with contextlib.redirect_stdout(bare):
         train(second)
     in_thread = threading.Thread(target=train, args=(third,))
     with contextlib.redirect_stdout(io.StringIO()):
