@@ -32,11 +32,8 @@ class AloneError(TrainingError):
     def of_start(cls, rank: int, timeout_seconds: float, missing: Sequence[int] = ()) -> "AloneError":
         """Return the error of a process that did not meet the others in time; `missing` are absent ranks, if known."""
         known = f" (missing: rank {', '.join(map(str, missing))})" if missing else ""
-        return cls(
-            f"rank {rank} could not connect to the others within {timeout_seconds:g} seconds{known}: check that all "
-            "run and can reach each other, or raise --start_timeout_seconds.",
-            STALLED,
-        )
+        begin = f"rank {rank} could not connect to the others within {timeout_seconds:g} seconds{known}"
+        return cls(f"{begin}: check that all run, or raise --start_timeout_seconds.", STALLED)
 
 
 def sentence_of(error: OSError) -> str:

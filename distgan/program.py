@@ -4,6 +4,7 @@ import gc
 import io
 import logging
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -108,6 +109,7 @@ def _parse(arguments: list[str], allows_words: bool = False) -> list[str]:
 
 def _sentence(error: str) -> str:
     """Return absl's error as a sentence: `flag --x=1: it must be 2` becomes `--x=1 is refused: it must be 2.`"""
+    error = re.sub(r": \('Non-boolean.*", ": it must be true or false", error)
     words = error.removeprefix("flag ").rstrip(" .?")
     return (words.replace(": it must be", " is refused: it must be", 1) if error.startswith("flag ") else words) + "."
 
@@ -143,6 +145,8 @@ def import_tensorflow() -> None:
     os.environ["KERAS_BACKEND"] = "tensorflow"
     _find_temporary_directory()
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # tf.distribute logs every collective it traces
+    if "TF_XLA_FLAGS" in os.environ:  # if it does not know one of them, TensorFlow says so and ends the process
+        return _import_quickly()
     with open(os.memfd_create("hidden"), "w+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile() as hidden:
         sys.stderr.flush()
         before = os.dup(2)

@@ -1,5 +1,6 @@
 """A trained run, for use from Python."""
 
+import operator
 import os
 from collections.abc import Sequence
 from typing import Any, TextIO
@@ -52,6 +53,7 @@ class Run:
 
         Raises `UserError` if the GAN of the run translates images, or `classes` are unknown or not one per image.
         """
+        num_images, seed = operator.index(num_images), operator.index(seed)  # of tensors too
         if not (0 <= num_images < MOST_IMAGES and 0 <= seed < STEPS):
             raise UserError(f"num_images={num_images}, seed={seed} is refused: 0 to 2**31 - 1, and 0 to 2**63 - 1.")
         numbers = None if classes is None else self._numbers(classes)
@@ -68,6 +70,7 @@ class Run:
         if not names:
             raise UserError("The run is not class-conditional: remove the classes, or train with --conditional.")
         known = {name: number for number, name in enumerate(names)}
+        classes = np.asarray(classes).tolist()
         unknown = [str(one) for one in dict.fromkeys(classes) if str(one) not in known]
         if unknown:
             raise UserError(f"The run has no class {', '.join(unknown)}: its classes are {in_short(names)}.")

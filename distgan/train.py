@@ -46,11 +46,8 @@ def _train(config: Config) -> int:
     except tf.errors.OpError as error:
         if replicas.size == 1:
             raise
-        print(
-            f"distgan: rank {replicas.rank} lost the connection to the others ({reason(error)}); rerun the "
-            "command to resume from the last checkpoint.",
-            file=sys.stderr,
-        )
+        lost = f"rank {replicas.rank} lost the connection to the others ({reason(error)})"
+        print(f"distgan: {lost}; rerun the command to resume from the last checkpoint.", file=sys.stderr)
         return 1
     return 128 + signal.SIGINT if stopped_by == signal.SIGINT else 0
 

@@ -96,7 +96,7 @@ def test_a_layer_that_keras_does_not_have_is_named() -> None:
             return inputs
 
     images = keras.Input((4,))
-    with pytest.raises(UserError, match="Keras can't express the layer odd \\(Strange\\): choose --format=saved_model"):
+    with pytest.raises(UserError, match="Keras has no layer for odd \\(Strange\\): choose --format=saved_model"):
         stock(keras.Model(images, Strange(name="odd")(images)))
 
 

@@ -18,16 +18,19 @@ import numpy as np
 import picture_files
 import pytest
 import small_runs
+import tensorflow as tf
 from PIL import Image
 
+import distgan
 from distgan import paths
 from distgan.config import Config
 from distgan.data.arrays import open_idx
 from distgan.data.base import TOO_LARGE, Wanted
-from distgan.data.folders import open_folder
+from distgan.data.folders import open_folder, open_pairs
 from distgan.data.images import open_picture
 from distgan.errors import UserError
 from distgan.replicas import launcher
+from distgan.replicas.connect import connect
 from distgan.store import atomic
 from distgan.store.lock import RunLock
 
@@ -324,3 +327,121 @@ def test_paths_and_numpy_scalars_are_settings() -> None:
     config = Config(run_dir=Path("runs/x"), batch_size=np.int64(8), dropout=np.float32(0.25), mirror=np.bool_(True))
     assert (config.run_dir, config.batch_size, config.gan.dropout, config.mirror) == ("runs/x", 8, 0.25, True)
     assert all(type(value) in (str, int, float, bool, type(None)) for value in config.values().values())
+
+
+# ---- further reports, by their numbers in field_reports.md
+
+
+def test_a_file_replaces_no_directory(run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "grid.png").mkdir()
+    (tmp_path / "grid.png" / "thesis.txt").write_text("mine")
+    answer = _run("distgan.sample", f"--run_dir={run_dir}", f"--output={tmp_path}/grid.png")
+    assert answer.returncode == 2 and "Is a directory" in answer.stderr and answer.stderr.count("\n") == 1
+    assert (tmp_path / "grid.png" / "thesis.txt").exists()
+    with pytest.raises(OSError, match="directory"):
+        atomic.write(Path("."), b"page")
+
+
+def test_a_config_of_another_program_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1000, "loss": 0.5}\n')
+    with pytest.raises(UserError, match="has unknown settings: model_type"):
+        small_runs.train(tmp_path, steps=1)
+    assert (tmp_path / "config.json").read_text() == '{"model_type": "bert"}'
+    assert (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_what_a_user_keeps_beside_checkpoints_is_left_alone(tmp_path: Path) -> None:
+    checkpoints = tmp_path / "checkpoints"
+    small_runs.train(tmp_path, steps=1)
+    shutil.copytree(checkpoints / "step_000000001", checkpoints / "step_000000001_backup")
+    (checkpoints / "step_000000001.zip").write_text("archive")
+    said = small_runs.train(tmp_path, steps=4, checkpoint_every="1steps", keep_checkpoints=1)
+    kept = sorted(path.name for path in checkpoints.iterdir())
+    assert kept == ["step_000000001.zip", "step_000000001_backup", "step_000000004"] and "damaged" not in said
+
+
+@pytest.mark.parametrize(
+    ("cluster", "kind", "index"),
+    [
+        ({"worker": ["a", "b"]}, "worker", 0),
+        ({"worker": "127.0.0.1:29871"}, "worker", 0),
+        ({"worker": ["http://a:1", "http://b:1"]}, "worker", 0),
+        ({"worker": ["a:1", "b:1"]}, "worker", -1),
+        ({"master": ["a:1"], "worker": ["b:1"]}, "master", 0),
+    ],
+    ids=str,
+)
+def test_a_cluster_of_a_wrong_form_is_refused(cluster: dict[str, Any], kind: str, index: int) -> None:
+    text = json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})
+    with pytest.raises(UserError, match="TF_CONFIG"):
+        launcher.worker_of_host({"TF_CONFIG": text})
+
+
+def test_a_launchers_variables_may_be_incomplete() -> None:
+    with pytest.raises(UserError, match="HOROVOD_GLOO_RENDEZVOUS_PORT= is refused"):
+        launcher.rendezvous_server({"HOROVOD_GLOO_RENDEZVOUS_ADDR": "host"})
+
+
+def test_a_flag_that_tensorflow_does_not_know_is_named() -> None:
+    answer = _run("distgan.train", "--steps=1", env=os.environ | {"TF_XLA_FLAGS": "--bogus"})
+    assert answer.returncode and "Unknown flag in TF_XLA_FLAGS: --bogus" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (("--conditional=yes",), "--conditional=yes is refused: it must be true or false."),
+        (("--config=",), "can't be read as a config"),
+    ],
+    ids=str,
+)
+def test_a_wrong_flag_gets_a_plain_sentence(flags: tuple[str, ...], sentence: str) -> None:
+    answer = _run("distgan.train", *flags)
+    assert answer.returncode == 2 and sentence in answer.stderr and answer.stderr.count("\n") == 1
+
+
+def test_a_text_for_a_number_and_a_null_character_are_shown_as_they_are() -> None:
+    with pytest.raises(UserError, match=r"--steps='5' is refused: it must be a whole number"):
+        Config(steps="5")
+    with pytest.raises(UserError, match="null character"):
+        paths.local("run_dir", "runs\0train")
+
+
+def test_a_run_directory_that_is_a_link_to_nothing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").symlink_to(tmp_path / "not-mounted")
+    with pytest.raises(UserError, match="a link to nothing"):
+        small_runs.train(tmp_path / "run", steps=1)
+
+
+def test_folders_of_systems_are_no_classes_and_a_link_to_itself_is_one_bad_file(tmp_path: Path) -> None:
+    for name in ("cats", "dogs", "@eaDir", "lost+found"):
+        picture_files.write_folder(tmp_path / name, 60)
+    (tmp_path / "cats" / "self.png").symlink_to("self.png")
+    (tmp_path / "cats" / "photo.jfif").write_bytes((tmp_path / "cats" / "00000.png").read_bytes())
+    source = open_folder(str(tmp_path), "train", Wanted())
+    assert source.class_names == ("cats", "dogs") and source.streams == {"images": 122}
+    assert list(source.faults) == ["cats/self.png"]
+
+
+def test_pairs_in_folders_of_other_names_are_not_cut_in_halves(tmp_path: Path) -> None:
+    for name in ("after", "before"):
+        picture_files.write_folder(tmp_path / name, 3)
+    with pytest.raises(UserError, match="named A and B: rename after and before"):
+        open_pairs(str(tmp_path), "train", Wanted())
+
+
+def test_train_within_a_strategy_or_a_graph_is_refused() -> None:
+    with tf.distribute.OneDeviceStrategy("CPU:0").scope(), pytest.raises(UserError, match="outside of"):
+        connect(Config())
+    with tf.Graph().as_default(), pytest.raises(UserError, match="outside of"):
+        connect(Config())
+
+
+def test_tensors_are_numbers_and_classes(tmp_path: Path) -> None:
+    small_runs.train(tmp_path, steps=1, conditional=True, max_images_per_class=5)
+    run = distgan.load(tmp_path)
+    made = run.generate(tf.constant(2), classes=tf.constant([0, 1]))
+    assert np.array_equal(made, run.generate(2, classes=[0, 1]))
+    with pytest.raises(TypeError):
+        run.generate(4.5)  # type: ignore[arg-type]

@@ -196,7 +196,7 @@ def test_a_network_that_would_run_code_or_is_none_is_refused(tmp_path: Path) -> 
     with pytest.raises(UserError, match="it must turn images"):
         features.network_for(str(wrong), "mnist", (28, 28, 1))
     (tmp_path / "text.keras").write_text("text")
-    with pytest.raises(UserError, match=r"can't be loaded as a Keras model \(it is no \.keras archive\)"):
+    with pytest.raises(UserError, match=r"can't be loaded as a Keras model \(it is not a \.keras archive\)"):
         features.network_for(str(tmp_path / "text.keras"), "mnist", (28, 28, 1))
     with pytest.raises(UserError, match=r"must be a FILE\.keras"):
         features.network_for(str(tmp_path / "mine.h5"), "mnist", (28, 28, 1))
@@ -291,7 +291,7 @@ def test_images_of_any_source_are_measured_as_the_samples_that_they_are(run_dir:
     [
         ([], "Give one of --run_dir and --images"),
         (["--images=x.npz"], "--images needs --data"),
-        (["--run_dir={run_dir}", "--data=mnist"], "--data=mnist is for --images"),
+        (["--run_dir={run_dir}", "--data=mnist"], "--data=mnist is used only with --images"),
         (["--run_dir={run_dir}", "--num_images=5"], "--num_images=5: 5 is not integer >= 100"),
         (["--run_dir={run_dir}/nothing"], "holds no checkpoint"),
         (["--images={run_dir}/nothing.npz", "--data=mnist"], "does not exist, or is not a file"),

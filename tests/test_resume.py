@@ -229,7 +229,7 @@ def test_a_new_run_starts_from_another_s_weights(uninterrupted: Path, tmp_path: 
 
 
 def test_weights_of_another_network_are_refused_by_name(uninterrupted: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"generator/project/kernel is .* there and .* here"):
+    with pytest.raises(UserError, match=r"generator/project/kernel is .* there, but .* in this run"):
         small_runs.train(tmp_path, steps=1, init_from=str(uninterrupted), filters=8)
 
 

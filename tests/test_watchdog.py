@@ -120,8 +120,8 @@ def test_one_that_does_not_meet_the_others_is_ended_with_one_sentence(monkeypatc
     status, _, errors = _end(_start("watchdog.starts(); time.sleep(100)", start_timeout_seconds=1))
     assert status == 4
     assert errors == (
-        "distgan: rank 2 could not connect to the others within 1 seconds: check that all run and can reach each "
-        "other, or raise --start_timeout_seconds.\n"
+        "distgan: rank 2 could not connect to the others within 1 seconds: check that all run, "
+        "or raise --start_timeout_seconds.\n"
     )
 
 

@@ -29,7 +29,7 @@ def from_flags(values: flags.FlagValues = flags.FLAGS) -> Config:
     given: dict[str, Any] = {
         name: option.parsed(values[name].value) for name, option in options().items() if values[name].value is not None
     }
-    return load_config(Path(values.config), **given) if values.config else Config(**given)
+    return Config(**given) if values.config is None else load_config(Path(values.config), **given)
 
 
 def help_text(arguments: Sequence[str]) -> str:

@@ -100,10 +100,7 @@ class Config(Run, Images, Training, Output, Evaluation, System):
             return range(0)
         first, _, last = self.profile_steps.partition(":")
         if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
-            raise UserError(
-                f"--profile_steps={self.profile_steps} is refused: it must be FIRST:LAST, two step numbers above 0, "
-                "e.g. 100:110."
-            )
+            raise UserError(f"--profile_steps={self.profile_steps} is refused: it must be FIRST:LAST, e.g. 100:110.")
         return range(int(first), int(last) + 1)
 
     def check_schedule(self, length: str, epochs: float) -> None:
@@ -121,8 +118,7 @@ class Config(Run, Images, Training, Output, Evaluation, System):
             self.gan.check_compiles(num_replicas)
         if self.batch_size < num_replicas:
             raise UserError(
-                f"--batch_size={self.batch_size} is too small for {num_replicas} replicas: it must be at least "
-                f"{num_replicas}."
+                f"--batch_size={self.batch_size} is too small for {num_replicas} replicas: give as many or more."
             )
 
     @property
@@ -203,10 +199,7 @@ def load_config(path: Path, **given: Any) -> Config:
     unknown = sorted(set(stored) - set(known))
     if unknown:
         held = ", ".join(unknown)
-        raise UserError(
-            f"{path} has settings that this version does not know: {held}. If they are of a GAN of your own, "
-            "import it first."
-        )
+        raise UserError(f"{path} has unknown settings: {held}. If they are of a GAN of your own, import it first.")
     stored = {name: value for name, value in stored.items() if value is not None or known[name].optional}
     preset = stored.get("preset", known["preset"].default)
     if given.get("preset", preset) != preset:

@@ -94,7 +94,8 @@ class Option:
             or not all(is_within(value, bound) for is_within, bound, _ in self._bounds)
             or (self.cadence and not self._is_cadence(value))
         ):
-            raise UserError(f"--{self.name}={value} is refused: it must be {self.allowed}.")
+            shown = repr(value) if isinstance(value, str) and self.type is not str else value
+            raise UserError(f"--{self.name}={shown} is refused: it must be {self.allowed}.")
 
     def _is_cadence(self, value: str) -> bool:
         try:

@@ -121,9 +121,9 @@ def open_npz(path: str) -> LabelledImages:
             raise UserError(f"{path} needs {bytes_of_all:,} bytes, more than is free: give fewer or smaller images.")
         with np.load(file, allow_pickle=False) as stored:
             if "pixels" not in stored:
+                found = in_short(list(stored))
                 raise UserError(
-                    f"{path} holds {in_short(list(stored))}, and no `pixels`: write it with "
-                    f"numpy.savez({file.name!r}, pixels=PIXELS)."
+                    f"{path} holds {found}, and no `pixels`: use numpy.savez({file.name!r}, pixels=PIXELS)."
                 )
             pixels = stored["pixels"]
     except UserError:
@@ -182,10 +182,8 @@ def _read_pixels(path: Path) -> np.ndarray:
     if 0 in shape:
         raise UserError(f"{path} holds no images: its header says {shape}.")
     if min(pixels.shape[1:3]) < MIN_SIDE_PIXELS:
-        raise UserError(
-            f"{path} holds images too small to learn from: [number, height, width, ...] is "
-            f"{shape}, and height and width must be at least {MIN_SIDE_PIXELS}."
-        )
+        least = MIN_SIDE_PIXELS
+        raise UserError(f"{path} holds images too small to learn from: {shape}, at least {least}x{least} is needed.")
     if pixels.ndim == 4 and shape[3] not in (1, 3):
         raise UserError(f"{path} holds images of {shape[3]} channels: they must have 1 (grey) or 3 (RGB).")
     return pixels if pixels.ndim == 4 else pixels[..., np.newaxis]

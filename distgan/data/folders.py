@@ -153,6 +153,9 @@ def open_pairs(directory: str, split: str, wanted: Wanted) -> Source:
     folders = pair_folders(f"--data={name}", root, split)
     listings = [image_files(f"--data={name}", root, folder) for folder in folders]
     halved = len(folders) == 1
+    below = sorted({top_folder(path) for path in listings[0]})
+    if folders == ("",) and len(below) == 2 and all(below):
+        raise UserError(f"--data={name}: folders of pairs must be named A and B: rename {' and '.join(below)}.")
     paths = (list(listings[0]),) if halved else matched(f"--data={name}", folders, listings)
     sizes = {path: size for listing in listings for path, size in listing.items()}
     return _opened(ImageFiles(name, root, {"pairs": paths}, halved), sizes, wanted)
@@ -209,7 +212,7 @@ def _look(files: ImageFiles, size: tuple[int, int] | None, example: tuple[str, i
     path = files.paths(*example)[0]
     mismatch = files.mismatch(*example, pictures)
     if mismatch:
-        raise UserError(f"--data={files.name}: {path} is {mismatch}: the two of a pair must be of one size.")
+        raise UserError(f"--data={files.name}: {path} is {mismatch}: both must have one size.")
     return [Seen(path, (picture.height, picture.width), picture.mode == "L") for picture in pictures]
 
 

@@ -1,5 +1,6 @@
 """Image files: decoded by Pillow to grey or RGB, and fitted to a size."""
 
+import errno
 import os
 import warnings
 from contextlib import suppress
@@ -10,7 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from distgan.data.base import TOO_LARGE, Shape
 from distgan.paths import check_regular
 
-EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")  # upper case is accepted too
+EXTENSIONS = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".webp")  # upper case is accepted too
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
 MAX_PIXELS = 2**26
 BACKGROUND = "white"
@@ -46,7 +47,11 @@ def open_picture(path: str | os.PathLike[str], size: tuple[int, int] | None = No
     except BadImageError:
         raise
     except OSError as error:
-        if error.errno is None or isinstance(error, FileNotFoundError | IsADirectoryError):
+        if (
+            error.errno is None
+            or isinstance(error, FileNotFoundError | IsADirectoryError)
+            or error.errno == errno.ELOOP
+        ):
             raise BadImageError(_reason(path, error)) from error
         raise
     except Exception as error:  # Pillow raises errors of many types

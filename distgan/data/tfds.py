@@ -43,10 +43,8 @@ def open_tfds(name: str, split: str, wanted: Wanted) -> Source:
     try:
         import tensorflow_datasets
     except ImportError as error:
-        raise UserError(
-            f"--data=tfds:{name} needs tensorflow-datasets, which is not installed here ({error}): run `pip install "
-            "tensorflow-datasets array-record`."
-        ) from None
+        needed = "pip install tensorflow-datasets array-record"
+        raise UserError(f"--data=tfds:{name} needs tensorflow-datasets ({error}): run `{needed}`.") from None
     try:
         info = tensorflow_datasets.builder(name).info
         examples = tensorflow_datasets.data_source(name, split=split if split in info.splits else "train")

@@ -14,6 +14,8 @@ from distgan.errors import UserError
 LOOKED_FOR = f"images ({', '.join(EXTENSIONS)})"
 SPLITS = {"train": ("train", ""), "test": ("test", "val", "train", "")}  # folders, in order of preference
 
+OF_SYSTEMS = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found")
+
 FileSizes = dict[str, int]  # path -> size in bytes
 
 
@@ -44,7 +46,7 @@ def _walk(root: str, top: str, sizes: FileSizes) -> None:
 
 
 def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
+    return name.startswith(".") or name in OF_SYSTEMS
 
 
 def _scan(root: str, folder: str, sizes: FileSizes) -> list[str]:
@@ -54,11 +56,12 @@ def _scan(root: str, folder: str, sizes: FileSizes) -> list[str]:
             path = os.path.join(folder, entry.name)
             if _is_hidden(entry.name):
                 continue
-            if entry.is_dir():
+            full = os.path.join(root, path)
+            if os.path.isdir(full):
                 folders.append(path)
-            elif entry.name.lower().endswith(EXTENSIONS) and (entry.is_file() or entry.is_symlink()):
+            elif entry.name.lower().endswith(EXTENSIONS) and (os.path.isfile(full) or entry.is_symlink()):
                 # The target of a link may be missing; decoding reports that.
-                sizes[path] = entry.stat(follow_symlinks=entry.is_file()).st_size
+                sizes[path] = entry.stat(follow_symlinks=os.path.isfile(full)).st_size
     return folders
 
 

@@ -28,7 +28,4 @@ class CycleGANOptions(SpectralNormOptions):
     def check_compiles(self, num_replicas: int) -> None:
         """Raise `UserError` if there are image buffers."""
         if self.image_buffer_size:
-            raise UserError(
-                f"--jit_compile is refused with --image_buffer_size={self.image_buffer_size}, which XLA can't compile: "
-                "remove it, or give --image_buffer_size=0."
-            )
+            raise UserError("XLA can't compile image buffers: remove --jit_compile, or give --image_buffer_size=0.")

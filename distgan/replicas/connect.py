@@ -18,6 +18,8 @@ def connect(config: Config) -> Replicas:
     Must run before TensorFlow has used a device. Raises `UserError` if the backend is not available, `AloneError`
     if the processes do not meet.
     """
+    if not tf.executing_eagerly() or tf.distribute.has_strategy():
+        raise UserError("Call train outside of tf.function, tf.Graph and the scope of a strategy.")
     backend, virtual_devices = choose_backend(config.backend), config.virtual_devices
     if virtual_devices and backend != "mirrored":
         raise UserError(f"--virtual_devices={virtual_devices} is for --backend=mirrored; here it is {backend}.")

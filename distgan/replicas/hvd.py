@@ -40,8 +40,7 @@ class HorovodReplicas(Replicas):
             import horovod.tensorflow as hvd
         except ImportError as error:
             raise UserError(
-                f"--backend=horovod needs Horovod, which is not installed here ({error}): run `make setup`, which "
-                "builds it, or choose another --backend."
+                f"--backend=horovod needs Horovod, which is not installed here ({error}): run `make setup`."
             ) from None
         self._hvd = hvd
         self.is_elastic = bool(launcher.elastic_job())

@@ -62,11 +62,9 @@ def _started_by(environment: Mapping[str, str]) -> list[tuple[str, str]]:
 
 def _number(environment: Mapping[str, str], name: str) -> int:
     """Return a number that a launcher has set. Raises `UserError` if it is not a number."""
-    text = environment[name].partition("(")[0]  # Slurm's 2(x3) means two on each of three machines
+    text = environment.get(name, "").partition("(")[0]  # Slurm's 2(x3) means two on each of three machines
     if not text.isascii() or not text.isdecimal():
-        raise UserError(
-            f"{name}={environment[name]} is refused: it must be a number. Unset it, or start with a launcher."
-        )
+        raise UserError(f"{name}={text} is refused: it must be a number. Unset it, or start with a launcher.")
     return int(text)
 
 
@@ -95,16 +93,17 @@ def _worker(environment: Mapping[str, str]) -> tuple[int, list[str]] | None:
         return None
     try:
         config = json.loads(text)
-        cluster = dict(config.get("cluster") or {})
+        cluster, task = dict(config.get("cluster") or {}), dict(config.get("task") or {})
+        kinds = [kind for kind in cluster if cluster[kind]] + [task.get("type", "worker")]
+        others = [kind for kind in kinds if kind not in ("chief", "worker")]
         addresses = [*cluster.get("chief", []), *cluster.get("worker", [])]
-        hosts = [str(address).rpartition(":")[0] for address in addresses]
-        others = [
-            kind for kind in ("ps", "evaluator") if cluster.get(kind) or config.get("task", {}).get("type") == kind
-        ]
-        if not others and len(hosts) < 2:  # managed services set it on one machine too
+        if not others and len(addresses) < 2:  # managed services set it on one machine too
             return None
-        kind, index = config["task"]["type"], int(config["task"]["index"])
-        position = addresses.index(cluster[kind][index])
+        hosts = [_host(address) for address in addresses]
+        index = int(task["index"])
+        position = addresses.index(cluster[task["type"]][index])
+        if index < 0:
+            raise ValueError(index)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         raise UserError(
             'TF_CONFIG must be JSON like {"cluster": {"worker": ["host1:port", "host2:port"]}, '
@@ -113,3 +112,11 @@ def _worker(environment: Mapping[str, str]) -> tuple[int, list[str]] | None:
     if others:
         raise UserError(f"TF_CONFIG has tasks of type {others[0]}, which distgan has no use for: name workers only.")
     return position, hosts
+
+
+def _host(address: str) -> str:
+    """Return the host of a host:port. Raises `ValueError` if it is something else."""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdecimal():
+        raise ValueError(address)
+    return host

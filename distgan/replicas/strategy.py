@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from distgan.errors import UserError, reason
 from distgan.replicas import watchdog
 from distgan.replicas.base import Replicas, Shard
 from distgan.tracing import traced
@@ -119,4 +120,9 @@ def mirrored() -> StrategyReplicas:
 
 def multiworker() -> StrategyReplicas:
     """Return the replicas on the devices of all processes that `TF_CONFIG` names."""
-    return StrategyReplicas("multiworker", tf.distribute.MultiWorkerMirroredStrategy())
+    try:
+        return StrategyReplicas("multiworker", tf.distribute.MultiWorkerMirroredStrategy())
+    except tf.errors.UnknownError as error:
+        raise UserError(
+            f"TF_CONFIG: this worker can't listen at its address ({reason(error)}): is the port in use?"
+        ) from None

@@ -21,7 +21,7 @@ def replaced(path: Path, *, durable: bool = False) -> Iterator[Path]:
     With `durable`, it is flushed to the disk by then. If the context ends with an error, `path` is unchanged. Raises
     an `OSError` that names `path`.
     """
-    unfinished = path.with_name(f".unfinished-{path.name}")
+    unfinished = path.parent / f".unfinished-{path.name}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove(unfinished)  # left by a process that was killed
@@ -40,6 +40,8 @@ def replaced(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
 
 def _put(unfinished: Path, path: Path) -> None:
+    if path.is_dir() and unfinished.is_file():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not path.is_dir():
         os.replace(unfinished, path)
         return

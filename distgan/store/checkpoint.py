@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -141,7 +142,7 @@ def _path_of(directory: Path, step: int) -> Path:
 
 
 def _checkpoints(directory: Path) -> list[Path]:
-    return sorted(directory.glob("step_*"))
+    return sorted(path for path in directory.glob("step_*") if re.fullmatch(r"step_\d{9,}", path.name))
 
 
 def _sha256(path: Path) -> str:

@@ -1,6 +1,7 @@
 """The lock of a run directory: only one run at a time writes into it, and a run that died loses it."""
 
 import contextlib
+import os
 import sys
 import time
 from pathlib import Path
@@ -34,8 +35,8 @@ class RunLock:
         An owner with heartbeats has `ENDING_SECONDS` to end. An owner without has `LEASE_SECONDS`: it may be on
         another machine, or frozen.
         """
-        if self._directory.exists() and not self._directory.is_dir():
-            raise UserError(f"--run_dir={self._directory} is a file: name a directory.")
+        if os.path.lexists(self._directory) and not self._directory.is_dir():
+            raise UserError(f"--run_dir={self._directory} is a file, or a link to nothing: name a directory.")
         self._directory.mkdir(parents=True, exist_ok=True)
         if self._is_of_our_job():
             self._lock.force_break()

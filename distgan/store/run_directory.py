@@ -114,9 +114,9 @@ class RunDirectory:
 
     def _check_config(self) -> None:
         path = self.path / "config.json"
-        if path.exists() and checkpoint.newest_path(self._checkpoints):
+        if path.exists():  # if it is of another program, this raises an error
             changed = changed_settings(load_config(path), self._config)
-            if changed:
+            if changed and checkpoint.newest_path(self._checkpoints):
                 raise UserError(
                     f"{self.path} holds a run that can't be resumed with {' and '.join(changed)}: choose another "
                     f"--run_dir; --init_from={self.path} starts it from these weights."

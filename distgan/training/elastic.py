@@ -47,8 +47,4 @@ def _regroup(replicas: Replicas) -> None:
     try:
         replicas.regroup()
     except (RuntimeError, ValueError, OSError):
-        raise AloneError(
-            "this process was removed from the elastic job: its launcher dropped it (see Horovod's message above), or "
-            "it could not reconnect to the others.",
-            LEFT,
-        ) from None
+        raise AloneError("this process was removed from the elastic job: see Horovod's message above.", LEFT) from None

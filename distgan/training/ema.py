@@ -13,6 +13,8 @@ def update(variables: Mapping[str, tf.Variable], images_shown: tf.Variable, imag
 
     The share of earlier weights halves every `half_life_images`, and sooner at the start.
     """
+    if not half_life_images:
+        return
     half_life = tf.minimum(_RAMP * tf.cast(images_shown, tf.float64), float(half_life_images))
     kept = 0.5 ** (images / half_life)
     for name, average in variables.items():

@@ -40,10 +40,7 @@ def open_data(config: Config, replicas: Replicas) -> Source:
     if len(set(replicas.gather(source.fingerprint))) > 1:
         raise UserError(f"--data={config.data} is not the same data for all processes: copy it to all machines.")
     if config.gan.uses_classes and not source.class_names:
-        raise UserError(
-            f"--conditional needs classes, and --data={config.data} has none: have a folder for each class, or give "
-            "--conditional=false."
-        )
+        raise UserError(f"--conditional needs classes, and --data={config.data} has none: give --conditional=false.")
     return source
 
 
