@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -445,3 +446,20 @@ def test_tensors_are_numbers_and_classes(tmp_path: Path) -> None:
     assert np.array_equal(made, run.generate(2, classes=[0, 1]))
     with pytest.raises(TypeError):
         run.generate(4.5)  # type: ignore[arg-type]
+
+
+def test_a_check_of_all_numbers_finds_nothing(tmp_path: Path) -> None:
+    tf.debugging.enable_check_numerics()
+    try:
+        assert "finished at step 1" in small_runs.train(tmp_path, steps=1)
+    finally:
+        tf.debugging.disable_check_numerics()
+
+
+def test_a_worker_whose_port_is_in_use_says_so(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as other:
+        addresses = [f"127.0.0.1:{server.getsockname()[1]}" for server in (taken, other)]
+        config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": 0}}
+        flags = small_runs.flags(tmp_path, steps=1, start_timeout_seconds=60)
+        answer = _run("distgan.train", *flags, env=os.environ | {"TF_CONFIG": json.dumps(config)})
+    assert answer.returncode == 2 and "is the port in use?" in answer.stderr
