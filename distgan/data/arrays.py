@@ -182,8 +182,7 @@ def _read_pixels(path: Path) -> np.ndarray:
     if 0 in shape:
         raise UserError(f"{path} holds no images: its header says {shape}.")
     if min(pixels.shape[1:3]) < MIN_SIDE_PIXELS:
-        least = MIN_SIDE_PIXELS
-        raise UserError(f"{path} holds images too small to learn from: {shape}, at least {least}x{least} is needed.")
+        raise UserError(f"{path} holds images too small to learn from, {shape}: at least {MIN_SIDE_PIXELS} a side.")
     if pixels.ndim == 4 and shape[3] not in (1, 3):
         raise UserError(f"{path} holds images of {shape[3]} channels: they must have 1 (grey) or 3 (RGB).")
     return pixels if pixels.ndim == 4 else pixels[..., np.newaxis]

@@ -154,7 +154,8 @@ def open_pairs(directory: str, split: str, wanted: Wanted) -> Source:
     listings = [image_files(f"--data={name}", root, folder) for folder in folders]
     halved = len(folders) == 1
     below = sorted({top_folder(path) for path in listings[0]})
-    if folders == ("",) and len(below) == 2 and all(below):
+    names = {os.path.basename(path) for path in listings[0]}
+    if folders == ("",) and len(below) == 2 and 2 * len(names) == len(listings[0]):
         raise UserError(f"--data={name}: folders of pairs must be named A and B: rename {' and '.join(below)}.")
     paths = (list(listings[0]),) if halved else matched(f"--data={name}", folders, listings)
     sizes = {path: size for listing in listings for path, size in listing.items()}
