@@ -13,7 +13,7 @@ from distgan.errors import UserError
 def check_local(flag: str, path: str) -> None:
     """Raise `UserError` naming the flag if a path is an address such as gs://bucket/name."""
     if "\0" in path:
-        raise UserError(f"--{flag}={path!r} holds a null character, as of an unescaped backslash: give another path.")
+        raise UserError(f"--{flag}={path!r} contains a null character: give another path.")
     if "://" in path:
         raise UserError(f"--{flag}={path} must be a local path: mount the bucket, e.g. with gcsfuse, or copy it.")
 

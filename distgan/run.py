@@ -55,7 +55,7 @@ class Run:
         """
         num_images, seed = operator.index(num_images), operator.index(seed)  # of tensors too
         if not (0 <= num_images < MOST_IMAGES and 0 <= seed < STEPS):
-            raise UserError(f"num_images={num_images}, seed={seed} is refused: 0 to 2**31 - 1, and 0 to 2**63 - 1.")
+            raise UserError(f"num_images={num_images} must be below 2**31, seed={seed} below 2**63, both 0 or more.")
         numbers = None if classes is None else self._numbers(classes)
         if numbers is not None and len(numbers) != num_images:
             raise UserError(f"There are {len(numbers)} classes for {num_images} images: give one class per image.")

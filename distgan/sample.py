@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.")
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 16, "How many images, or frames of a .gif.", lower_bound=1)
 _CLASSES = flags.DEFINE_list(
-    "classes", None, "Labels or folders, of a conditional run: --num_images of each, a row of the grid."
+    "classes", None, "Classes to sample (labels or folders), for a conditional run; --num_images of each."
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Image i depends only on the seed and i.", lower_bound=0, upper_bound=2**63 - 1)
 _OUTPUT = flags.DEFINE_string(
     "output",
     None,
     "A .png (grid), .gif (latent interpolation), .npz (uint8 [N, H, W, C]) or directory; with --input a directory. "
-    "Default: samples.png, or the directory translated.",
+    "Default: samples.png, with --input the directory translated/.",
 )
 _INPUT = flags.DEFINE_string("input", None, "An image file, or a directory of them, to translate.")
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "newest", ["newest", "best"], "best: by Frechet distance.")

@@ -95,7 +95,7 @@ class Evaluation(Section):
 
     evaluate_every: str = option(
         "never",
-        "How often samples are evaluated; unless never, also at the end of the run.",
+        "How often samples are evaluated. They are also evaluated at the end, unless this is `never`.",
         cadence=("epochs", "steps"),
         main=True,
     )
@@ -144,7 +144,7 @@ class System(Section):
     )
     convolutions: str = option(
         "auto",
-        "auto uses FFT for some convolutions on a CPU, if the batch splits evenly; direct never does.",
+        "auto uses FFT for some convolutions on a CPU, if all replicas have equal shares; direct never uses it.",
         choices=("auto", "direct"),
     )
     virtual_devices: int = option(

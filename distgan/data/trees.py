@@ -120,5 +120,5 @@ def _by_stem(what: str, folder: str, listing: FileSizes) -> dict[str, str]:
     for path in listing:
         known = stems.setdefault(os.path.splitext(path[len(folder) :])[0], path)
         if known != path:
-            raise UserError(f"{what}: {known} and {path} are both for one pair: remove one of them.")
+            raise UserError(f"{what}: {known} and {path} differ only in the extension: remove one of them.")
     return stems

@@ -65,7 +65,7 @@ class NoiseToImageOptions(SpectralNormOptions):
             if getattr(self, name) and self.normalizes_discriminator and self.normalization != "none":
                 raise UserError(
                     f"--{name}={getattr(self, name):g} needs --normalization=none with --architecture={architecture}: "
-                    "with batch norm the logit of an image depends on the others, but the penalty is of each image."
+                    "the penalty is computed per image, and batch norm makes logits depend on the rest of the batch."
                 )
 
 
@@ -76,7 +76,7 @@ class DCGANOptions(NoiseToImageOptions):
     filters: int = option(64, "Channels of the first convolution; later stages have more.", at_least=1, main=True)
     generator_filters: int | None = option(
         None,
-        "Channels of the generator before the image; earlier stages have more. Default: --filters (dcgan64: twice).",
+        "Channels of the generator's last hidden layer; earlier ones have more. Default: --filters (dcgan64: 2x).",
         at_least=1,
     )
     kernel_size: int = option(5, "Kernel size of the convolutions, in pixels.", at_least=1)

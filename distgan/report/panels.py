@@ -53,7 +53,7 @@ MEASURES = {
     "kl_to_uniform": Measure("How uneven the classes are: lower is more even, 0 where all are equal.", min),
     "modes": Measure("Number of classes among the samples: higher is better, up to {number}.", max),
     "nearest_neighbour_ratio": Measure("Memorization: distance from samples to training images, divided by that from "
-                                       "held-out images. About 1 for real images; copies have the floor.", None, 1.0),
+                                       "held-out images. About 1 for real images, the floor for copies.", None, 1.0),
 }  # fmt: skip
 FROM_0, SHARE, DISTANCE = Axis(least=0.0), Axis(least=0.0, most=1.0), Axis(logarithmic=True, least=0.0)
 QUALITY = (
