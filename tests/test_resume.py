@@ -21,7 +21,7 @@ import small_runs
 from idx_files import write_idx
 
 from distgan.errors import UserError
-from distgan.store import lock
+from distgan.store import checkpoint, lock
 
 STEPS = 60
 KILLED_STEPS = 120  # of a run that is killed in its first half
@@ -226,6 +226,19 @@ def test_a_new_run_starts_from_another_s_weights(uninterrupted: Path, tmp_path: 
     theirs, ours = small_runs.state(uninterrupted, STEPS), small_runs.state(tmp_path, 1)
     assert np.allclose(ours["generator/project/kernel"], theirs["generator/project/kernel"], atol=1e-9)
     assert ours["step"] == 1
+
+
+def test_each_value_of_a_manifest_is_verified(uninterrupted: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(uninterrupted, tmp_path / "copy")
+    newest = max((copy / "checkpoints").glob("step_*")) / "manifest.json"
+    manifest = json.loads(newest.read_text())
+    newest.write_text(json.dumps(manifest | {"data": manifest["data"][::-1]}))
+    found = checkpoint.load_newest(copy / "checkpoints")
+    assert found and found.damaged == {newest.parent: "manifest.json does not have its own SHA-256"}
+    del manifest["manifest_sha256"]  # as of an older version
+    newest.write_text(json.dumps(manifest))
+    found = checkpoint.load_newest(copy / "checkpoints")
+    assert found and not found.damaged
 
 
 def test_weights_of_another_network_are_refused_by_name(uninterrupted: Path, tmp_path: Path) -> None:

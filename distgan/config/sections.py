@@ -100,9 +100,7 @@ class Evaluation(Section):
         main=True,
     )
     evaluate_num_images: int = option(
-        10_000,
-        "Number of samples to evaluate, and of real images to compare them with; fewer if the data has fewer.",
-        at_least=100,
+        10_000, "Samples to evaluate, and real images to compare them with.", at_least=100
     )
     features: str | None = option(
         None,
@@ -147,11 +145,7 @@ class System(Section):
         "auto uses FFT for some convolutions on a CPU, if all replicas have equal shares; direct never uses it.",
         choices=("auto", "direct"),
     )
-    virtual_devices: int = option(
-        0,
-        "Split the CPU into this many logical devices, and use no GPU, to try --backend=mirrored; 0 is off.",
-        at_least=0,
-    )
+    virtual_devices: int = option(0, "Split the CPU into N devices, to try --backend=mirrored; 0 is off.", at_least=0)
     start_timeout_seconds: float = option(600.0, "Abort if processes have not connected within N seconds.", at_least=1)
     stall_timeout_seconds: float = option(
         600.0, "Abort after N seconds without progress of a process, and report the stalled rank.", at_least=4

@@ -18,6 +18,7 @@ from distgan.paths import check_regular
 from distgan.store import atomic
 
 STATE_FILE, MANIFEST_FILE = "state.npz", "manifest.json"
+OWN_SHA256 = "manifest_sha256"  # of the manifest's other entries; older manifests have none
 # The entries that every manifest has, and their types in JSON.
 FACTS = {"step": int, "images_shown": int, "data": str, "image_shape": list, "precision": str}
 
@@ -27,7 +28,7 @@ def save(directory: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, 
 
     Raises `OSError`, with nothing lost, if it can't be written.
     """
-    final = _path_of(directory, facts["step"])
+    final = directory / f"step_{facts['step']:09d}"
     with atomic.replaced(final, durable=True) as unfinished:
         unfinished.mkdir()
         np.savez(unfinished / STATE_FILE, **arrays)  # type: ignore[arg-type]
@@ -56,7 +57,13 @@ def keep_as_only(checkpoint: Path, directory: Path, facts: Mapping[str, Any]) ->
 
 
 def _write_manifest(checkpoint: Path, manifest: Mapping[str, Any]) -> None:
+    manifest = dict(manifest) | {OWN_SHA256: _sha256_of_entries(manifest)}
     (checkpoint / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def _sha256_of_entries(manifest: Mapping[str, Any]) -> str:
+    entries = {name: value for name, value in manifest.items() if name != OWN_SHA256}
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
 
 
 class Checkpoint(NamedTuple):
@@ -105,6 +112,8 @@ def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     files_named = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(files_named, dict) or files_named.keys() != {STATE_FILE}:
         raise ValueError(f"{MANIFEST_FILE} must list {STATE_FILE} and no other file")
+    if manifest.pop(OWN_SHA256, None) not in (None, _sha256_of_entries(manifest)):
+        raise ValueError(f"{MANIFEST_FILE} does not have its own SHA-256")
     for name, kind in FACTS.items():
         if type(manifest.get(name)) is not kind:
             raise ValueError(f"{MANIFEST_FILE} has no {name}")
@@ -135,10 +144,6 @@ def fact(path: Path, name: str, default: float) -> float:
 def newest_path(directory: Path) -> Path | None:
     """Return the path of the newest checkpoint, unverified; None if there is none."""
     return next(reversed(_checkpoints(directory)), None)
-
-
-def _path_of(directory: Path, step: int) -> Path:
-    return directory / f"step_{step:09d}"
 
 
 def _checkpoints(directory: Path) -> list[Path]:
