@@ -113,6 +113,7 @@ def test_it_runs_as_a_user_without_a_home_where_only_the_run_directory_is_writab
 # ---- names in other encodings, and output that can't be written
 
 
+@pytest.mark.slow
 def test_names_in_another_encoding_end_no_run(tmp_path: Path) -> None:
     photos = picture_files.write_folder(tmp_path / "photos", 120)
     (photos / f"{NOT_UTF_8}.png").write_bytes(picture_files.BROKEN)
@@ -153,6 +154,7 @@ def test_a_reader_that_has_enough_ends_nothing() -> None:
 # ---- a user's own program
 
 
+@pytest.mark.slow
 def test_a_users_program_gets_the_same_run_and_keeps_its_settings(tmp_path: Path) -> None:
     run_dirs = [tmp_path / name for name in ("first", "second", "third", "plain")]
     keras_json = tmp_path / "keras.json"
@@ -456,6 +458,7 @@ def test_a_check_of_all_numbers_finds_nothing(tmp_path: Path) -> None:
         tf.debugging.disable_check_numerics()
 
 
+@pytest.mark.slow
 def test_a_worker_whose_port_is_in_use_says_so(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as other:
         addresses = [f"127.0.0.1:{server.getsockname()[1]}" for server in (taken, other)]
