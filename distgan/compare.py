@@ -22,7 +22,7 @@ def main(run_dirs: list[str]) -> int:
         atomic.write(paths.local("output", _OUTPUT.value), comparison.make(runs))
     except OSError as error:
         raise UserError(sentence_of(error)) from None
-    print(*comparison.in_short(runs), _OUTPUT.value, sep="\n")
+    print(*comparison.summary(runs), _OUTPUT.value, sep="\n")
     return 0
 
 

@@ -252,6 +252,8 @@ def test_equal_files_of_two_names_are_one(tmp_path: Path) -> None:
     plain.mkdir()
     (plain / plain.name).write_bytes(content)
     assert len(open_idx(str(tmp_path)).pixels) == 3
+    (plain / plain.name).rename(plain / "other-name")  # then the folder holds nothing of interest
+    assert len(open_idx(str(tmp_path)).pixels) == 3
     (plain / plain.name).write_bytes(gzip.compress(content))  # equal images, but other bytes
     with pytest.raises(UserError, match="several files of images of the train split: keep one of"):
         open_idx(str(tmp_path))

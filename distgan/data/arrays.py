@@ -165,7 +165,8 @@ def _find(kind: str, split: str, directory: Path, listing: list[str]) -> Path | 
     found = [directory / name for name in names if name.removesuffix(".gz") not in names or name[-3:] != ".gz"]
     found = [path / path.name if path.is_dir() else path for path in found]
     if len(found) > 1:
-        found = list({hashlib.sha256(path.read_bytes()).digest(): path for path in reversed(found)}.values())
+        files = [path for path in reversed(found) if path.is_file()]
+        found = list({hashlib.sha256(path.read_bytes()).digest(): path for path in files}.values())
     if len(found) > 1:
         several = in_short([path.name for path in found])
         raise UserError(f"{directory} holds several files of {kind} of the {split} split: keep one of {several}.")

@@ -56,12 +56,11 @@ def _scan(root: str, folder: str, sizes: FileSizes) -> list[str]:
             path = os.path.join(folder, entry.name)
             if _is_hidden(entry.name):
                 continue
-            full = os.path.join(root, path)
-            if os.path.isdir(full):
+            is_broken = entry.is_symlink() and not os.path.exists(entry.path)  # or leads to itself; decoding reports it
+            if not is_broken and entry.is_dir():
                 folders.append(path)
-            elif entry.name.lower().endswith(EXTENSIONS) and (os.path.isfile(full) or entry.is_symlink()):
-                # The target of a link may be missing; decoding reports that.
-                sizes[path] = entry.stat(follow_symlinks=os.path.isfile(full)).st_size
+            elif entry.name.lower().endswith(EXTENSIONS) and (entry.is_symlink() or entry.is_file()):
+                sizes[path] = entry.stat(follow_symlinks=not is_broken and entry.is_file()).st_size
     return folders
 
 

@@ -53,7 +53,7 @@ def _caution(runs: list[Recorded]) -> str:
     return said if differ else ""
 
 
-def in_short(runs: list[Recorded]) -> Iterator[str]:
+def summary(runs: list[Recorded]) -> Iterator[str]:
     """Yield lines: the last scores of each run, and the warning if they can't be compared."""
     for name in ("frechet_distance", "kernel_distance", "precision", "recall"):
         values = [value for value, _ in _values(f"quality/{name}", runs, has_best=False)]
