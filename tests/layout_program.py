@@ -118,7 +118,7 @@ def noise_rows(replicas: Replicas, output: Path) -> dict[str, Any]:
             )
         )
 
-    share = next(replicas.batches(make))
+    share = replicas.batches(make)(1)
     share["examples"] = share["examples"]["images"]
     values = {name: tf.nest.flatten(replicas.local_values(share[name])) for name in ("rows", "examples", "noise")}
     return {
@@ -173,10 +173,14 @@ def jitter(replicas: Replicas, output: Path) -> dict[str, Any]:
     """Twice the same small run, each process being late by its own random times."""
     on_time = replicas.batches
 
-    def late(make: Any) -> Any:
-        for share in on_time(make):
+    def late(*given: Any, **named: Any) -> Any:
+        take = on_time(*given, **named)
+
+        def take_late(steps: int) -> Any:
             time.sleep(random.SystemRandom().uniform(0, 0.03))
-            yield share
+            return take(steps)
+
+        return take_late
 
     replicas.batches = late  # type: ignore[method-assign]
     for name in ("jitter-1", "jitter-2"):

@@ -12,7 +12,7 @@ import small_runs
 import tensorflow as tf
 
 from distgan.replicas.base import Replicas
-from distgan.replicas.votes import STARTING_STEPS, Exchange, Votes
+from distgan.replicas.votes import STARTING_CALLS, Exchange, Votes
 
 LATE_SECONDS = 0.2
 LATE = f"""
@@ -42,7 +42,7 @@ class _Layout(Replicas):
 
 def _after_start(rank: int, size: int, num_replicas: int) -> Exchange:
     exchange = Exchange(_Layout(rank, size, num_replicas))
-    for _ in range(STARTING_STEPS + 1):  # what is received is of the step before
+    for _ in range(STARTING_CALLS + 1):  # what is received is of the step before
         exchange.receive(exchange.send(Votes(), 0.0))
     exchange.seconds_since_log()
     return exchange
@@ -83,7 +83,7 @@ def test_means_do_not_depend_on_how_many_replicas_tell_the_same(size: int, num_r
 
 def test_nothing_is_told_of_the_step_that_compiles() -> None:
     exchange = Exchange(Replicas())
-    for _ in range(STARTING_STEPS):
+    for _ in range(STARTING_CALLS):
         assert exchange.seconds_since_log() == {}
         exchange.receive(exchange.send(Votes(), 0.0))
     assert exchange.seconds_since_log() == {}

@@ -132,10 +132,16 @@ class System(Section):
         "Dtype of the gradients that replicas exchange; bfloat16 halves the traffic.",
         choices=("float32", "bfloat16"),
     )
-    jit_compile: bool = option(
-        False,
-        "Compile the step with XLA (with several replicas, its losses and gradients only); faster on GPUs. Not "
-        "supported with several replicas and synchronized batch norm.",
+    jit_compile: bool | None = option(
+        None,
+        "Compile the step with XLA (with several replicas, its losses and gradients only). Not supported with several "
+        "replicas and batch norm. If not given, it is compiled on GPUs, where supported, but not with --deterministic.",
+    )
+    steps_per_call: int | None = option(
+        None,
+        "Steps that one call of the compiled step makes; fewer if an action is due. It has less overhead, and signals "
+        "are noticed between calls. If not given, as many as take 0.05 s on GPUs, 1 on CPUs.",
+        at_least=1,
     )
     deterministic: bool = option(
         False, "Use deterministic kernels and no TF32, for bitwise reproducible runs on GPUs; slower."

@@ -1,7 +1,7 @@
 """Replicas over tf.distribute: several devices of one process (mirrored), or of several processes (multiworker)."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from distgan.errors import UserError, reason
 from distgan.replicas import watchdog
-from distgan.replicas.base import Replicas, Shard
+from distgan.replicas.base import Replicas, Shard, stacked
 from distgan.tracing import traced
 
 
@@ -33,7 +33,7 @@ class StrategyReplicas(Replicas):
         """Return the strategy's scope."""
         return self.strategy.scope()
 
-    def batches(self, make: Callable[[Shard], tf.data.Dataset]) -> Iterator[Any]:
+    def batches(self, make: Callable[[Shard], tf.data.Dataset], most: int = 1) -> Callable[[int], Any]:
         """Distribute the elements of this process's data set to its replicas in turn.
 
         The iterator is on the host. To close one of tf.distribute, which has threads for each device, took up to 2.5
@@ -41,8 +41,13 @@ class StrategyReplicas(Replicas):
         """
         local = self.num_replicas // self.size
         elements = iter(make(Shard(self.rank * local, local, self.num_replicas)))
-        while True:
-            yield self.strategy.experimental_distribute_values_from_function(lambda _: next(elements))
+
+        def take(steps: int) -> Any:
+            drawn = [next(elements) for _ in range(steps * local)]
+            shares = iter([stacked(drawn[replica::local], most) for replica in range(local)])
+            return self.strategy.experimental_distribute_values_from_function(lambda _: next(shares))
+
+        return take
 
     def place(self, array: np.ndarray) -> Any:
         """Return a copy of an array on the device of each local replica."""

@@ -13,7 +13,7 @@ import tensorflow as tf
 from distgan.replicas import watchdog
 from distgan.replicas.base import Replicas
 
-STARTING_STEPS = 3  # received times to skip: initial zeros, the time before step 1, and step 1, which compiles
+STARTING_CALLS = 3  # received times to skip: initial zeros, the time before call 1, and call 1, which compiles
 
 
 class Votes(NamedTuple):
@@ -27,7 +27,7 @@ class Votes(NamedTuple):
 
 
 class Exchange:
-    """An exchange that sends this process's votes and times with each step, and receives the previous step's sums."""
+    """An exchange that sends this process's votes and times with each step, and receives the previous call's sums."""
 
     def __init__(self, replicas: Replicas) -> None:
         """Start without votes. Each process has `num_replicas / size` replicas, which send the same values."""
@@ -35,33 +35,39 @@ class Exchange:
         self._copies = replicas.num_replicas / replicas.size
         self._received = tf.zeros(len(Votes._fields) + 2 * replicas.size)
         self._spent = np.zeros(2 * replicas.size)
-        self._steps = -STARTING_STEPS
+        self._calls, self._sent_steps = -STARTING_CALLS, 1
         self._processor_seconds = time.process_time()
 
-    def send(self, votes: Votes, input_seconds: float) -> tf.Tensor:
-        """Return the flags for a step: the votes, and this process's seconds of waiting for data and of CPU time."""
+    def send(self, votes: Votes, input_seconds: float, steps: int = 1) -> tf.Tensor:
+        """Return the flags for a call of so many steps: the votes, and this process's seconds per step.
+
+        These are the seconds of waiting for its data, and of CPU time in the call before it.
+        """
         flags, now = np.zeros(len(votes) + 2 * self._replicas.size, np.float32), time.process_time()
         own = len(votes) + 2 * self._replicas.rank
-        flags[: len(votes)], flags[own : own + 2] = votes, (input_seconds, now - self._processor_seconds)
-        self._processor_seconds = now
+        flags[: len(votes)], flags[own : own + 2] = (
+            votes,
+            (input_seconds / steps, (now - self._processor_seconds) / self._sent_steps),
+        )
+        self._processor_seconds, self._sent_steps = now, steps
         watchdog.waits()
         return tf.constant(flags)
 
     def receive(self, sums: tf.Tensor) -> Votes:
-        """Return the votes of the step before the one that gave `sums`: that step is done, so this does not wait."""
+        """Return the votes of the call before the one that gave `sums`: that call is done, so this does not wait."""
         received, self._received = self._received.numpy(), sums
         watchdog.works()
-        self._steps += 1
-        if self._steps > 0:
+        self._calls += 1
+        if self._calls > 0:
             self._spent += received[len(Votes._fields) :]
         return Votes(*received[: len(Votes._fields)].tolist())
 
     def seconds_since_log(self) -> dict[str, float]:
         """Return mean seconds per step, by rank, since the previous call: of waiting for data, and of CPU time."""
-        if self._steps <= 0:
+        if self._calls <= 0:
             return {}
-        means = self._spent.reshape(-1, 2) / (self._steps * self._copies)
-        self._spent, self._steps = np.zeros_like(self._spent), 0
+        means = self._spent.reshape(-1, 2) / (self._calls * self._copies)
+        self._spent, self._calls = np.zeros_like(self._spent), 0
         return {
             f"speed/rank_{rank}_{kind}_seconds": float(seconds)
             for rank, spent in enumerate(means)

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterable
 from typing import Protocol
 
 from distgan.config.fields import every
@@ -68,9 +69,20 @@ class Clock:
         images = int(wanted.number) * self._counts.num_examples
         return self.images_shown // images > (self.images_shown - self._counts.images_per_step) // images
 
+    def steps_until_due(self, cadences: Iterable[str], stops: Iterable[int] = ()) -> int:
+        """Return the number of steps to the first that is the last one, a stop, or the end of one of `cadences`."""
+        steps = [stop - self.step for stop in (self.total_steps, *stops)]
+        for wanted in filter(None, map(every, cadences)):
+            if wanted.unit == "steps":
+                steps.append(int(wanted.number) - self.step % int(wanted.number))
+            elif wanted.unit == "epochs":
+                images = int(wanted.number) * self._counts.num_examples
+                steps.append(math.ceil((images - self.images_shown % images) / self._counts.images_per_step))
+        return min(number for number in steps if number > 0)
+
 
 class Speed:
-    """The images per second since the last log and over the run; excludes the first step, which compiles."""
+    """The images per second since the last log and over the run; excludes the first call, which compiles."""
 
     def __init__(self, step: int, batch_size: int) -> None:
         self._batch_size = batch_size
@@ -78,8 +90,9 @@ class Speed:
         self._first_seconds = self._logged_seconds = math.nan
 
     def stepped(self, step: int) -> None:
-        """Start the time measurement after the first step; must be called after each step."""
-        if step == self._first_step:
+        """Start the time measurement after the first call, up to a step; must be called after each call."""
+        if math.isnan(self._first_seconds):
+            self._first_step = self._logged_step = step
             self._first_seconds = self._logged_seconds = time.perf_counter()
 
     def pause(self, seconds: float) -> None:

@@ -65,12 +65,17 @@ class Feed:
             last share.
     """
 
-    def __init__(self, config: Config, replicas: Replicas, source: Source, position: int, image_phases: int) -> None:
-        """Start at `position`, the number of real images shown; `image_phases` phases of a step show real images."""
+    def __init__(
+        self, config: Config, replicas: Replicas, source: Source, *, position: int, image_phases: int, most: int
+    ) -> None:
+        """Start at `position`, the number of real images shown; `image_phases` phases of a step show real images.
+
+        A share is of one step or, with a `most` above 1, of up to so many steps.
+        """
         self._replicas, self._source = replicas, source
         self.resident = pipeline.hold(source, replicas.place, with_labels=config.gan.uses_classes)
         self.seconds = 0.0
-        self._shares = replicas.batches(
+        self._take = replicas.batches(
             lambda shard: pipeline.make_shares(
                 shard,
                 source,
@@ -78,16 +83,17 @@ class Feed:
                 seed=config.seed,
                 first_position=position,
                 image_phases=image_phases,
-            )
+            ),
+            most,
         )
         self._bad_files: dict[str, str] = {}  # reported on all processes, each with the reason
         self._announced: set[str] = set()
 
-    def next(self) -> Any:
-        """Return the next share, as `pipeline.make_shares` makes it. Raises `UserError` if it can't be read."""
+    def next(self, steps: int = 1) -> Any:
+        """Return the share of the next steps, see `Replicas.batches`. Raises `UserError` if it can't be read."""
         started = time.perf_counter()
         try:
-            share = next(self._shares)
+            share = self._take(steps)
         except tf.errors.OpError:
             if self._source.failure is None:
                 raise

@@ -1,10 +1,9 @@
 """Warnings from a run's logged values: networks that no longer train, and samples of too little variety."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
-import tensorflow as tf
 
 FEW_LOGS = 10  # in a row before a warning, as one log may show a problem by chance
 ALL = 0.995  # a discriminator accuracy above which the generator has nothing to learn from
@@ -77,14 +76,13 @@ def _spent_by_rank(values: Mapping[str, float]) -> list[float]:
     return spent
 
 
-def not_finite(results: Sequence[Mapping[str, tf.Tensor]], last_step: int, precision: str) -> str:
-    """Return which loss of the steps up to the last one is NaN or infinite, and since when; empty if none is.
+def not_finite(values: Mapping[str, np.ndarray], last_step: int, precision: str) -> str:
+    """Return which loss, `[steps]`, of the steps up to the last one is NaN or infinite, and since when; else nothing.
 
     Under float16 a step whose values overflow is skipped, so a loss is reported only if it is bad in all steps.
     """
-    first_step = last_step - len(results) + 1
-    for name in (name for name in (results[0] if results else ()) if name.startswith("loss/")):
-        bad = [number for number, result in enumerate(results) if not np.isfinite(result[name].numpy())]
-        if len(bad) >= (len(results) if precision == "mixed_float16" else 1):
-            return f"{name} is NaN or infinite since step {first_step + bad[0]}"
+    for name, of_steps in values.items():
+        bad = np.flatnonzero(~np.isfinite(of_steps))
+        if name.startswith("loss/") and len(bad) >= (len(of_steps) if precision == "mixed_float16" else 1):
+            return f"{name} is NaN or infinite since step {last_step - len(of_steps) + 1 + bad[0]}"
     return ""

@@ -4,6 +4,7 @@ import signal
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
 import tensorflow as tf
 
 from distgan.config.fields import every
@@ -35,7 +36,7 @@ class Log:
         self._reporter = Reporter(run_dir, enabled=trainer.replicas.is_chief, first_step=clock.step, console=console)
         self._health = health.Health()
         self._speed = Speed(clock.step, trainer.config.batch_size)
-        self._results: list[dict[str, tf.Tensor]] = []
+        self._results: list[tuple[dict[str, tf.Tensor], int]] = []  # of calls, with their numbers of steps
         self._held_out: dict[str, tf.Tensor] = {}
         self._evaluator: Evaluator | None = None
         self.evaluates = every(trainer.config.evaluate_every) is not None
@@ -71,9 +72,9 @@ class Log:
                 features=config.features,
             )
 
-    def add(self, results: dict[str, tf.Tensor]) -> None:
-        """Add the results of a step."""
-        self._results.append(results)
+    def add(self, results: dict[str, tf.Tensor], steps: int) -> None:
+        """Add the results of a call of so many steps."""
+        self._results.append((results, steps))
         self._speed.stepped(self._clock.step)
 
     def write(self, further: dict[str, float]) -> str:
@@ -81,13 +82,17 @@ class Log:
 
         Returns a sentence about the loss of these steps that is NaN or infinite; empty if none is.
         """
-        means = self._means() | self._settings() | further
+        values = {
+            name: np.concatenate([np.ravel(results[name].numpy())[:steps] for results, steps in self._results])
+            for name in self._results[0][0]
+            if name != FLAGS
+        }
+        self._results.clear()
+        means = self._means(values) | self._settings() | further
         means["speed/images_per_second"] = self._speed.since_log(self._clock.step)
         self._scalars(means)
         self.warn(self._health.of_training(means))
-        problem = health.not_finite(self._results, self._clock.step, self._trainer.number_format)
-        self._results.clear()
-        return problem
+        return health.not_finite(values, self._clock.step, self._trainer.number_format)
 
     def evaluate(self) -> float:
         """Measure the samples and log the scores; returns the Frechet distance. Its time is not training time."""
@@ -145,14 +150,14 @@ class Log:
         self._reporter.scalars(self._clock.step, self._clock.images_shown, self._clock.epochs, values)
         self.newest |= values
 
-    def _means(self) -> dict[str, float]:
+    def _means(self, values: dict[str, np.ndarray]) -> dict[str, float]:
         """Return the mean of each result over the last steps, from the steps that computed it."""
         means = {}
-        for name in [name for name in self._results[0] if name != FLAGS]:
+        for name, of_steps in values.items():
             every = self._trainer.gan.lazy_terms.get(name, ("", 1))[1]
-            taken = self._results[-(self._clock.step - len(self._results)) % every :: every]
+            taken = of_steps[-(self._clock.step - len(of_steps)) % every :: every].tolist()
             if taken:
-                means[name] = sum(float(result[name].numpy()) for result in taken) / len(taken)
+                means[name] = sum(taken) / len(taken)
         return means
 
     def _settings(self) -> dict[str, float]:

@@ -14,6 +14,7 @@ from distgan.training import signals
 from distgan.training.clock import Clock
 from distgan.training.feed import open_data
 from distgan.training.log import FLAGS, Log
+from distgan.training.pace import Pace
 from distgan.training.profiler import Profiler
 from distgan.training.state import NOT_FINITE
 from distgan.training.trainer import Trainer
@@ -71,9 +72,14 @@ def _loop(
     trainer.feed.report_bad_files(log.warn)
     exchange, votes = Exchange(replicas), Votes()
 
+    pace = Pace(config, replicas, trainer.most_steps)
+    cadences = [config.checkpoint_every, config.sample_every, f"{config.log_every_steps}steps"]
+    cadences += [config.evaluate_every] * log.evaluates + [f"{config.commit_every_steps}steps"] * replicas.is_elastic
+
     while not (clock.is_over or votes.stop):
         profiler.before(clock.step + 1)
-        share = trainer.feed.next()
+        steps = min(pace.steps, clock.steps_until_due(cadences, profiler.stops))
+        share = trainer.feed.next(steps)
         wanted = Votes(
             stop=signals.stopping(caught),
             save=signals.take_saving(caught) or directory.wants_to_save(),
@@ -81,10 +87,11 @@ def _loop(
             report_files=trainer.feed.has_new_bad_files(),
             regroup=replicas.is_to_regroup(),
         )
-        results = trainer.step_on(share, exchange.send(wanted, trainer.feed.seconds))
+        results = trainer.step_on(share, exchange.send(wanted, trainer.feed.seconds, steps), steps)
         profiler.after(clock.step)
-        log.add(results)
+        log.add(results, steps)
         votes = exchange.receive(results[FLAGS])
+        pace.called()
 
         # ---- log
         if clock.step % config.log_every_steps == 0 or clock.is_over or votes.stop:

@@ -15,6 +15,11 @@ class Profiler:
         self._steps, self._run_dir, self._replicas = steps, run_dir, replicas
         self._is_open = False
 
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """The steps after which the profile starts and ends."""
+        return (self._steps[0] - 1, self._steps[-1]) if self._steps else ()
+
     def before(self, step: int) -> None:
         """Start the profile if `step` is the first one."""
         if not self._is_open and step in self._steps:

@@ -1,4 +1,4 @@
-"""One step of training, on one replica."""
+"""One step of training, on one replica, and several steps in one call."""
 
 import functools
 from collections.abc import Callable
@@ -9,6 +9,7 @@ import tensorflow as tf
 from distgan.config import Config
 from distgan.data.base import Shape
 from distgan.data.pipeline import Augmentation, Share, make_batch
+from distgan.errors import UserError
 from distgan.gans.base import GAN
 from distgan.replicas.base import Move, Replicas
 from distgan.tracing import traced
@@ -16,12 +17,20 @@ from distgan.training.state import TrainState
 
 
 def make_step(
-    gan: GAN, state: TrainState, replicas: Replicas, *, augment: Augmentation, example_shape: Shape, config: Config
+    gan: GAN,
+    state: TrainState,
+    replicas: Replicas,
+    *,
+    augment: Augmentation,
+    example_shape: Shape,
+    config: Config,
+    compiler: str,
 ) -> Callable[[dict[str, tf.Tensor], Share, tf.Tensor], dict[str, tf.Tensor]]:
     """Return a function that makes one step from the resident data set, this replica's share and its flags.
 
     The share is of the global batch. The function returns the values to log, averaged over the global batch, and
-    `flags`, the sum of the flags of all replicas.
+    `flags`, the sum of the flags of all replicas. `compiler` is "whole" or "parts", of which XLA compiles the step, or
+    empty.
     """
     batch_size = config.batch_size
     batch_of = functools.partial(make_batch, augment=augment, example_shape=example_shape, size=batch_size)
@@ -48,7 +57,47 @@ def make_step(
         gradients = {player: tape.gradient(wanted[player], gan.trainable(player)) for player in phase}
         return gradients, {name: value / batch_size for name, value in logged.items()}
 
-    whole = config.jit_compile and replicas.backend == "single"
-    # With other backends XLA compiles only the code between two all-reduces, as it can't compile an all-reduce.
-    compute = traced(gradients_of_batch, jit_compile=True) if config.jit_compile and not whole else gradients_of_batch
-    return traced(step, jit_compile=True) if whole else replicas.compile(step)
+    compute = gradients_of_batch
+    if compiler == "whole":
+        return traced(step, jit_compile=True)
+    if compiler == "parts":  # the code between two all-reduces, as XLA can't compile an all-reduce
+        compute = traced(gradients_of_batch, jit_compile=True)
+    return replicas.compile(step)
+
+
+def compiler_for(config: Config, replicas: Replicas) -> str:
+    """Return what of a step XLA compiles: "whole", "parts" or nothing; by default it compiles what it can on GPUs."""
+    if config.jit_compile is None:
+        if config.deterministic or not tf.config.list_logical_devices("GPU"):
+            return ""
+        try:
+            config.gan.check_compiles(replicas.num_replicas)
+        except UserError:
+            return ""
+    elif not config.jit_compile:
+        return ""
+    return "whole" if replicas.num_replicas == 1 and replicas.backend in ("single", "horovod") else "parts"
+
+
+def in_one_call(step: Any, most: int, compiler: str) -> Callable[..., Any]:
+    """Return a function that makes up to `most` steps in one call, from their shares along a first axis of `most`.
+
+    It also takes the number of steps. Its results have a first axis of `most`, except the flags, which are equal in all
+    steps.
+    """
+
+    def steps(resident: Any, shares: Any, flags: tf.Tensor, count: tf.Tensor) -> dict[str, tf.Tensor]:
+        def share(number: tf.Tensor) -> Any:
+            return tf.nest.map_structure(lambda values: values[number], shares, expand_composites=True)
+
+        def one_more(number: tf.Tensor, results: dict[str, tf.TensorArray]) -> Any:
+            values = step(resident, share(number), flags)
+            return number + 1, {name: results[name].write(number, value) for name, value in values.items()}
+
+        form = step.get_concrete_function(resident, share(tf.constant(0)), flags).structured_outputs
+        empty = {name: tf.TensorArray(value.dtype, most, element_shape=value.shape) for name, value in form.items()}
+        made = tf.while_loop(lambda number, _: number < count, one_more, (0, empty), parallel_iterations=1)[1]
+        results = {name: values.stack() for name, values in made.items()}
+        return results | {"flags": results["flags"][0]}
+
+    return traced(steps, jit_compile=compiler == "whole")

@@ -1,5 +1,6 @@
 """The trainer: the networks and the state of a run, and the step that trains them."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +14,9 @@ from distgan.nets import convolutions
 from distgan.replicas.base import Replicas
 from distgan.training import precision
 from distgan.training.feed import Feed
+from distgan.training.pace import most_steps
 from distgan.training.state import TrainState
-from distgan.training.step import make_step
+from distgan.training.step import compiler_for, in_one_call, make_step
 
 
 class Trainer:
@@ -27,7 +29,7 @@ class Trainer:
     Attributes:
         gan: the networks and their losses; state: all that is checkpointed; number_format: of the networks.
         images_per_step: real images that a step shows; num_examples: images in an epoch.
-        step_number: steps made; images_shown: real images shown in them.
+        step_number: steps made; images_shown: real images shown in them; most_steps: of one call of the compiled step.
     """
 
     step_number: int
@@ -41,6 +43,7 @@ class Trainer:
         with replicas.scope(), precision.policy(self.number_format), convolutions.way(config.convolutions):
             self.gan = make_gan(config, source.image_shape, replicas.sum_in_step, source.class_names)
             self.state = TrainState(self.gan, config, self.number_format, self.num_examples)
+        self._compiler = compiler_for(config, replicas)
         self.images_per_step = config.batch_size * sum(self.gan.image_phases)
         self.resume()
 
@@ -66,13 +69,24 @@ class Trainer:
         self.step_number, self.images_shown = int(self.state.step.numpy()), int(self.state.images_shown.numpy())
         self._feed: Feed | None = None
         self._step: Callable[..., dict[str, tf.Tensor]] | None = None
+        image_bytes = 0 if self.source.arrays else self.images_per_step * math.prod(self.source.example_shape)
+        self.most_steps = most_steps(self.config, image_bytes)
+        # XLA's loop and its single step round differently: with the loop alone, bits don't depend on --steps_per_call.
+        self._axis = max(2, self.most_steps) if self._compiler == "whole" else self.most_steps
 
     @property
     def feed(self) -> Feed:
         """The data of the next steps; created at the first access."""
         if self._feed is None:
             phases = sum(self.gan.image_phases)
-            self._feed = Feed(self.config, self.replicas, self.source, self.images_shown, phases)
+            self._feed = Feed(
+                self.config,
+                self.replicas,
+                self.source,
+                position=self.images_shown,
+                image_phases=phases,
+                most=self._axis,
+            )
         return self._feed
 
     def step(self, flags: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
@@ -81,15 +95,23 @@ class Trainer:
         Returns the values to log, and `flags`, the sum over all replicas of the vectors that they received. Raises
         `UserError` if the data can't be read.
         """
-        return self.step_on(self.feed.next(), flags)
+        results = self.step_on(self.feed.next(), flags)
+        return results if self._axis == 1 else {n: v if n == "flags" else v[0] for n, v in results.items()}
 
-    def step_on(self, share: dict[str, tf.Tensor], flags: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        """Train for one step on a share from the feed."""
+    def step_on(
+        self, share: dict[str, tf.Tensor], flags: tf.Tensor | None = None, steps: int = 1
+    ) -> dict[str, tf.Tensor]:
+        """Train for some steps, up to `most_steps`, in one call, on their share from the feed.
+
+        If it can be several, the values to log have a first axis, of which the first `steps` count.
+        """
         if self._step is None:
-            self._step = self.make_step()
-        results = self._step(self.feed.resident, share, tf.zeros(1) if flags is None else flags)
-        self.step_number += 1
-        self.images_shown += self.images_per_step
+            step = self.make_step()
+            self._step = step if self._axis == 1 else in_one_call(step, self._axis, self._compiler)
+        count = () if self._axis == 1 else (tf.constant(steps),)
+        results = self._step(self.feed.resident, share, tf.zeros(1) if flags is None else flags, *count)
+        self.step_number += steps
+        self.images_shown += steps * self.images_per_step
         return results
 
     def make_step(self) -> Callable[..., dict[str, tf.Tensor]]:
@@ -101,4 +123,5 @@ class Trainer:
             augment=Augmentation(*self.source.image_shape[:2], self.config.mirror),
             example_shape=self.source.example_shape,
             config=self.config,
+            compiler=self._compiler,
         )
