@@ -16,14 +16,18 @@ LOSS_SCALE = "loss_scale/"  # part of the names of variables that only mixed_flo
 class _Adam(keras.optimizers.Adam):
     """Keras's Adam with TensorFlow's single update kernel, in place of a dozen kernels that each pass over memory."""
 
-    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
-        """Update one variable; called for each copy of it."""
-        index = self._get_variable_index(variable)
+    def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
+        """Update the variables; scalars are computed once for all of them."""
         settings = self.iterations.value + 1, self.beta_1, self.beta_2, learning_rate, self.epsilon
-        step, beta_1, beta_2, rate, epsilon = (tf.cast(setting, gradient.dtype) for setting in settings)
-        moments = {"m": self._momentums[index].value.handle, "v": self._velocities[index].value.handle}
+        step, beta_1, beta_2, rate, epsilon = (tf.cast(setting, grads[0].dtype) for setting in settings)
         betas = {"beta1": beta_1, "beta2": beta_2, "beta1_power": beta_1**step, "beta2_power": beta_2**step}
-        tf.raw_ops.ResourceApplyAdam(var=variable.handle, **moments, **betas, lr=rate, epsilon=epsilon, grad=gradient)
+        super()._backend_update_step(grads, trainable_variables, betas | {"lr": rate, "epsilon": epsilon})
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: dict[str, tf.Tensor]) -> None:
+        """Update one variable; called for each copy of it. `learning_rate` holds all scalars."""
+        index = self._get_variable_index(variable)
+        moments = {"m": self._momentums[index].value.handle, "v": self._velocities[index].value.handle}
+        tf.raw_ops.ResourceApplyAdam(var=variable.handle, **moments, **learning_rate, grad=gradient)
 
 
 _OPTIMIZERS = {
