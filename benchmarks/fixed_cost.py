@@ -4,7 +4,7 @@
     python benchmarks/fixed_cost.py --rounds=1 --steps=100 --steps_per_call=1,10
 
 Trains the `mnist` networks with one filter, without normalization, on batches of 4, so that a step's time is what its
-calls, its operations and the loop around it cost. The plain loop is that of TensorFlow's DCGAN tutorial: a `tf.function`
+calls, its operations and the loop around it cost. The plain loop is that of TensorFlow's DCGAN tutorial: `tf.function`
 with Keras's layers, two tapes and Keras's Adam, over a `tf.data` data set. Each case runs in a process of its own, in
 turns; its figure is the time of --steps steps after as many others, with input and log. Cases are `plain` and, with
 each --steps_per_call, distgan and distgan with --jit_compile.
@@ -169,7 +169,8 @@ def _parts(given: argparse.Namespace) -> dict[str, tuple[float, float]]:
     parts = {"loop": (_distgan(given), 1.0)}
     config = _config("runs/unused", given.steps)
     trainer = Trainer(config, Replicas(), open_data(config, Replicas()))
-    step, arguments = trainer.make_step(), (trainer.feed.resident, trainer.feed.next(), tf.zeros(7))
+    step: Any = trainer.make_step()
+    arguments = (trainer.feed.resident, trainer.feed.next(), tf.zeros(7))
 
     def run(steps: int) -> float:
         started = time.perf_counter()

@@ -28,6 +28,8 @@ _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.")
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "newest", ["newest", "best"], "best: by Frechet distance.")
 _IMAGES = flags.DEFINE_string("images", None, "Instead of a run, a directory of images, or an .npz of `pixels`.")
 _DATA = flags.DEFINE_string("data", None, "Real images to compare --images with, as for distgan.train.")
+_IMAGE_SIZE = flags.DEFINE_string("image_size", None, "HxW, the size for --images and --data, if it is not the data's.")
+_FIT = flags.DEFINE_enum("fit", "resize", ["resize", "crop"], "How images are fitted to it, as for distgan.train.")
 _NUM_IMAGES = flags.DEFINE_integer(
     "num_images",
     None,
@@ -52,11 +54,15 @@ def main() -> int:
         raise UserError("--images needs --data, the real images to compare with, e.g. --data=mnist.")
     if _DATA.value and not _IMAGES.value:
         raise UserError(f"--data={_DATA.value} is used only with --images, as a run has its own data: remove it.")
+    if (_IMAGE_SIZE.value or _FIT.value != "resize") and not _IMAGES.value:
+        raise UserError("--image_size and --fit are used only with --images, as a run has its own: remove them.")
     output = _output()
     program.import_tensorflow()
     from distgan.replicas.connect import connect
 
     replicas = connect(Config(backend=_BACKEND.value))
+    if replicas.is_chief:
+        print("measuring; 10,000 digits take about a minute on two cores", flush=True)
     try:
         facts, scores = _of_run(replicas) if _RUN_DIR.value else _of_images(replicas)
         if replicas.is_chief:
@@ -98,18 +104,19 @@ def _of_run(replicas: "Replicas") -> Measured:
 
 
 def _of_images(replicas: "Replicas") -> Measured:
-    from distgan.data.base import Wanted
     from distgan.data.sources import open_source
     from distgan.metrics.reference import FEWEST_IMAGES
     from distgan.training.evaluation import Evaluator
+    from distgan.training.feed import images_wanted
 
-    shape = replicas.together(lambda: open_source(str(_DATA.value), "train", Wanted())).image_shape
-    given = replicas.together(lambda: _given(Wanted().of_shape(shape)))
+    wanted = images_wanted(Config(data=_DATA.value, image_size=_IMAGE_SIZE.value, fit=_FIT.value))
+    shape = replicas.together(lambda: open_source(str(_DATA.value), "train", wanted)).image_shape
+    given = replicas.together(lambda: _given(wanted.of_shape(shape)))
     available = given.streams["images"]
     if available < FEWEST_IMAGES:
         raise UserError(f"--images={_IMAGES.value} has {available} images: give {FEWEST_IMAGES} or more.")
     count = min(_NUM_IMAGES.value or Config().evaluate_num_images, available)
-    evaluator = Evaluator(replicas, str(_DATA.value), Wanted(), shape, num_images=count, features=_FEATURES.value)
+    evaluator = Evaluator(replicas, str(_DATA.value), wanted, shape, num_images=count, features=_FEATURES.value)
     scores = evaluator.scores_of(lambda first, number: given.read("images", np.arange(first, first + number)), count)
     return {"images": str(_IMAGES.value)} | evaluator.facts(), scores
 
@@ -147,7 +154,7 @@ def _print(facts: Mapping[str, str | int], scores: Mapping[str, float], output: 
     names = dict.fromkeys(name.rpartition("/")[2] for name in scores)
     width = max(map(len, names))
     if any(name.startswith("quality_raw/") for name in scores):
-        print(f"{'':{width}}  {'averaged':>10}  {'raw':>10}")
+        print(f"{'':{width}}  {'EMA':>10}  {'raw':>10}")
     for name in names:
         values = [scores[key] for key in (name, f"quality/{name}", f"quality_raw/{name}") if key in scores]
         print(f"{name:{width}}  " + "  ".join(f"{value + 0.0:10.5g}" for value in values))  # 0.0 turns -0 into 0

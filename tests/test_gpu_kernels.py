@@ -51,6 +51,6 @@ def test_no_operation_of_a_step_falls_to_the_cpu(preset: str) -> None:
 def test_nor_does_one_of_several_steps_in_a_call() -> None:
     config = preset_program.config("mnist", Path(), Path(), convolutions="direct", steps_per_call=3)
     trainer = Trainer(config, Replicas(), open_data(config, Replicas()))
-    steps = in_one_call(trainer.make_step(), 3, "")
+    steps: Any = in_one_call(trainer.make_step(), 3, "")
     call = steps.get_concrete_function(trainer.feed.resident, trainer.feed.next(), tf.zeros(4), tf.constant(2))
     assert not gpu_kernels.without_gpu_kernel(call)

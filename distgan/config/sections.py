@@ -95,7 +95,7 @@ class Evaluation(Section):
 
     evaluate_every: str = option(
         "never",
-        "How often samples are evaluated. They are also evaluated at the end, unless this is `never`.",
+        "How often samples are evaluated; unless this is `never`, also at the end of the run.",
         cadence=("epochs", "steps"),
         main=True,
     )

@@ -92,7 +92,7 @@ def _inception() -> FeatureNetwork:
     except Exception as error:  # a download can fail with errors of many types
         raise UserError(
             "Evaluating images other than small digits needs Inception's weights, which Keras can't download here "
-            f"({type(error).__name__}): put {INCEPTION_FILE} from Keras's releases into ~/.keras/models, or give "
+            f"({first_line(error)}): put {INCEPTION_FILE} from Keras's releases into ~/.keras/models, or give "
             "--features=FILE.keras."
         ) from None
     both = keras.Model(model.input, [model.get_layer("avg_pool").output, model.output])

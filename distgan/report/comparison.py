@@ -55,6 +55,7 @@ def _caution(runs: list[Recorded]) -> str:
 
 def summary(runs: list[Recorded]) -> Iterator[str]:
     """Yield lines: the last scores of each run, and the warning if they can't be compared."""
+    yield f"{'':18}" + "".join(f"{run.name[-11:]:>12}" for run in runs)
     for name in ("frechet_distance", "kernel_distance", "precision", "recall"):
         values = [value for value, _ in _values(f"quality/{name}", runs, has_best=False)]
         if any(values):

@@ -15,7 +15,8 @@ def opening(config: Any, source: Any, clock: Any, facts: Mapping[str, Any], num_
     height, width, channels = source.image_shape
     counts = " and ".join(f"{number:,} {'of ' * (len(name) == 1)}{name}" for name, number in source.streams.items())
     replicas = facts["num_replicas"]
-    saves = "at the end only" if config.checkpoint_every == NEVER else f"every {config.checkpoint_every} and at the end"
+    saves = "" if config.checkpoint_every == NEVER else f"every {config.checkpoint_every}, "
+    saves += "" if config.evaluate_every == NEVER else "after each evaluation, "
     lines = [
         f"preset {config.preset} on {source.name}: {counts}, {height}x{width}x{channels}",
         f"settings that differ from the preset: {_differing(config)}",
@@ -24,7 +25,7 @@ def opening(config: Any, source: Any, clock: Any, facts: Mapping[str, Any], num_
         *_classes(facts["class_names"]),
         f"batch {config.batch_size}, {config.batch_size / replicas:g} on each replica",
         f"step {clock.step} of {clock.total_steps}, epoch {clock.epochs:.2f} of {clock.total_epochs:.2f}",
-        f"checkpoints {saves}",
+        f"checkpoints {saves}at the end",
     ]
     return "\n".join(lines)
 

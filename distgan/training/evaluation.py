@@ -39,7 +39,13 @@ class Evaluator:
 
     def facts(self) -> dict[str, str | int]:
         """Return the settings of the measurement by name; compare scores only if these are equal."""
-        return {"num_images": self._num_images, "data": self._data, "features": self._network.name}
+        real = int(self._reference.real.features.number)
+        return {
+            "num_images": self._num_images,
+            "num_real_images": real,
+            "data": self._data,
+            "features": self._network.name,
+        }
 
     def scores(self, gan: GAN, seed: int) -> dict[str, float]:
         """Return the scores of a GAN's samples by name: of the EMA if it is kept, and of the raw weights."""
