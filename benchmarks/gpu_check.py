@@ -1,7 +1,8 @@
 """Does distgan run on this machine's GPU as it does on a CPU, and how fast?
 
-    python benchmarks/gpu_check.py                                       # more than a quarter of an hour on an H200
-    python benchmarks/gpu_check.py --device=cpu --parts=placement,bits   # a short form without a GPU
+    python benchmarks/gpu_check.py                       # a quarter of an hour on an H200; six minutes without a GPU
+    python benchmarks/gpu_check.py --device=cpu          # the short form, which is taken where there is no GPU
+    python benchmarks/gpu_check.py --parts=bits,calls
 
 Goes through its --parts and on past those that fail; each line of the report is marked `pass`, `fail`, `not possible
 here` (the reason beside it) or, where there is nothing to hold a figure against, `measured`:
@@ -13,19 +14,21 @@ equal       every preset makes 20 steps in float64 on the GPU and on the CPU: ea
             difference over the largest weight, to 1e-8
 bits        with --deterministic, 10 steps and then 10 more in another process come to the bits of 20 at once
 compiled    --jit_compile comes to the weights of the run that is not compiled, in float64, to 1e-10
+calls       with --deterministic, --steps_per_call=7 comes to the bits of single steps; so it does with --jit_compile
 mirrored    two replicas, on two GPUs or on two halves of one, come to the weights of one replica, in float64, to 1e-10
 programs    `make train`'s run, with the time it takes and its Frechet distance, then evaluate, sample and export
-speed       images a second of whole runs by preset, precision, batch and --jit_compile
+speed       images a second of whole runs by preset, precision, batch, --jit_compile and --steps_per_call
 profile     kernels a step, and the share of the time in which the GPU computes
 peers       the networks of `mnist` in PyTorch, where --torch_python has it: eager, compiled, and by CUDA graphs
 
 `equal`, `compiled` and `mirrored` train by SGD: Adam moves a weight that has no gradient, such as a bias before a batch
-norm, by what rounding leaves of it. The first seven run up to four at a time, the rest alone. Prints a table and writes
-results/gpu_check_*.json.
+norm, by what rounding leaves of it. The first eight run up to four at a time, the rest alone. Prints a table and writes
+results/gpu_check_*.json, and a page, gpu_check_*.html.
 """
 
 import argparse
 import concurrent.futures
+import html
 import io
 import json
 import os
@@ -44,8 +47,9 @@ import numpy as np
 import record
 
 PASS, FAIL, MEASURED, NOT_HERE = "pass", "fail", "measured", "not possible here"
-TOGETHER = ("doctor", "placement", "equal", "bits", "compiled", "mirrored", "programs")
+TOGETHER = ("doctor", "placement", "equal", "bits", "compiled", "calls", "mirrored", "programs")
 ALONE = ("speed", "profile", "peers")
+SHORT = {"parts": "doctor,placement,bits,compiled,calls,mirrored,programs,speed,profile,peers", "presets": "mnist,mlp"}
 LIMIT_SECONDS = 300  # of each process
 STEPS = 20
 FEW: dict[str, Any] = {"max_images_per_class": 200}  # as each is made larger, or coloured, one by one
@@ -62,21 +66,25 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 SHARED: dict[str, Any] = {
     "batch_size": 16, "steps": STEPS, "log_every_steps": STEPS, "sample_every": "1000000steps", "num_samples": 4,
+    "jit_compile": False, "steps_per_call": 1,
 }  # fmt: skip
 OTHERS: dict[str, dict[str, Any]] = {
     "mnist_best": {},
     "dcgan64": {"data": "mnist", "channels": 3},
     "pix2pix": {"data": "mnist-edges", "image_size": "64x64", "batch_size": 16},
 }
+WAYS: list[dict[str, Any]] = [  # the last one is what a run does if neither flag is given
+    {"jit_compile": False, "steps_per_call": 1}, {"jit_compile": True, "steps_per_call": 1}, {},
+]  # fmt: skip
 SPEED: list[tuple[str, dict[str, Any]]] = [
-    (preset, settings | {"precision": precision, "jit_compile": compiled})
+    (preset, settings | {"precision": precision} | way)
     for preset, settings, precisions in [
         ("mnist", {"batch_size": 256}, ("float32", "mixed_bfloat16", "mixed_float16")),
         ("mnist", {"batch_size": 2048}, ("float32", "mixed_bfloat16", "mixed_float16")),
         *((preset, settings, ("mixed_bfloat16",)) for preset, settings in OTHERS.items()),
     ]
     for precision in precisions
-    for compiled in (False, True)
+    for way in WAYS
 ]
 EXACT: dict[str, Any] = {
     "precision": "float64", "deterministic": True, "generator_optimizer": "sgd", "discriminator_optimizer": "sgd",
@@ -87,6 +95,7 @@ BITS = [
     ("dcgan64", "float32"), ("pix2pix", "mixed_bfloat16"), ("cyclegan", "float32"),
 ]  # fmt: skip
 WARM_UP, BLOCK, BLOCKS = 50, 50, 4
+GROWTH = 700  # steps in which calls of few steps become calls of many
 PROFILED = range(41, 51)
 
 
@@ -95,6 +104,11 @@ def main() -> None:
     if given.answer_to:
         _answer(given)
         return
+    given.device = given.device or ("gpu" if _gpu() != "none" else "cpu")
+    if given.device == "cpu":
+        print("on the CPU: a short form, which shows that the checks work", file=sys.stderr)
+    of_device = SHORT if given.device == "cpu" else {"parts": ",".join((*TOGETHER, *ALONE)), "presets": ",".join(SMALL)}
+    given.parts, given.presets = given.parts or of_device["parts"], given.presets or of_device["presets"]
     wanted = given.parts.split(",")
     if unknown := set(wanted) - {*TOGETHER, *ALONE}:
         sys.exit(f"--parts names no part: {', '.join(sorted(unknown))}. There are {', '.join((*TOGETHER, *ALONE))}.")
@@ -114,16 +128,19 @@ def main() -> None:
     launching.print_table(
         ["part", "what", "", "found"], ([line["part"], line["what"], line["mark"], line["found"]] for line in lines)
     )
-    print(record.write("gpu_check", vars(given), {"gpu": _gpu(), "lines": lines}))
+    path = record.write("gpu_check", vars(given), {"gpu": _gpu(), "lines": lines})
+    page = path.with_suffix(".html")
+    page.write_text(_page(path, lines))
+    print(path, page, sep="\n")
     if any(line["mark"] == FAIL for line in lines):
         sys.exit(1)
 
 
 def _arguments() -> argparse.Namespace:
     parser = launching.parser(__doc__)
-    parser.add_argument("--device", choices=("gpu", "cpu"), default="gpu")
-    parser.add_argument("--parts", default=",".join((*TOGETHER, *ALONE)))
-    parser.add_argument("--presets", default=",".join(SMALL))
+    parser.add_argument("--device", choices=("gpu", "cpu"), help="the GPU, if there is one")
+    parser.add_argument("--parts", default="", help="all; without a GPU all but `equal`")
+    parser.add_argument("--presets", default="", help=f"all nine; without a GPU {SHORT['presets']}")
     parser.add_argument("--torch_python", default=sys.executable, help="an interpreter that has torch")
     parser.add_argument("--torch_pythonpath", default=os.environ.get("PYTHONPATH", ""), help=argparse.SUPPRESS)
     parser.add_argument("--settings", default="{}", help=argparse.SUPPRESS)
@@ -137,6 +154,31 @@ def _gpu() -> str:
         return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip() or "none"
     except OSError:
         return "none"
+
+
+def _page(path: Path, lines: list[dict[str, Any]]) -> str:
+    """The report as a page: how many lines have each mark, and a table."""
+    about = json.loads(path.read_text())
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    gpu = about["measured"]["gpu"]
+    marks = [line["mark"] for line in lines]
+    counts = ", ".join(f"{marks.count(mark)} {mark}" for mark in dict.fromkeys(marks))
+    colours = {PASS: "#d8f0d8", FAIL: "#f6cfcf", MEASURED: "#e6ecf6", NOT_HERE: "#eeeeee"}
+    rows = "".join(
+        f'<tr style="background: {colours[line["mark"]]}">'
+        + "".join(f"<td>{html.escape(line[name])}</td>" for name in ("part", "what", "mark", "found"))
+        + "</tr>\n"
+        for line in lines
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>distgan: GPU check</title>\n'
+        "<style>body { font: 15px/1.4 sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em }\n"
+        "table { border-collapse: collapse; width: 100% } td, th { padding: 0.3em 0.6em; text-align: left; "
+        "vertical-align: top; border-bottom: 1px solid #fff } td:last-child { overflow-wrap: anywhere }</style>\n"
+        f"<h1>distgan: GPU check</h1>\n<p>GPU: {html.escape(gpu)}. {html.escape(about['hardware'])}. "
+        f"{about['date']}, commit {about['commit']}. {html.escape(versions)}.</p>\n<p><b>{counts}</b></p>\n"
+        f"<table><tr><th>part</th><th>what</th><th>mark</th><th>found</th></tr>\n{rows}</table>\n</html>\n"
+    )
 
 
 def _line(part: str, what: str, mark: str, found: str, **values: Any) -> dict[str, Any]:
@@ -191,7 +233,7 @@ def _doctor(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def _placement(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    for precision in ("float32", "mixed_bfloat16"):
+    for precision in ("float32", "mixed_bfloat16")[: 2 if given.device == "gpu" else 1]:
         for preset, problem in _ask(given, "placement", precision=precision).items():
             yield _line(
                 "placement", f"{preset}, {precision}", FAIL if problem else PASS, problem or "all on the device"
@@ -205,6 +247,12 @@ def _equal(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def _compiled(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     yield from _weights_of_two("compiled", given, 1e-10, {"with_history": False, "jit_compile": True},
                                {"with_history": False})  # fmt: skip
+
+
+def _calls(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    for compiled in (False, True):
+        of_both = {"with_history": False, "jit_compile": compiled, "deterministic": True, "precision": "float32"}
+        yield from _weights_of_two("calls", given, 0, of_both | {"steps_per_call": 7}, of_both)
 
 
 def _mirrored(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -296,9 +344,10 @@ def _profile(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     if given.device == "cpu":
         yield _line("profile", "mnist", NOT_HERE, "there is no GPU whose kernels could be counted")
         return
-    for compiled in (False, True):
-        found = _ask(given, "profile", precision="mixed_bfloat16", batch_size=256, jit_compile=compiled)
-        what = f"mnist, batch 256, mixed_bfloat16, jit_compile={compiled}"
+    for way in ({"jit_compile": False, "steps_per_call": 1}, {"jit_compile": True, "steps_per_call": 1},
+                {"jit_compile": True, "steps_per_call": 10}):  # fmt: skip
+        found = _ask(given, "profile", precision="mixed_bfloat16", batch_size=256, **way)
+        what = "mnist, batch 256, mixed_bfloat16, " + ", ".join(f"{name}={value}" for name, value in way.items())
         for plane, values in found.items():
             words = (f"{values['events_a_step']:.0f} kernels and copies a step; the GPU is busy for "
                      f"{values['busy_ms_a_step']:.2f} of {values['ms_a_step']:.2f} ms")  # fmt: skip
@@ -335,7 +384,7 @@ def _peers(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], Iterator[dict[str, Any]]]] = {
-    "doctor": _doctor, "placement": _placement, "equal": _equal, "bits": _bits, "compiled": _compiled,
+    "doctor": _doctor, "placement": _placement, "equal": _equal, "bits": _bits, "compiled": _compiled, "calls": _calls,
     "mirrored": _mirrored, "programs": _programs, "speed": _speed, "profile": _profile, "peers": _peers,
 }  # fmt: skip
 
@@ -431,10 +480,11 @@ def _compute_speed(given: argparse.Namespace, settings: dict[str, Any]) -> dict[
         if time.monotonic() - started_all > 0.8 * LIMIT_SECONDS:
             found.append({"preset": preset, "settings": of_case, "problem": "out of time"})
             continue
+        warm_up = WARM_UP if given.device == "cpu" or "steps_per_call" in of_case else GROWTH
         with tempfile.TemporaryDirectory() as run_dir:
             started = time.time()
             problem = _trained(
-                replicas, preset=preset, run_dir=run_dir, steps=WARM_UP + BLOCKS * block, log_every_steps=block,
+                replicas, preset=preset, run_dir=run_dir, steps=warm_up + BLOCKS * block, log_every_steps=block,
                 sample_every="1000000steps", num_samples=4, **of_case,
             )  # fmt: skip
             case: dict[str, Any] = {"preset": preset, "settings": of_case}
@@ -443,7 +493,7 @@ def _compute_speed(given: argparse.Namespace, settings: dict[str, Any]) -> dict[
                 continue
             config = json.loads(Path(run_dir, "config.json").read_text())
             lines = [json.loads(line) for line in Path(run_dir, "metrics.jsonl").read_text().splitlines()]
-            lines = [line for line in lines if line["step"] >= WARM_UP and "speed/images_per_second" in line]
+            lines = [line for line in lines if line["step"] >= warm_up and "speed/images_per_second" in line]
             steps = np.diff([line["step"] for line in lines])
             seconds = np.diff([line["seconds"] for line in lines]) / steps
             found.append(case | {

@@ -60,8 +60,11 @@ def _cut(images: tf.Tensor, axis: int, length: int, draws: order.Draws) -> tf.Te
 
 
 def to_images(pixels: Any) -> tf.Tensor:
-    """Return pixels, uint8 of any shape, as images, float32 in [-1, 1]."""
-    return tf.cast(pixels, tf.float32) / 127.5 - 1.0
+    """Return pixels, uint8 of any shape, as images, float32 in [-1, 1].
+
+    It rounds once: from `pixels / 127.5 - 1` compilers make different last bits.
+    """
+    return tf.cast(2 * tf.cast(pixels, tf.int32) - 255, tf.float32) * tf.constant(1 / 255, tf.float32)
 
 
 def to_pixels(images: tf.Tensor) -> tf.Tensor:
