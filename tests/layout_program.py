@@ -21,7 +21,7 @@ from distgan.data.arrays import LabelledImages
 from distgan.data.base import Wanted
 from distgan.errors import TrainingError, UserError
 from distgan.gans.base import make_gan
-from distgan.gans.dcgan import DCGAN
+from distgan.gans.noise_to_image import DCGAN
 from distgan.gans.registry import GANS
 from distgan.replicas.base import Replicas
 from distgan.replicas.connect import connect

@@ -13,7 +13,7 @@ STOREYS = (
     ("paths", "store.atomic"),
     ("config.fields", "config.presets", "config.older"),
     ("gans.options",),
-    ("gans.noise_to_image_options", "gans.pix2pix_options", "gans.cyclegan_options"),
+    ("gans.noise_to_image_options", "gans.translation_options"),
     ("gans.registry",),
     ("config", "pictures", "replicas.launcher"),
     ("replicas.watchdog",),

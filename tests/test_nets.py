@@ -14,7 +14,7 @@ from distgan.gans.base import make_gan
 from distgan.nets import dcgan
 from distgan.nets.layers import Dropout, Initial
 from distgan.nets.normalization import NO_BATCH_NORM, BatchNorm, BatchNormalization
-from distgan.nets.resnet import resnet
+from distgan.nets.translation import resnet
 from distgan.training import precision
 
 

@@ -11,12 +11,10 @@ from distgan.data.order import Draws
 from distgan.data.pipeline import Batch
 from distgan.gans import losses
 from distgan.gans.base import GAN, Losses
-from distgan.gans.cyclegan_options import CycleGANOptions
 from distgan.gans.image_buffer import ImageBuffer
-from distgan.gans.translation import DIRECTIONS, refuse_size
+from distgan.gans.translation_options import DIRECTIONS, CycleGANOptions
 from distgan.nets.normalization import INSTANCE_NORM, SumInStep
-from distgan.nets.patch import patch_discriminator
-from distgan.nets.resnet import resnet, suitable_blocks
+from distgan.nets.translation import patch_discriminator, refuse_size, resnet, suitable_blocks
 
 THRESHOLD = 0.5  # halfway between the least-squares labels of generated (0) and real (1) images
 

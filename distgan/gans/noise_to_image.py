@@ -1,4 +1,4 @@
-"""GANs that generate images from noise: one generator, one discriminator."""
+"""GANs that generate images from noise, by one generator and one discriminator: the DCGANs and the MLP."""
 
 import math
 from typing import Any
@@ -15,11 +15,13 @@ from distgan.gans import losses, penalties
 from distgan.gans.augmentation import augmented
 from distgan.gans.base import GAN, Losses
 from distgan.gans.noise_to_image_options import NoiseToImageOptions
+from distgan.nets import dcgan, mlp
 from distgan.nets.layers import network_input
 from distgan.nets.normalization import BatchNorm, SumInStep
 
 FRAMES_PER_STOP = 12  # of a walk, at most
 GENERATED_AT_ONCE = 500  # images
+FAMILIES = {"mnist": dcgan.TUTORIAL, "dcgan": dcgan.LINEAR, "dcgan64": dcgan.RADFORD}  # by architecture
 
 
 class NoiseToImage(GAN):
@@ -184,3 +186,41 @@ def _joined(noise: tf.Tensor, classes: tf.Tensor | None) -> tf.Tensor:
 def _between(stops: tf.Tensor, stage: tf.Tensor, weights: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
     """Return points between each stop and the next one; after the last stop comes the first."""
     return weights[0] * tf.gather(stops, stage) + weights[1] * tf.gather(tf.roll(stops, -1, axis=0), stage)
+
+
+class DCGAN(NoiseToImage):
+    """Convolutional networks, of the family that `--architecture` names."""
+
+    def make_generator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
+        """Create a generator with `--generator_filters` channels before the image."""
+        filters = config.gan.generator_filters or FAMILIES[config.architecture].generator_times * config.gan.filters
+        family, size = _family_and_size(config, image_shape, filters)
+        return dcgan.generator(
+            family, image_shape, latent_dim=self.latent_size, size=size, batch_norm=batch_norm, seed=config.seed
+        )
+
+    def make_discriminator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
+        """Create a discriminator with `--filters` channels after the image."""
+        family, size = _family_and_size(config, image_shape, config.gan.filters)
+        further = {"spectral_norm": config.gan.spectral_norm, "seed": config.seed, "num_classes": self.num_classes}
+        return dcgan.discriminator(family, image_shape, size=size, batch_norm=batch_norm, **further)
+
+
+def _family_and_size(config: Config, image_shape: Shape, filters: int) -> tuple[dcgan.Family, dcgan.Size]:
+    family, options = FAMILIES[config.architecture], config.gan
+    depth = options.depth or family.default_depth(*image_shape[:2])
+    return family, dcgan.Size(filters, options.kernel_size, options.stride, depth, options.dropout)
+
+
+class MLP(NoiseToImage):
+    """Networks of dense layers."""
+
+    def make_generator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
+        """Create a generator: three dense layers and one to the image."""
+        return mlp.generator(image_shape, latent_dim=self.latent_size, batch_norm=batch_norm, seed=config.seed)
+
+    def make_discriminator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
+        """Create a discriminator: two dense layers and one to the logit."""
+        return mlp.discriminator(
+            image_shape, spectral_norm=config.gan.spectral_norm, seed=config.seed, num_classes=self.num_classes
+        )

@@ -11,12 +11,10 @@ from distgan.data.order import Draws
 from distgan.data.pipeline import Batch
 from distgan.gans import losses
 from distgan.gans.base import GAN, Losses
-from distgan.gans.pix2pix_options import Pix2PixOptions
-from distgan.gans.translation import DIRECTIONS, refuse_size
+from distgan.gans.translation_options import DIRECTIONS, Pix2PixOptions
 from distgan.nets.normalization import BatchNorm, SumInStep
-from distgan.nets.patch import patch_discriminator
 from distgan.nets.stock import stock
-from distgan.nets.unet import suitable_depth, unet
+from distgan.nets.translation import patch_discriminator, refuse_size, suitable_depth, unet
 
 LEAST_DEPTH = 5  # of the U-Net, unless --depth is given
 

@@ -2,10 +2,9 @@
 
 from typing import NamedTuple
 
-from distgan.gans.cyclegan_options import CycleGANOptions
 from distgan.gans.noise_to_image_options import DCGANOptions, NoiseToImageOptions, NormalizedDCGANOptions
 from distgan.gans.options import GANOptions
-from distgan.gans.pix2pix_options import Pix2PixOptions
+from distgan.gans.translation_options import CycleGANOptions, Pix2PixOptions
 
 
 class Row(NamedTuple):
@@ -19,10 +18,10 @@ class Row(NamedTuple):
 
 
 GANS = {
-    "mnist": Row(DCGANOptions, "distgan.gans.dcgan:DCGAN"),
-    "dcgan": Row(NormalizedDCGANOptions, "distgan.gans.dcgan:DCGAN"),
-    "dcgan64": Row(NormalizedDCGANOptions, "distgan.gans.dcgan:DCGAN"),
-    "mlp": Row(NoiseToImageOptions, "distgan.gans.mlp:MLP"),
+    "mnist": Row(DCGANOptions, "distgan.gans.noise_to_image:DCGAN"),
+    "dcgan": Row(NormalizedDCGANOptions, "distgan.gans.noise_to_image:DCGAN"),
+    "dcgan64": Row(NormalizedDCGANOptions, "distgan.gans.noise_to_image:DCGAN"),
+    "mlp": Row(NoiseToImageOptions, "distgan.gans.noise_to_image:MLP"),
     "pix2pix": Row(Pix2PixOptions, "distgan.gans.pix2pix:Pix2Pix"),
     "cyclegan": Row(CycleGANOptions, "distgan.gans.cyclegan:CycleGAN"),
 }

@@ -38,24 +38,6 @@ class Dropout(keras.layers.Layer):
         return inputs * (tf.cast(kept, inputs.dtype) * scale)
 
 
-class ReflectionPadding(keras.layers.Layer):
-    """Padding of images by their mirror image."""
-
-    def __init__(self, pixels: int, **kwargs: Any) -> None:
-        """Add `pixels` on each side."""
-        super().__init__(**kwargs)
-        self.pixels = pixels
-
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Pad `[batch, height, width, channels]`."""
-        return reflected(inputs, self.pixels)
-
-
-def reflected(x: tf.Tensor, pixels: int) -> tf.Tensor:
-    """Pad images with `pixels` of their mirror image on each side."""
-    return tf.pad(x, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), mode="REFLECT")
-
-
 class Initial:
     """An initializer of one layer: `distribution` keyed by (seed, name), drawn in float32 in any precision."""
 

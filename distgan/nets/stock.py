@@ -8,9 +8,9 @@ import keras
 
 from distgan.errors import UserError
 from distgan.nets.convolutions import Convolution, TransposedConvolution
-from distgan.nets.layers import Dropout, ReflectionPadding
+from distgan.nets.layers import Dropout
 from distgan.nets.normalization import INSTANCE_EPSILON, BatchNormalization, InstanceNormalization
-from distgan.nets.resnet import Residual
+from distgan.nets.translation import ReflectionPadding, Residual
 
 _OF_CONVOLUTIONS = ("filters", "kernel_size", "strides", "padding", "use_bias", "activation")
 # Layers with parts that Keras can't store, such as our initializers: Keras's counterpart, and the settings to copy.
