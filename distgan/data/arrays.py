@@ -11,10 +11,9 @@ import psutil
 
 from distgan.data.base import Source, Wanted
 from distgan.data.idx import read_idx
-from distgan.data.images import fitted
+from distgan.data.images import all_fitted
 from distgan.errors import UserError, first_line, in_short
 from distgan.paths import expanded
-from distgan.pictures import to_pillow
 
 MNIST_DIRECTORY = Path(__file__).parent / "mnist"
 MIN_SIDE_PIXELS = 4
@@ -57,29 +56,14 @@ class LabelledImages:
     def source(self, wanted: Wanted) -> Source:
         """Return these images, in the format of `wanted`, as a source with one stream "images"."""
         kept = self.within_caps(wanted)
-        pixels = _as_wanted(kept.pixels, wanted)
-        _, height, width, channels = pixels.shape
-        margin = wanted.margin_pixels
-        source = Source(
-            self.name,
-            {"images": len(pixels)},
-            (height - margin, width - margin, channels),
-            (height, width, channels),
-            self.fingerprint,
-            arrays={"images": pixels},
-        )
+        _, height, width, channels = kept.pixels.shape
+        image_shape, shape = wanted.shapes((height, width), wanted.channels or channels)
+        pixels = all_fitted(kept.pixels, shape, wanted.fit)
+        arrays = {"images": pixels}
+        source = Source(self.name, {"images": len(pixels)}, image_shape, shape, self.fingerprint, arrays)
         if kept.labels is not None:
             source.set_classes(kept.labels)
         return source
-
-
-def _as_wanted(pixels: np.ndarray, wanted: Wanted) -> np.ndarray:
-    """Return pixels `[n, height, width, channels]` of the size and channels in `wanted`, with margins."""
-    height, width = (side + wanted.margin_pixels for side in wanted.image_size or pixels.shape[1:3])
-    shape = (height, width, wanted.channels or pixels.shape[3])
-    if pixels.shape[1:] == shape:
-        return pixels
-    return np.stack([fitted(to_pillow(image), shape, wanted.fit) for image in pixels])
 
 
 def open_mnist(split: str = "train", directory: Path = MNIST_DIRECTORY) -> LabelledImages:

@@ -38,6 +38,12 @@ class Wanted:
         height, width, channels = image_shape
         return replace(self, image_size=(height, width), margin_pixels=0, channels=channels)
 
+    def shapes(self, size: tuple[int, int], channels: int, pictures: int = 1) -> tuple[Shape, Shape]:
+        """Return `image_shape` and `example_shape` of a source of images of `size`, with `pictures` in an example."""
+        height, width = self.image_size or size
+        margin = self.margin_pixels
+        return (height, width, channels), (height + margin, width + margin, channels * pictures)
+
 
 @dataclass(eq=False)
 class Source:

@@ -5,11 +5,10 @@ import hashlib
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image
 
 from distgan.data.arrays import LabelledImages, open_mnist
 from distgan.data.base import Source, Wanted
-from distgan.data.images import fitted
+from distgan.data.images import all_fitted
 from distgan.errors import UserError
 
 SIDE_PIXELS = 32  # a digit of 28 pixels and its black edges
@@ -25,27 +24,15 @@ class _Derived(Source):
         """Set `streams`; `make(stream, examples)` returns 32x32 pictures, `images` of them along the channels."""
         if wanted.channels not in (None, 3):
             raise UserError(f"--data={name} has 3 channels: remove --channels={wanted.channels}.")
-        height, width = wanted.image_size or (SIDE_PIXELS, SIDE_PIXELS)
-        margin = wanted.margin_pixels
-        super().__init__(
-            name,
-            streams,
-            (height, width, 3),
-            (height + margin, width + margin, 3 * images),
-            hashlib.sha256(repr((name, streams, wanted)).encode()).hexdigest(),
-        )
+        fingerprint = hashlib.sha256(repr((name, streams, wanted)).encode()).hexdigest()
+        super().__init__(name, streams, *wanted.shapes((SIDE_PIXELS, SIDE_PIXELS), 3, images), fingerprint)
         self._make, self._fit = make, wanted.fit
 
     def read(self, stream: str, examples: np.ndarray) -> np.ndarray:
         """Compute and return examples, uint8 `[n, *example_shape]`."""
         pixels = np.rint(self._make(stream, examples) * 255).astype(np.uint8)
-        if pixels.shape[1:] == self.example_shape:
-            return pixels
-        shape = (*self.example_shape[:2], 3)
         parts = np.split(pixels, pixels.shape[3] // 3, axis=3)
-        return np.concatenate(
-            [np.stack([fitted(Image.fromarray(image), shape, self._fit) for image in part]) for part in parts], axis=3
-        )
+        return np.concatenate([all_fitted(part, (*self.example_shape[:2], 3), self._fit) for part in parts], axis=3)
 
 
 _Make = Callable[[str, np.ndarray], np.ndarray]

@@ -53,6 +53,8 @@ class ImageFiles:
 
     def pictures(self, stream: str, number: int, size: tuple[int, int] | None) -> list[Image.Image]:
         """Decode an example's pictures; if a file is invalid, add it to `faults` and return an empty list."""
+        if "pairs" in self.streams:  # decoded at full size: their sizes are compared, and a width may be halved
+            size = None
         pictures = []
         for path in self.paths(stream, number):
             try:
@@ -110,20 +112,17 @@ class FileSource(Source):
     def _good(self, stream: str, number: int) -> np.ndarray:
         num_examples = self.streams[stream]
         for candidate in islice(chain(range(number, num_examples), range(number)), MOST_PASSED):
-            pictures = self.files.pictures(stream, candidate, _draft_size(self.files, self.example_shape[:2]))
+            pictures = self.files.pictures(stream, candidate, self.example_shape[:2])
             mismatch = self.files.mismatch(stream, candidate, pictures)
             if mismatch:
                 self.faults[self.files.paths(stream, candidate)[0]] = mismatch
             elif pictures:
-                return self._example(pictures)
+                shape = (*self.example_shape[:2], self.image_shape[2])
+                return np.concatenate([fitted(picture, shape, self.fit) for picture in pictures], axis=-1)
         raise UserError(
             f"--data={self.name}: {min(MOST_PASSED, num_examples)} {stream} in a row can't be read, starting "
             f"with {self.files.paths(stream, number)[0]}: repair or replace the files."
         )
-
-    def _example(self, pictures: list[Image.Image]) -> np.ndarray:
-        shape = (*self.example_shape[:2], self.image_shape[2])
-        return np.concatenate([fitted(picture, shape, self.fit) for picture in pictures], axis=-1)
 
 
 def open_folder(directory: str, split: str, wanted: Wanted) -> Source:
@@ -179,15 +178,15 @@ def _opened(files: ImageFiles, sizes: FileSizes, wanted: Wanted) -> Source:
     if "images" not in files.streams and (wanted.max_classes or wanted.max_images_per_class):
         raise UserError(f"--data={files.name} has no classes: remove --max_classes and --max_images_per_class.")
     seen = _sample(files, wanted.image_size)
-    height, width = wanted.image_size or _one_size(files.name, seen)
+    size = wanted.image_size or _one_size(files.name, seen)
     channels = wanted.channels or (1 if all(picture.grey for picture in seen) else 3)
-    margin, pictures = wanted.margin_pixels, 2 if "pairs" in files.streams else 1
+    image_shape, example_shape = wanted.shapes(size, channels, 2 if "pairs" in files.streams else 1)
     return FileSource(
         files.name,
         {stream: len(paths[0]) for stream, paths in files.streams.items()},
-        (height, width, channels),
-        (height + margin, width + margin, channels * pictures),
-        _fingerprint(files, sizes, (height, width, channels, margin, wanted.fit)),
+        image_shape,
+        example_shape,
+        _fingerprint(files, sizes, (*image_shape, wanted.margin_pixels, wanted.fit)),
         faults=files.faults,
         num_files=sum(len(paths) for lists in files.streams.values() for paths in lists),
         files=files,
@@ -209,17 +208,12 @@ def _sample(files: ImageFiles, size: tuple[int, int] | None) -> list[Seen]:
 
 
 def _look(files: ImageFiles, size: tuple[int, int] | None, example: tuple[str, int]) -> list[Seen]:
-    pictures = files.pictures(*example, _draft_size(files, size))
+    pictures = files.pictures(*example, size)
     path = files.paths(*example)[0]
     mismatch = files.mismatch(*example, pictures)
     if mismatch:
         raise UserError(f"--data={files.name}: {path} is {mismatch}: both must have one size.")
     return [Seen(path, (picture.height, picture.width), picture.mode == "L") for picture in pictures]
-
-
-def _draft_size(files: ImageFiles, size: tuple[int, int] | None) -> tuple[int, int] | None:
-    # Pairs are decoded at full size: their sizes are compared, and a width may be halved.
-    return None if "pairs" in files.streams else size
 
 
 def _one_size(name: str, seen: list[Seen]) -> tuple[int, int]:

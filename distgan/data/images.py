@@ -3,6 +3,7 @@
 import errno
 import os
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -10,11 +11,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from distgan.data.base import TOO_LARGE, Shape
 from distgan.paths import check_regular
+from distgan.pictures import to_pillow
 
 EXTENSIONS = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".webp")  # upper case is accepted too
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
 MAX_PIXELS = 2**26
 BACKGROUND = "white"
+OF_THE_FILE = (None, errno.ENOENT, errno.EISDIR, errno.ELOOP)  # errors by which the file is no image
 
 # `open_picture` has its own limit; users cannot act on the other warnings of Pillow.
 Image.MAX_IMAGE_PIXELS = None
@@ -46,15 +49,9 @@ def open_picture(path: str | os.PathLike[str], size: tuple[int, int] | None = No
             return _opaque(image)
     except BadImageError:
         raise
-    except OSError as error:
-        if (
-            error.errno is None
-            or isinstance(error, FileNotFoundError | IsADirectoryError)
-            or error.errno == errno.ELOOP
-        ):
-            raise BadImageError(_reason(path, error)) from error
-        raise
     except Exception as error:  # Pillow raises errors of many types
+        if isinstance(error, OSError) and error.errno not in OF_THE_FILE:
+            raise
         raise BadImageError(_reason(path, error)) from error
 
 
@@ -69,6 +66,13 @@ def fitted(image: Image.Image, shape: Shape, fit: str) -> np.ndarray:
         else:
             image = image.resize((width, height), cubic, reducing_gap=3.0)
     return np.asarray(image).reshape(shape)
+
+
+def all_fitted(pictures: Sequence[np.ndarray] | np.ndarray, shape: Shape, fit: str) -> np.ndarray:
+    """Return pictures, uint8 `[height, width, channels]`, as one array `[n, *shape]`, each as by `fitted`."""
+    if isinstance(pictures, np.ndarray) and pictures.shape[1:] == shape:
+        return pictures
+    return np.stack([fitted(to_pillow(picture), shape, fit) for picture in pictures])
 
 
 def _check_size(image: Image.Image) -> None:

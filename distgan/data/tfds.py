@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 
 from distgan.data.base import Source, Wanted
-from distgan.data.images import fitted
+from distgan.data.images import all_fitted
 from distgan.errors import UserError, first_line
-from distgan.pictures import to_pillow
 
 
 class TfdsSource(Source):
@@ -18,21 +17,15 @@ class TfdsSource(Source):
         """Read from `examples`, a sequence of features with an "image", uint8 `[height, width, channels]`."""
         first = examples[0]["image"]
         channels = wanted.channels or (1 if first.shape[2] == 1 else 3)
-        height, width = wanted.image_size or first.shape[:2]
-        margin = wanted.margin_pixels
-        super().__init__(
-            f"tfds:{name}",
-            {"images": len(examples)},
-            (height, width, channels),
-            (height + margin, width + margin, channels),
-            hashlib.sha256(repr((name, len(examples), wanted)).encode()).hexdigest(),
-        )
+        fingerprint = hashlib.sha256(repr((name, len(examples), wanted)).encode()).hexdigest()
+        shapes = wanted.shapes(first.shape[:2], channels)
+        super().__init__(f"tfds:{name}", {"images": len(examples)}, *shapes, fingerprint)
         self._examples, self._fit = examples, wanted.fit
 
     def read(self, stream: str, examples: np.ndarray) -> np.ndarray:
         """Decode and return examples, uint8 `[n, *example_shape]`."""
         found = self._examples.__getitems__([int(number) for number in examples])
-        return np.stack([fitted(to_pillow(one["image"]), self.example_shape, self._fit) for one in found])
+        return all_fitted([one["image"] for one in found], self.example_shape, self._fit)
 
 
 def open_tfds(name: str, split: str, wanted: Wanted) -> Source:

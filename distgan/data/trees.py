@@ -25,8 +25,14 @@ def image_files(what: str, root: str, top: str) -> FileSizes:
     what: the flag and its value, with which a `UserError` begins; it is raised if no file is found or listed.
     """
     sizes: FileSizes = {}
+    waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [(top, ())]
     try:
-        _walk(root, top, sizes)
+        while waiting:
+            folder, above = waiting.pop()
+            status = os.stat(os.path.join(root, folder))
+            here = (status.st_dev, status.st_ino)
+            if here not in above:  # else it was reached by a link to a folder that contains the link
+                waiting += [(path, (*above, here)) for path in _scan(root, folder, sizes)]
     except OSError as error:
         problem = f"{os.path.normpath(error.filename)} cannot be listed ({error.strerror})"
         raise UserError(f"{what}: {problem}: give a directory of {LOOKED_FOR}.") from error
@@ -35,26 +41,12 @@ def image_files(what: str, root: str, top: str) -> FileSizes:
     return dict(sorted(sizes.items()))
 
 
-def _walk(root: str, top: str, sizes: FileSizes) -> None:
-    waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [(top, ())]
-    while waiting:
-        folder, above = waiting.pop()
-        status = os.stat(os.path.join(root, folder))
-        here = (status.st_dev, status.st_ino)
-        if here not in above:  # else it was reached by a link to a folder that contains the link
-            waiting += [(path, (*above, here)) for path in _scan(root, folder, sizes)]
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name in OF_SYSTEMS
-
-
 def _scan(root: str, folder: str, sizes: FileSizes) -> list[str]:
     folders = []
     with os.scandir(os.path.join(root, folder)) as entries:
         for entry in entries:
             path = os.path.join(folder, entry.name)
-            if _is_hidden(entry.name):
+            if entry.name.startswith(".") or entry.name in OF_SYSTEMS:
                 continue
             is_broken = entry.is_symlink() and not os.path.exists(entry.path)  # or leads to itself; decoding reports it
             if not is_broken and entry.is_dir():
