@@ -22,7 +22,10 @@ def set_up(local_rank: int, local_size: int, virtual_devices: int, deterministic
     """
     try:
         if virtual_devices:
-            _split_cpu(virtual_devices)
+            tf.config.set_visible_devices([], "GPU")
+            (cpu,) = tf.config.list_physical_devices("CPU")
+            parts = [tf.config.LogicalDeviceConfiguration()] * virtual_devices
+            tf.config.set_logical_device_configuration(cpu, parts)
         else:
             _take_gpus(local_rank, local_size)
     except RuntimeError:
@@ -45,12 +48,6 @@ def _take_gpus(local_rank: int, local_size: int) -> None:
     with contextlib.suppress(RuntimeError) if local_size == 1 else contextlib.nullcontext():
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
-
-
-def _split_cpu(parts: int) -> None:
-    tf.config.set_visible_devices([], "GPU")
-    (cpu,) = tf.config.list_physical_devices("CPU")
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * parts)
 
 
 def _share_threads(local_size: int) -> None:

@@ -6,20 +6,13 @@ from collections.abc import Mapping
 
 from distgan.errors import UserError
 
-# For each launcher: the variables of the number of processes and of this one's rank. sbatch alone sets SLURM_PROCID
-# too, but only an srun step with several tasks is a launch.
+# For each launcher: the variables of the number of processes and of this one's rank, and of both on this host. sbatch
+# alone sets SLURM_PROCID too, but only an srun step with several tasks is a launch.
 _LAUNCHERS = (
-    ("HOROVOD_SIZE", "HOROVOD_RANK"),
-    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
-    ("PMI_SIZE", "PMI_RANK"),
-    ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
-)
-
-_PLACES = (
-    ("HOROVOD_LOCAL_RANK", "HOROVOD_LOCAL_SIZE"),
-    ("OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"),
-    ("MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
-    ("SLURM_LOCALID", "SLURM_NTASKS_PER_NODE"),
+    ("HOROVOD_SIZE", "HOROVOD_RANK", "HOROVOD_LOCAL_SIZE", "HOROVOD_LOCAL_RANK"),
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
+    ("PMI_SIZE", "PMI_RANK", "MPI_LOCALNRANKS", "MPI_LOCALRANKID"),
+    ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_NTASKS_PER_NODE", "SLURM_LOCALID"),
 )
 
 
@@ -35,7 +28,7 @@ def launched_rank(environment: Mapping[str, str] = os.environ) -> int:
 
 def place_on_host(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
     """Return this process's index among those launched on this host, and their number, as far as they are known."""
-    for rank, size in _PLACES:
+    for _, _, size, rank in _LAUNCHERS:
         if rank in environment:
             known = launched_size(environment) or 1
             return _number(environment, rank), _number(environment, size) if size in environment else known
@@ -56,7 +49,7 @@ def rendezvous_server(environment: Mapping[str, str] = os.environ) -> tuple[str,
 
 
 def _started_by(environment: Mapping[str, str]) -> list[tuple[str, str]]:
-    found = [(size, rank) for size, rank in _LAUNCHERS if size in environment and rank in environment]
+    found = [(size, rank) for size, rank, _, _ in _LAUNCHERS if size in environment and rank in environment]
     return [(size, rank) for size, rank in found if not size.startswith("SLURM") or _number(environment, size) > 1]
 
 

@@ -9,6 +9,7 @@ systems `guard` runs `main` unwatched.
 import contextlib
 import ctypes
 import faulthandler
+import functools
 import os
 import signal
 import sys
@@ -31,19 +32,16 @@ _PIPE_BYTES = 2**16  # that a pipe holds
 _pipe: list[int] = []  # in the child: its end of the pipe
 
 
-def starts() -> None:
-    """Report that this process is about to meet the others."""
-    _beat(_STARTS)
+def _beat(kind: bytes) -> None:
+    """Report to the parent process, if there is one, what this process begins."""
+    if _pipe:
+        with contextlib.suppress(BlockingIOError):  # the parent is frozen: the pipe holds enough bytes for it
+            os.write(_pipe[0], kind)
 
 
-def works() -> None:
-    """Report that this process begins work of its own, in which it waits for no other process."""
-    _beat(_WORKS)
-
-
-def waits() -> None:
-    """Report that this process begins work that may wait for others, or for its device."""
-    _beat(_WAITS)
+starts = functools.partial(_beat, _STARTS)  # to meet the others
+works = functools.partial(_beat, _WORKS)  # work of its own, in which it waits for no other process
+waits = functools.partial(_beat, _WAITS)  # work that may wait for others, or for its device
 
 
 @contextlib.contextmanager
@@ -52,12 +50,6 @@ def waiting() -> Iterator[None]:
     waits()
     yield
     works()
-
-
-def _beat(kind: bytes) -> None:
-    if _pipe:
-        with contextlib.suppress(BlockingIOError):  # the parent is frozen: the pipe holds enough bytes for it
-            os.write(_pipe[0], kind)
 
 
 def guard(main: Callable[[], int], timeout_seconds: float, start_timeout_seconds: float) -> int:
@@ -76,19 +68,15 @@ def guard(main: Callable[[], int], timeout_seconds: float, start_timeout_seconds
         os.close(ours)
         os.set_blocking(childs, False)
         _pipe.append(childs)
-        _die_with(parent)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # the parent died before the call above
+            os._exit(1)
         faulthandler.register(signal.SIGUSR2)  # prints where the child hangs
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         return main()
     os.close(childs)
     os.set_blocking(ours, False)
     return _watch(child, ours, timeout_seconds, start_timeout_seconds)
-
-
-def _die_with(parent: int) -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # the parent died before the call above
-        os._exit(1)
 
 
 def _watch(child: int, pipe: int, timeout_seconds: float, start_timeout_seconds: float) -> int:
