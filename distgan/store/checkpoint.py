@@ -19,6 +19,7 @@ from distgan.store import atomic
 
 STATE_FILE, MANIFEST_FILE = "state.npz", "manifest.json"
 OWN_SHA256 = "manifest_sha256"  # of the manifest's other entries; older manifests have none
+MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)  # errors of a checkpoint that lacks a file
 # The entries that every manifest has, and their types in JSON.
 FACTS = {"step": int, "images_shown": int, "data": str, "image_shape": list, "precision": str}
 
@@ -83,11 +84,9 @@ def load_newest(directory: Path) -> Checkpoint | None:
     for path in reversed(_checkpoints(directory)):
         try:
             return Checkpoint(*_load(path), damaged)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-            damaged[path] = str(error)
-        except OSError:
-            raise
         except Exception as error:  # json, zipfile and NumPy may raise almost any exception
+            if isinstance(error, OSError) and not isinstance(error, MISSING):
+                raise
             damaged[path] = str(error)
     if damaged:
         raise UserError(

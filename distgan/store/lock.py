@@ -38,24 +38,18 @@ class RunLock:
         if os.path.lexists(self._directory) and not self._directory.is_dir():
             raise UserError(f"--run_dir={self._directory} is a file, or a link to nothing: name a directory.")
         self._directory.mkdir(parents=True, exist_ok=True)
-        if self._is_of_our_job():
-            self._lock.force_break()
+        job = launcher.elastic_job()
+        if job and self._job_path.exists() and self._job_path.read_text() == job:
+            self._lock.force_break()  # its owner, perhaps frozen or disconnected, was replaced with this process
         with contextlib.suppress(filelock.Timeout):
             self._lock.acquire(timeout=FIRST_SECONDS)
         if not self._lock.is_locked:
             self._wait_for_owner()
-        atomic.write(self._job_path, launcher.elastic_job().encode())
-
-    def _is_of_our_job(self) -> bool:
-        """Return whether the owner is of this process's elastic job, whose launcher replaced it with this process.
-
-        The owner may still run, frozen or disconnected.
-        """
-        job = launcher.elastic_job()
-        return bool(job) and self._job_path.exists() and self._job_path.read_text() == job
+        atomic.write(self._job_path, job.encode())
 
     def _wait_for_owner(self) -> None:
-        owner, heartbeat, until = self._name_of_owner(), self._heartbeat(), time.monotonic() + ENDING_SECONDS
+        held_by, heartbeat, until = self._lock.owner, self._heartbeat(), time.monotonic() + ENDING_SECONDS
+        owner = f"process {held_by.pid} on {held_by.hostname.partition('?')[0]}" if held_by else "a process"
         print(f"distgan: waiting for {owner}, which uses {self._directory}, to end", file=sys.stderr, flush=True)
 
         def is_alive() -> bool:
@@ -71,10 +65,6 @@ class RunLock:
             return Path(self._lock.lock_file).stat().st_mtime
         except OSError:
             return 0.0
-
-    def _name_of_owner(self) -> str:
-        owner = self._lock.owner
-        return f"process {owner.pid} on {owner.hostname.partition('?')[0]}" if owner else "a process"
 
     def check(self) -> None:
         """Raise `UserError` if another run has taken the directory over, which may happen to a frozen process."""

@@ -1,6 +1,7 @@
 """The directory in which a run keeps its config and its checkpoints, and which it locks against other runs."""
 
 import contextlib
+import dataclasses
 import errno
 import math
 import sys
@@ -8,7 +9,6 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -45,13 +45,12 @@ class State(Protocol):
         """Set the weights only."""
 
 
+@dataclasses.dataclass
 class Snapshot:
     """A copy of a run's state after a step, in a process's memory; `step` is -1 while there is none."""
 
-    def __init__(self) -> None:
-        """Start without a copy."""
-        self.step = -1
-        self.arrays: dict[str, np.ndarray] = {}
+    step: int = -1
+    arrays: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def keep(self, state: State) -> None:
         """Copy the state in place of the previous copy; waits for the device."""
@@ -68,6 +67,7 @@ class RunDirectory:
     def __init__(self, config: Config, replicas: Replicas) -> None:
         """Prepare to enter `config.directory`."""
         self.path = config.directory
+        self._config_path, self._checkpoints = self.path / "config.json", self.path / "checkpoints"
         self._config, self._replicas = config, replicas
         self._lock = RunLock(self.path)
         self._saved_at_seconds = time.monotonic()
@@ -83,24 +83,25 @@ class RunDirectory:
         try:
             self._replicas.on_chief(self._take)
         except UserError:
-            self._release()
+            self.__exit__()
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Unlock the directory."""
-        self._release()
-
-    def _release(self) -> None:
         self._writer.shutdown()
         self._lock.release()
 
     def _take(self) -> None:
         with self._written_to():
             self._lock.acquire()
-        self._check_config()
+        if self._config_path.exists():  # if it is of another program, this raises an error
+            changed = changed_settings(load_config(self._config_path), self._config)
+            if changed and checkpoint.newest_path(self._checkpoints):
+                raise UserError(
+                    f"{self.path} holds a run that can't be resumed with {' and '.join(changed)}: choose another "
+                    f"--run_dir; --init_from={self.path} starts it from these weights."
+                )
 
     @contextlib.contextmanager
     def _written_to(self) -> Iterator[None]:
@@ -111,20 +112,6 @@ class RunDirectory:
                 f"--run_dir={self.path} can't be written to ({error.strerror or error}): {_help(error)}, or choose "
                 "another directory."
             ) from None
-
-    def _check_config(self) -> None:
-        path = self.path / "config.json"
-        if path.exists():  # if it is of another program, this raises an error
-            changed = changed_settings(load_config(path), self._config)
-            if changed and checkpoint.newest_path(self._checkpoints):
-                raise UserError(
-                    f"{self.path} holds a run that can't be resumed with {' and '.join(changed)}: choose another "
-                    f"--run_dir; --init_from={self.path} starts it from these weights."
-                )
-
-    @property
-    def _checkpoints(self) -> Path:
-        return self.path / "checkpoints"
 
     def restore(self, state: State, fingerprint: str, snapshot: Snapshot) -> list[str]:
         """Restore `state` from the newest intact checkpoint, or the weights of `--init_from`, on all processes.
@@ -163,10 +150,10 @@ class RunDirectory:
         elif self._config.init_from:
             state.start_from(read_checkpoint(paths.local("init_from", self._config.init_from)).arrays)
             notes.append(f"starts from the weights of {self._config.init_from}")
-        elif (self.path / "config.json").exists():
+        elif self._config_path.exists():
             notes.append("it holds no checkpoint yet, so the run starts from the beginning")
         with self._written_to():
-            atomic.write(self.path / "config.json", self._config.to_json().encode())
+            atomic.write(self._config_path, self._config.to_json().encode())
         return notes
 
     def wants_to_save(self) -> bool:
@@ -249,12 +236,13 @@ class RunDirectory:
     def keep_if_best(self, frechet_distance: float) -> None:
         """Keep the checkpoint just saved as the best one, unless the present best has an equal or smaller distance."""
         self.settle()
-        self._replicas.on_chief(lambda: self._keep_if_best(frechet_distance))
 
-    def _keep_if_best(self, frechet_distance: float) -> None:
-        newest, best = checkpoint.newest_path(self._checkpoints), checkpoint.newest_path(self.path / BEST)
-        if newest and not (best and checkpoint.fact(best, FRECHET_DISTANCE, math.inf) <= frechet_distance):
-            checkpoint.keep_as_only(newest, self.path / BEST, {FRECHET_DISTANCE: frechet_distance})
+        def keep() -> None:
+            newest, best = checkpoint.newest_path(self._checkpoints), checkpoint.newest_path(self.path / BEST)
+            if newest and not (best and checkpoint.fact(best, FRECHET_DISTANCE, math.inf) <= frechet_distance):
+                checkpoint.keep_as_only(newest, self.path / BEST, {FRECHET_DISTANCE: frechet_distance})
+
+        self._replicas.on_chief(keep)
 
     def _compare(self, state: State, of_variables: dict[str, str]) -> None:
         chiefs = self._replicas.agree(of_variables)

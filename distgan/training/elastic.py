@@ -40,11 +40,8 @@ def train(config: Config, replicas: Replicas, console: TextIO | None = None) -> 
         if replicas.is_chief:
             print(f"distgan: {why}; the remaining workers resume from step {max(0, snapshot.step)}", file=console)
         gc.collect()  # frees the old networks before new ones are created
-        _regroup(replicas)
-
-
-def _regroup(replicas: Replicas) -> None:
-    try:
-        replicas.regroup()
-    except (RuntimeError, ValueError, OSError):
-        raise AloneError("this process was removed from the elastic job: see Horovod's message above.", LEFT) from None
+        try:
+            replicas.regroup()
+        except (RuntimeError, ValueError, OSError):
+            why = "this process was removed from the elastic job: see Horovod's message above."
+            raise AloneError(why, LEFT) from None
