@@ -94,17 +94,13 @@ def _parse(arguments: list[str], allows_words: bool = False) -> list[str]:
     """Parse the flags, and return the words that are not flags."""
     try:
         rest = list(flags.FLAGS(arguments)[1:])
-        if rest and not allows_words:
-            raise UserError(f"{' '.join(rest)} is not a flag: flags are written as --name=value.")
-        return rest
     except SystemExit:  # from --help, for which absl uses another status
         sys.exit(0)
-    except flags.UnrecognizedFlagError as error:
-        _refuse(older.flag_is_now(error.flagname) or _sentence(str(error)), all_ranks_know=True)
     except flags.Error as error:
-        _refuse(_sentence(str(error)), all_ranks_know=True)
-    except UserError as error:
-        _refuse(str(error), all_ranks_know=True)
+        _refuse(older.flag_is_now(getattr(error, "flagname", "")) or _sentence(str(error)), all_ranks_know=True)
+    if rest and not allows_words:
+        _refuse(f"{' '.join(rest)} is not a flag: flags are written as --name=value.", all_ranks_know=True)
+    return rest
 
 
 def _sentence(error: str) -> str:
