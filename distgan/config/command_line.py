@@ -10,7 +10,7 @@ from typing import Any
 from absl import flags
 
 from distgan.config.config import Config, defaults_of, load_config, options, used_by
-from distgan.config.fields import Option, define_flag
+from distgan.config.fields import Option
 from distgan.config.presets import PRESETS
 
 _WIDEST = 100  # characters in a line of help
@@ -18,10 +18,11 @@ _PRESET = re.compile(r"--?preset[= ](\w+)")
 
 
 def define_flags() -> None:
-    """Define `--config` and a flag for each setting; settings not given take the preset's values."""
+    """Define `--config` and a flag for each setting, None unless given: a bool, or a text for `Option.parsed`."""
     flags.DEFINE_string("config", None, "A config.json to repeat; flags override it.")
     for option in options().values():
-        define_flag(option)
+        define = flags.DEFINE_boolean if option.type is bool else flags.DEFINE_string
+        define(option.name, None, option.help)
 
 
 def from_flags(values: flags.FlagValues = flags.FLAGS) -> Config:
@@ -48,18 +49,16 @@ def help_text(arguments: Sequence[str]) -> str:
         lines += ["", f"{section}:"]
         for option in shown:
             if option.section == section:
-                lines += [_head(option, defaults[option.name]), _explanation(option)]
+                lines += _described(option, defaults[option.name])
     return "\n".join([*lines, "", rest])
 
 
-def _head(option: Option, default: Any) -> str:
+def _described(option: Option, default: Any) -> list[str]:
     value = str(default).lower() if option.type is bool else default
-    return f"  --{option.name}" + ("" if default is None else f"={value}")
-
-
-def _explanation(option: Option) -> str:
+    head = f"  --{option.name}" + ("" if default is None else f"={value}")
     allowed = f" Allowed: {option.allowed}." if option.is_limited else ""
     margin, width = " " * 6, min(shutil.get_terminal_size().columns, _WIDEST)
-    return textwrap.fill(
+    text = textwrap.fill(
         option.help + allowed, width, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False
     )
+    return [head, text]

@@ -47,13 +47,9 @@ class Config(Run, Images, Training, Output, Evaluation, System):
         known["architecture"].check(architecture)
         own = gan_options(architecture)
         declared, used = COMMON | own, used_by(architecture)
-        unused = [
-            name
-            for name, value in given.items()
-            if name not in used and value not in (None, declared[name].default if name in declared else None)
-        ]
-        if unused:
-            raise UserError(f"--{unused[0]} is not used by --architecture={architecture}: remove it.")
+        for name, value in given.items():
+            if name not in used and value not in (None, declared[name].default if name in declared else None):
+                raise UserError(f"--{name} is not used by --architecture={architecture}: remove it.")
         values = _merged({name: option.default for name, option in declared.items()}, PRESETS[preset], given)
         values = {name: value for name, value in values.items() if name in declared}
         for name, value in values.items():

@@ -15,7 +15,6 @@ from collections.abc import Callable, Collection
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from absl import flags
 
 from distgan.errors import UserError
 
@@ -149,28 +148,17 @@ def options_of(section: type[Section], player: str = "") -> dict[str, Option]:
     for field in dataclasses.fields(section):  # type: ignore[arg-type]  # a section is a dataclass
         if not field.metadata:
             continue
-        owner: type[Section] = next(
-            base for base in section.__mro__ if field.name in vars(base).get("__annotations__", {})
-        )
+        owner: Any = next(base for base in section.__mro__ if field.name in vars(base).get("__annotations__", {}))
+        hint = hints[field.name]
+        optional = isinstance(hint, types.UnionType)  # of a type and None
         declared: dict[str, Any] = {"may_change": owner.may_change} | dict(field.metadata)
         declared["help"] = declared["help"].replace("{player}", player)
         found[prefix + field.name] = Option(
             prefix + field.name,
-            *_type_of(hints[field.name]),
+            typing.get_args(hint)[0] if optional else hint,
+            optional,
             default=field.default,
             section=(owner.__doc__ or "").partition(".")[0].partition(":")[0],
             **declared,
         )
     return found
-
-
-def _type_of(hint: Any) -> tuple[type, bool]:
-    """Return the type of a hint, and whether None is allowed too."""
-    optional = isinstance(hint, types.UnionType)
-    return (typing.get_args(hint)[0] if optional else hint), optional
-
-
-def define_flag(declared: Option) -> None:
-    """Define the absl flag of a setting, None unless given: a bool, or a text for `Option.parsed`."""
-    define = flags.DEFINE_boolean if declared.type is bool else flags.DEFINE_string
-    define(declared.name, None, declared.help)

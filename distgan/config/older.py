@@ -10,25 +10,26 @@ _RENAMED = {
     "history_size": "image_buffer_size",
 }
 _REMOVED = (("batch_size_per_replica", None), ("accumulate_steps", 1))  # with the values that had no effect
-_UNITS = {"epochs": "epochs", "steps": "steps", "seconds": "s"}
-_CADENCES = ("checkpoint_every", "sample_every", "evaluate_every")
+_SPLIT = {  # a setting for each unit: the present one, and the unit in its values
+    f"{name}_{unit}": (name, suffix)
+    for name in ("checkpoint_every", "sample_every", "evaluate_every")
+    for unit, suffix in (("epochs", "epochs"), ("steps", "steps"), ("seconds", "s"))
+}
 
 
 def converted(stored: dict[str, Any]) -> dict[str, Any]:
     """Return settings under their current names; None was the value of those that a GAN did not use."""
     settings = {_RENAMED.get(name, name): value for name, value in stored.items() if (name, value) not in _REMOVED}
-    for name in _CADENCES:
-        for unit, suffix in _UNITS.items():
-            number = settings.pop(f"{name}_{unit}", None)
-            if number is not None:
-                settings[name] = f"{number:g}{suffix}" if number else NEVER
+    for older, (name, suffix) in _SPLIT.items():
+        number = settings.pop(older, None)
+        if number is not None:
+            settings[name] = f"{number:g}{suffix}" if number else NEVER
     return settings
 
 
 def flag_is_now(flag: str) -> str:
     """Return the sentence that names the present flag for an older one; empty if `flag` is none of those."""
-    for name in _CADENCES:
-        for unit, suffix in _UNITS.items():
-            if flag == f"{name}_{unit}":
-                return f"--{flag} is now --{name}, with a unit: --{name}=10{suffix}."
+    if flag in _SPLIT:
+        name, suffix = _SPLIT[flag]
+        return f"--{flag} is now --{name}, with a unit: --{name}=10{suffix}."
     return f"--{flag} is now --{_RENAMED[flag]}." if flag in _RENAMED else ""
