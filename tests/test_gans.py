@@ -19,7 +19,7 @@ from distgan.data.pipeline import Augmentation, Batch
 from distgan.errors import UserError
 from distgan.gans import losses
 from distgan.gans.base import GAN, make_gan
-from distgan.gans.image_buffer import ImageBuffer, exchanges
+from distgan.gans.cyclegan import ImageBuffer, exchanges
 from distgan.replicas.base import Replicas
 from distgan.training import loop
 

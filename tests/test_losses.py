@@ -15,7 +15,7 @@ from distgan.config.fields import options_of
 from distgan.data.order import Draws
 from distgan.data.pipeline import Batch
 from distgan.errors import UserError
-from distgan.gans import losses, penalties
+from distgan.gans import losses
 from distgan.gans import noise_to_image_options as options
 from distgan.gans.augmentation import AUGMENTATIONS
 from distgan.gans.base import GAN, make_gan
@@ -78,7 +78,7 @@ def test_a_smoothed_label_is_the_cross_entropy_s_alone() -> None:
     assert str(refusal.value) == "--real_label=0.9 is not used by --loss=hinge: remove it."
 
 
-def _linear(weights: np.ndarray) -> penalties.Judge:
+def _linear(weights: np.ndarray) -> losses.Judge:
     """A discriminator whose gradient by an image is `weights`, `[height, width, channels]`."""
     return lambda images: tf.tensordot(images, tf.constant(weights, images.dtype), 3)[:, None] + 7
 
@@ -92,8 +92,8 @@ def test_the_penalties_of_a_linear_discriminator_are_its_weights_norm_s() -> Non
     weights = RNG.normal(size=(4, 5, 3))
     images = tf.constant(RNG.normal(size=(2, 4, 5, 3)))
     norm = np.linalg.norm(weights)
-    of_reals = penalties.r1(_linear(weights), images)
-    of_between = penalties.gradient_penalty(_linear(weights), images, images + 1, Draws("between", 0, 0, 2))
+    of_reals = losses.r1(_linear(weights), images)
+    of_between = losses.gradient_penalty(_linear(weights), images, images + 1, Draws("between", 0, 0, 2))
     assert np.allclose(of_reals, [norm**2 / 2] * 2, rtol=1e-12)
     assert np.allclose(of_between, [(norm - 1) ** 2] * 2, rtol=1e-12)
 
@@ -107,14 +107,14 @@ def test_the_gradient_penalty_is_paid_between_a_real_image_and_a_fake() -> None:
     assert abs(part.mean() - 0.5) < 0.05
     between = part * reals + (1 - part) * fakes
     expected = (np.linalg.norm(between.reshape(500, -1), axis=1) - 1) ** 2
-    found = penalties.gradient_penalty(_squared, tf.constant(reals), tf.constant(fakes), draws)
+    found = losses.gradient_penalty(_squared, tf.constant(reals), tf.constant(fakes), draws)
     assert np.allclose(found, expected, rtol=1e-9)
 
 
 def test_a_flat_discriminator_pays_and_has_a_gradient() -> None:
     images, weights = tf.ones([2, 2, 2, 1]), tf.Variable(0.0)
     with tf.GradientTape() as tape:
-        paid = penalties.gradient_penalty(
+        paid = losses.gradient_penalty(
             lambda x: weights * tf.reduce_sum(x, [1, 2, 3]), images, images, Draws("x", 0, 0, 2)
         )
     assert np.allclose(paid, 1)
@@ -186,7 +186,7 @@ def test_slopes_too_small_for_float16_are_seen() -> None:
     def judge(images: tf.Tensor) -> tf.Tensor:
         return tf.cast(tf.cast(images, tf.float16) * 2.0**-13 * 2.0**-13, tf.float32)
 
-    assert float(penalties.r1(judge, tf.ones([1, 2, 2, 1]))[0]) == 4 * 2.0**-52 / 2
+    assert float(losses.r1(judge, tf.ones([1, 2, 2, 1]))[0]) == 4 * 2.0**-52 / 2
 
 
 @pytest.mark.parametrize("preset", ["dcgan", "dcgan64", "faces"])
@@ -227,7 +227,7 @@ def test_what_is_not_due_costs_nothing_and_what_is_due_counts_for_all() -> None:
         def compute() -> tf.Tensor:
             return tf.numpy_function(penalty, [], tf.float32)
 
-        return penalties.once_in(4, step, compute, tf.float32)
+        return losses.once_in(4, step, compute, tf.float32)
 
     assert [float(pay(tf.constant(step))) for step in range(6)] == [3, 0, 0, 0, 3, 0]
     assert len(computed) == 2

@@ -11,11 +11,11 @@ from distgan.data.order import Draws
 from distgan.data.pipeline import Batch
 from distgan.gans import losses
 from distgan.gans.base import GAN, Losses
-from distgan.gans.image_buffer import ImageBuffer
 from distgan.gans.translation_options import DIRECTIONS, CycleGANOptions
 from distgan.nets.normalization import INSTANCE_NORM, SumInStep
-from distgan.nets.translation import patch_discriminator, refuse_size, resnet, suitable_blocks
+from distgan.nets.translation import patch_discriminator, refuse_size, resnet
 
+LARGE_IMAGE_PIXELS = 256
 THRESHOLD = 0.5  # halfway between the least-squares labels of generated (0) and real (1) images
 
 
@@ -36,9 +36,8 @@ class CycleGAN(GAN):
         """Create the networks and the image buffers. Raises `UserError` if the image shape does not suit them."""
         super().__init__(config, image_shape, sum_in_step)
         refuse_size(image_shape, 4)
-
         options: CycleGANOptions = config.gan
-        blocks = options.residual_blocks or suitable_blocks(*image_shape[:2])
+        blocks = options.residual_blocks or (9 if min(image_shape[:2]) >= LARGE_IMAGE_PIXELS else 6)
         shared: dict[str, Any] = {"image_shape": image_shape, "filters": options.filters, "seed": config.seed}
         judges = shared | {"inputs": 1, "batch_norm": INSTANCE_NORM, "spectral_norm": options.spectral_norm}
 
@@ -106,3 +105,63 @@ class CycleGAN(GAN):
             returned = self.translate(fakes, back, draws)
             rows.append(tf.concat([images, tf.cast(fakes, tf.float32), tf.cast(returned, tf.float32)], 2))
         return tf.concat(rows, 0)
+
+
+class ImageBuffer:
+    """Generated images of one domain, of which a discriminator sees earlier ones too (Shrivastava et al. 2017).
+
+    They are a part of the run's state, the same on all replicas.
+
+    Attributes:
+        images: `[size, height, width, channels]`; filled: the number of images stored so far.
+    """
+
+    def __init__(self, name: str, size: int, image_shape: Shape, sum_in_step: SumInStep) -> None:
+        """Create an empty buffer, in the scope of the replicas; `sum_in_step` gathers the images of all replicas."""
+        dtype = tf.as_dtype(keras.config.dtype_policy().variable_dtype)
+        self.images = tf.Variable(tf.zeros([size, *image_shape], dtype), trainable=False)
+        self.filled = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._name, self._size, self._sum_in_step = name, size, sum_in_step
+
+    def exchange(self, fakes: tf.Tensor, batch: Batch) -> tf.Tensor:
+        """Store this replica's generated images; return as many to show, `[count, height, width, channels]`.
+
+        Images come one after the other. Until the buffer is full, each is stored and shown. Then, with probability 1/2,
+        an image replaces a random stored one, and the stored one is shown instead.
+        """
+        draws = batch.together(self._name)
+        swaps = draws.of("swaps").uniform(())
+        slots = tf.cast(draws.of("slots").uniform(()) * self._size, tf.int64) % self._size
+        kept, shown, filled = exchanges(self.filled, swaps < 0.5, slots, self._size)
+        before, count = tf.cast(batch.draws.first, tf.int32), tf.cast(batch.draws.count, tf.int32)
+        edges = [[before, batch.size - before - count], [0, 0], [0, 0], [0, 0]]
+        rows = tf.ensure_shape(tf.pad(tf.cast(fakes, self.images.dtype), edges), [batch.size, *fakes.shape[1:]])
+        of_all = tf.concat([self.images, self._sum_in_step([rows])[0]], 0)  # of all replicas: sums of rows and zeros
+        self.images.assign(tf.gather(of_all, kept))
+        self.filled.assign(filled)
+        return tf.cast(tf.gather(of_all, shown[before : before + count]), fakes.dtype)
+
+
+def exchanges(
+    filled: tf.Tensor, swaps: tf.Tensor, slots: tf.Tensor, size: int
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return the images stored and shown after a batch, as indices into the `size` stored ones, then the batch.
+
+    `swaps`, bool `[batch]`, and `slots`, int64 `[batch]`: whether each image of the batch replaces a stored one, and
+    which. Returns the stored indices, int64 `[size]`, the shown ones, int64 `[batch]`, and the number of stored images.
+    """
+
+    def step(number: tf.Tensor, kept: tf.Tensor, shown: tf.Tensor, filled: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        is_filling = filled < size
+        slot = tf.where(is_filling, filled, slots[number])
+        new = tf.cast(number, tf.int64) + size
+        is_kept = is_filling | swaps[number]
+        old = tf.where(is_kept & ~is_filling, kept[slot], new)
+        kept = tf.where(is_kept & (tf.range(size, dtype=tf.int64) == slot), new, kept)
+        shown = tf.tensor_scatter_nd_update(shown, [[number]], [old])
+        return number + 1, kept, shown, filled + tf.cast(is_filling, tf.int64)
+
+    batch_size = swaps.shape[0]
+    start = (tf.constant(0), tf.range(size, dtype=tf.int64), tf.zeros([batch_size], tf.int64), tf.identity(filled))
+    _, kept, shown, filled = tf.while_loop(lambda number, *_: number < batch_size, step, start)
+    return kept, shown, filled

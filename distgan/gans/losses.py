@@ -1,15 +1,21 @@
-"""Adversarial losses per example, `[batch]`, of a discriminator's logits, `[batch, ...]`.
+"""Adversarial losses and gradient penalties per example, `[batch]`, of a discriminator's logits, `[batch, ...]`.
 
-With a patch discriminator, the loss of an example is the mean over its patches.
+With a patch discriminator, the loss of an example is the mean over its patches. A penalty needs the gradient of an
+image's logit with respect to that image, so a logit must depend on its image only.
 """
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from distgan.data.order import Draws
 from distgan.errors import UserError
+
+Judge = Callable[[tf.Tensor], tf.Tensor]  # from images to logits
+SCALE = 2.0**10  # of logits during differentiation; the gradients of pixels are too small for float16
+FLATTEST = 1e-30  # squared slope below which the gradient of the slope is zero
 
 
 def per_example(values: tf.Tensor) -> tf.Tensor:
@@ -101,12 +107,37 @@ def l1(images: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
 
 
 def accuracies(real_logits: tf.Tensor, fake_logits: tf.Tensor, threshold: float | None = 0.0) -> dict[str, tf.Tensor]:
-    """Return sums over the examples: real images judged real, generated ones judged fake, and the mean of both.
-
-    Returns nothing without a threshold.
-    """
+    """Return sums over the examples: real images judged real, fakes judged fake, their mean; {} without a threshold."""
     if threshold is None:
         return {}
     real = tf.reduce_sum(per_example(tf.cast(real_logits > threshold, real_logits.dtype)))
     fake = tf.reduce_sum(per_example(tf.cast(fake_logits < threshold, fake_logits.dtype)))
     return {"accuracy/real": real, "accuracy/fake": fake, "accuracy/mean": (real + fake) / 2}
+
+
+def gradient_penalty(judge: Judge, reals: tf.Tensor, fakes: tf.Tensor, draws: Draws) -> tf.Tensor:
+    """Return (||grad D(x)|| - 1)^2 at x between a real and a generated image (Gulrajani et al. 2017, eq. 3)."""
+    part = tf.cast(draws.uniform((1, 1, 1)), reals.dtype)
+    slopes = tf.sqrt(tf.maximum(_squared_slopes(judge, part * reals + (1 - part) * fakes), FLATTEST))
+    return (slopes - 1) ** 2
+
+
+def r1(judge: Judge, reals: tf.Tensor) -> tf.Tensor:
+    """Return ||grad D(x)||^2 / 2 at real images x (Mescheder et al. 2018, eq. 9)."""
+    return _squared_slopes(judge, reals) / 2
+
+
+def _squared_slopes(judge: Judge, images: tf.Tensor) -> tf.Tensor:
+    images = tf.identity(images)  # in tf.cond's own graph, as custom gradients do not find tensors of an outer one
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        scaled = SCALE * tf.reduce_sum(judge(images))
+    gradients = tape.gradient(scaled, images) / SCALE
+    return tf.reduce_sum(gradients**2, [1, 2, 3])
+
+
+def once_in(steps: int, step: Any, compute: Callable[[], tf.Tensor], dtype: tf.DType) -> tf.Tensor:
+    """Return the result of `compute` if `step` is a multiple of `steps`, else zero without computing it."""
+    if steps == 1:
+        return compute()
+    return tf.cond(tf.equal(step % steps, 0), compute, lambda: tf.zeros([], dtype))

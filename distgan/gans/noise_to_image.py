@@ -11,7 +11,7 @@ from distgan.config import Config
 from distgan.data.base import Shape
 from distgan.data.order import STEPS, Draws
 from distgan.data.pipeline import Batch
-from distgan.gans import losses, penalties
+from distgan.gans import losses
 from distgan.gans.augmentation import augmented
 from distgan.gans.base import GAN, Losses
 from distgan.gans.noise_to_image_options import NoiseToImageOptions
@@ -105,15 +105,15 @@ class NoiseToImage(GAN):
         paid = {}
         if self._gradient_penalty:
             between = draws.of("between")
-            terms = penalties.gradient_penalty(lambda x: self._logits(x, classes, between), reals, fakes, between)
+            terms = losses.gradient_penalty(lambda x: self._logits(x, classes, between), reals, fakes, between)
             paid["loss/gradient_penalty"] = self._gradient_penalty * tf.reduce_sum(terms)
 
         def r1() -> tf.Tensor:  # with the random numbers of the adversarial loss's forward pass
-            terms = penalties.r1(lambda x: self._logits(x, classes, draws.of("real")), reals)
+            terms = losses.r1(lambda x: self._logits(x, classes, draws.of("real")), reals)
             return self._r1_weight * tf.reduce_sum(terms)
 
         if self._r1_weight:
-            paid["loss/r1"] = penalties.once_in(self._steps_of("loss/r1"), draws.step, r1, reals.dtype)
+            paid["loss/r1"] = losses.once_in(self._steps_of("loss/r1"), draws.step, r1, reals.dtype)
         return paid
 
     def _steps_of(self, term: str) -> int:
@@ -138,10 +138,7 @@ class NoiseToImage(GAN):
     def generate(
         self, count: int, seed: int, first: int = 0, averaged: bool = True, classes: np.ndarray | None = None
     ) -> tf.Tensor:
-        """Generate `count` images, float32 `[count, height, width, channels]`; image i depends only on the seed and i.
-
-        Its class is `classes[i]` if `classes`, `[count]`, are given; else it also depends on the seed and on i only.
-        """
+        """Generate images, float32 `[count, height, width, channels]`; without `classes`, by `classes_of`."""
         generator = self.shown("generator") if averaged else self.networks["generator"]
         if classes is None:
             classes = self.classes_of(count, seed, first)

@@ -8,10 +8,7 @@ from distgan.gans.translation_options import CycleGANOptions, Pix2PixOptions
 
 
 class Row(NamedTuple):
-    """A GAN: the settings that it adds, and "module:Class", which is imported when networks are created.
-
-    Keras takes seconds to load, and programs read their flags before that.
-    """
+    """A GAN: the settings that it adds, and "module:Class", imported with Keras only when networks are created."""
 
     options: type[GANOptions]
     gan: str

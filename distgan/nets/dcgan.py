@@ -125,10 +125,7 @@ def generator(family: Family, image_shape: Shape, *, latent_dim: int, size: Size
 
 
 def discriminator(family: Family, image_shape: Shape, *, size: Size, num_classes: int = 0, **rest: Any) -> keras.Model:
-    """Return a discriminator from images `[batch, height, width, channels]` to logits `[batch, 1]` of being real.
-
-    `rest` are the arguments of `Layers` that the family leaves open.
-    """
+    """Return a discriminator from images `[batch, height, width, channels]` to logits `[batch, 1]`."""
     with Layers("discriminator", **family.layers, **rest) as layer:
         images = x = network_input(image_shape, "images")
         for stage in range(1, (family.discriminator_depth or size.depth) + 1):

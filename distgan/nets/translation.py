@@ -16,7 +16,6 @@ SMALLEST_PIXELS = 32
 MOST_STAGES = 8  # of the U-Net, that halve the size
 MOST_TIMES_FILTERS = 8
 DROPPED_STAGES = 3  # first stages that double the size
-LARGE_IMAGE_PIXELS = 256
 PATCH_STAGES = 3  # of stride 2
 SMALL_IMAGE_PIXELS = 64  # below this side, one stage fewer: patches of 34x34
 
@@ -114,11 +113,6 @@ def _change(x: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
         x = instance_normalized(x)
         x = x if number else tf.nn.relu(x)
     return x
-
-
-def suitable_blocks(height: int, width: int) -> int:
-    """Return the number of residual blocks for images of a size."""
-    return 9 if min(height, width) >= LARGE_IMAGE_PIXELS else 6
 
 
 def resnet(
