@@ -67,10 +67,7 @@ class LabelledImages:
 
 
 def open_mnist(split: str = "train", directory: Path = MNIST_DIRECTORY) -> LabelledImages:
-    """Read the embedded MNIST: 60,000 ("train") or 10,000 ("test") digits `[28, 28, 1]`.
-
-    Raises `UserError` if one of its files is missing or damaged.
-    """
+    """Read 60,000 ("train") or 10,000 ("test") MNIST digits `[28, 28, 1]`. Raises `UserError` if a file is damaged."""
     return _read_directory("mnist", directory, split)
 
 
@@ -89,10 +86,7 @@ def open_idx(directory: str, split: str = "train") -> LabelledImages:
 
 
 def open_npz(path: str) -> LabelledImages:
-    """Read the array `pixels` of an .npz file, uint8 `[number, height, width, channels]`, as distgan.sample writes it.
-
-    Raises `UserError` if the file or the array is missing or invalid.
-    """
+    """Read `pixels`, uint8 `[number, height, width, channels]`, of an .npz file. Raises `UserError` if invalid."""
     file = Path(expanded("--images", path))
     if not file.is_file():
         raise UserError(f"{path} does not exist, or is not a file: give an .npz file with an array `pixels`.")

@@ -85,11 +85,7 @@ class ImageFiles:
 
 @dataclass(eq=False, kw_only=True)
 class FileSource(Source):
-    """A data set whose files are decoded each time they are read.
-
-    files: the files.
-    fit: the change to a picture of another size, as in `Wanted`.
-    """
+    """A data set whose files are decoded each time they are read; `fit` is that of `Wanted`."""
 
     files: ImageFiles = field(repr=False)
     fit: str
@@ -180,18 +176,12 @@ def _opened(files: ImageFiles, sizes: FileSizes, wanted: Wanted) -> Source:
     seen = _sample(files, wanted.image_size)
     size = wanted.image_size or _one_size(files.name, seen)
     channels = wanted.channels or (1 if all(picture.grey for picture in seen) else 3)
-    image_shape, example_shape = wanted.shapes(size, channels, 2 if "pairs" in files.streams else 1)
-    return FileSource(
-        files.name,
-        {stream: len(paths[0]) for stream, paths in files.streams.items()},
-        image_shape,
-        example_shape,
-        _fingerprint(files, sizes, (*image_shape, wanted.margin_pixels, wanted.fit)),
-        faults=files.faults,
-        num_files=sum(len(paths) for lists in files.streams.values() for paths in lists),
-        files=files,
-        fit=wanted.fit,
-    )
+    shapes = wanted.shapes(size, channels, 2 if "pairs" in files.streams else 1)
+    streams = {stream: len(paths[0]) for stream, paths in files.streams.items()}
+    fingerprint = _fingerprint(files, sizes, (*shapes[0], wanted.margin_pixels, wanted.fit))
+    source = FileSource(files.name, streams, *shapes, fingerprint, faults=files.faults, files=files, fit=wanted.fit)
+    source.num_files = sum(len(paths) for lists in files.streams.values() for paths in lists)
+    return source
 
 
 def _sample(files: ImageFiles, size: tuple[int, int] | None) -> list[Seen]:
@@ -200,20 +190,19 @@ def _sample(files: ImageFiles, size: tuple[int, int] | None) -> list[Seen]:
     for stream, (paths, *_) in files.streams.items():
         number = min(len(paths), most)
         examples += [(stream, place * len(paths) // number) for place in range(number)]
+
+    def look(example: tuple[str, int]) -> list[Seen]:
+        pictures, path = files.pictures(*example, size), files.paths(*example)[0]
+        mismatch = files.mismatch(*example, pictures)
+        if mismatch:
+            raise UserError(f"--data={files.name}: {path} is {mismatch}: both must have one size.")
+        return [Seen(path, (picture.height, picture.width), picture.mode == "L") for picture in pictures]
+
     with ThreadPoolExecutor(NUM_THREADS) as pool:
-        seen = [picture for found in pool.map(partial(_look, files, size), examples) for picture in found]
+        seen = [picture for found in pool.map(look, examples) for picture in found]
     num_files = sum(len(files.streams[stream]) for stream, _ in examples)
     refuse_faults(files.name, dict(sorted(files.faults.items())), num_files)
     return seen
-
-
-def _look(files: ImageFiles, size: tuple[int, int] | None, example: tuple[str, int]) -> list[Seen]:
-    pictures = files.pictures(*example, size)
-    path = files.paths(*example)[0]
-    mismatch = files.mismatch(*example, pictures)
-    if mismatch:
-        raise UserError(f"--data={files.name}: {path} is {mismatch}: both must have one size.")
-    return [Seen(path, (picture.height, picture.width), picture.mode == "L") for picture in pictures]
 
 
 def _one_size(name: str, seen: list[Seen]) -> tuple[int, int]:
@@ -226,8 +215,7 @@ def _one_size(name: str, seen: list[Seen]) -> tuple[int, int]:
 
 def _fingerprint(files: ImageFiles, sizes: FileSizes, settings: tuple[object, ...]) -> str:
     digest = hashlib.sha256(repr((files.name.partition(":")[0], list(files.streams), settings)).encode())
-    for lists in files.streams.values():
-        for paths in lists:
-            for path in paths:
-                digest.update(os.fsencode(f"{path}\0{sizes[path]}\0"))
+    for paths in chain.from_iterable(files.streams.values()):
+        for path in paths:
+            digest.update(os.fsencode(f"{path}\0{sizes[path]}\0"))
     return digest.hexdigest()

@@ -42,7 +42,11 @@ def open_picture(path: str | os.PathLike[str], size: tuple[int, int] | None = No
         with Image.open(path, formats=FORMATS) as image:
             if size:
                 image.draft(None, (2 * max(size), 2 * max(size)))
-            _check_size(image)
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise BadImageError(f"{TOO_LARGE}: it has {height}x{width} pixels")
+            if width * height == 0:
+                raise BadImageError("has no pixels")
             image.load()
             with suppress(Exception):  # with broken EXIF data a picture is not rotated
                 ImageOps.exif_transpose(image, in_place=True)
@@ -73,14 +77,6 @@ def all_fitted(pictures: Sequence[np.ndarray] | np.ndarray, shape: Shape, fit: s
     if isinstance(pictures, np.ndarray) and pictures.shape[1:] == shape:
         return pictures
     return np.stack([fitted(to_pillow(picture), shape, fit) for picture in pictures])
-
-
-def _check_size(image: Image.Image) -> None:
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise BadImageError(f"{TOO_LARGE}: it has {height}x{width} pixels")
-    if width * height == 0:
-        raise BadImageError("has no pixels")
 
 
 def _opaque(image: Image.Image) -> Image.Image:

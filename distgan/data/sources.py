@@ -18,8 +18,6 @@ class SourceKind(NamedTuple):
 
 
 IMAGES, PAIRS, DOMAINS = ("images",), ("pairs",), ("A", "B")
-
-
 SOURCES = {
     "mnist": SourceKind("mnist", IMAGES, lambda _, split, wanted: arrays.open_mnist(split).source(wanted)),
     "mnist-colours": SourceKind("mnist-colours", IMAGES, lambda _, split, wanted: derived.open_colours(split, wanted)),

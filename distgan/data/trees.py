@@ -13,17 +13,13 @@ from distgan.errors import UserError
 
 LOOKED_FOR = f"images ({', '.join(EXTENSIONS)})"
 SPLITS = {"train": ("train", ""), "test": ("test", "val", "train", "")}  # folders, in order of preference
-
 OF_SYSTEMS = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 
 FileSizes = dict[str, int]  # path -> size in bytes
 
 
 def image_files(what: str, root: str, top: str) -> FileSizes:
-    """Find the image files under a folder of a root by their names; return their sizes by path.
-
-    what: the flag and its value, with which a `UserError` begins; it is raised if no file is found or listed.
-    """
+    """Return the sizes of the images under a folder of a root by path. Raises `UserError`, which begins with `what`."""
     sizes: FileSizes = {}
     waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [(top, ())]
     try:
@@ -74,10 +70,7 @@ def top_folder(path: str) -> str:
 
 
 def pair_folders(what: str, root: str, split: str) -> tuple[str, ...]:
-    """Find the folders A and B of a split, or the one folder whose files each hold a pair.
-
-    Raises `UserError` if only one of A and B exists.
-    """
+    """Return a split's folders A and B, or the one whose files are pairs. Raises `UserError` if only A or B exists."""
     for folder in SPLITS[split]:
         for layout in (f"{folder}@", os.path.join(folder, "@"), os.path.join("@", folder)):
             both = (layout.replace("@", "A"), layout.replace("@", "B"))
