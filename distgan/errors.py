@@ -10,10 +10,7 @@ MOST_NAMES = 12  # in a list
 
 
 class UserError(ValueError):
-    """A user's mistake, in one sentence that states what to change.
-
-    Programs print it without a traceback and end with exit status 2.
-    """
+    """A user's mistake, in one sentence that states what to change; programs print it and exit with status 2."""
 
 
 class TrainingError(RuntimeError):

@@ -55,21 +55,12 @@ def save_png(path: Path, picture: np.ndarray) -> None:
 
 
 def save_gif(path: Path, frames: Iterable[np.ndarray], milliseconds: int) -> None:
-    """Write an endless film of one or more pictures of one size, the last one shown longer.
-
-    Small pictures are enlarged. Equal neighbours become one frame that is shown longer.
-    """
+    """Write an endless film of pictures of one size, enlarged if small; equal neighbours and the last show longer."""
     first, *others = [_to_256_colours(to_pillow(enlarge(frame))) for frame in frames]
-    durations = [milliseconds] * len(others) + [max(1500, 5 * milliseconds)]
+    last = max(1500, 5 * milliseconds)
+    durations = [milliseconds] * len(others) + [last] if others else last
     buffer = io.BytesIO()
-    first.save(
-        buffer,
-        format="GIF",
-        save_all=True,
-        append_images=others,
-        duration=durations if others else durations[0],
-        loop=0,
-    )
+    first.save(buffer, format="GIF", save_all=True, append_images=others, duration=durations, loop=0)
     atomic.write(path, buffer.getvalue())
 
 
@@ -86,10 +77,7 @@ def progress_gif(samples_dir: Path, path: Path) -> None:
 
 
 def write_samples(output: str | Path, pixels: np.ndarray, columns: int | None = None) -> None:
-    """Write samples as one grid (`.png`), as an array `pixels` (`.npz`), or as a directory of PNGs.
-
-    The grid is enlarged if it is small; the directory's 00000.png, 00001.png ... are not.
-    """
+    """Write samples as a grid (`.png`), enlarged if small, as an array `pixels` (`.npz`), or as a directory of PNGs."""
     output = Path(output)
     if output.suffix == ".png":
         save_png(output, grid(pixels, columns))

@@ -217,7 +217,11 @@ def _of_few_channels(images: tf.Tensor, kernel: tf.Tensor, geometry: _Geometry, 
     def compute(images: tf.Tensor, kernel: tf.Tensor) -> Any:
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             large, small = (upstream, images) if adjoint else (images, upstream)
-            return backward(upstream, kernel, geometry), _of_kernel(large, small, kernel, geometry)
+            strides = [1, geometry.stride, geometry.stride, 1]
+            of_kernel = tf.raw_ops.Conv2DBackpropFilter(
+                input=large, filter_sizes=kernel.shape, out_backprop=small, strides=strides, padding="SAME"
+            )
+            return backward(upstream, kernel, geometry), of_kernel
 
         return forward(images, kernel, geometry), gradient
 
@@ -234,10 +238,3 @@ def _over_phases(small: tf.Tensor, kernel: tf.Tensor, geometry: _Geometry) -> tf
     edges = [(high, -low) for low, high in zip(geometry.low, geometry.high, strict=True)]
     phases = tf.nn.conv2d(small, turned, 1, [(0, 0), *edges, (0, 0)])
     return tf.nn.depth_to_space(phases, geometry.stride) if geometry.stride > 1 else phases
-
-
-def _of_kernel(large: tf.Tensor, small: tf.Tensor, kernel: tf.Tensor, geometry: _Geometry) -> tf.Tensor:
-    strides = [1, geometry.stride, geometry.stride, 1]
-    return tf.raw_ops.Conv2DBackpropFilter(
-        input=large, filter_sizes=kernel.shape, out_backprop=small, strides=strides, padding="SAME"
-    )

@@ -15,10 +15,7 @@ ANSWER_SECONDS, GONE_SECONDS = 10.0, 15.0
 
 
 def meet(server: tuple[str, int], rank: int, size: int, timeout_seconds: float) -> None:
-    """Return when all processes have arrived.
-
-    Raises `AloneError` after the timeout, with the missing ranks, or if the launcher has ended.
-    """
+    """Return when all have come. Raises `AloneError` after the timeout, with missing ranks, or if the launcher ends."""
     began = time.monotonic()
     has_come, missing = False, [other for other in range(size) if other != rank]
     while not has_come or missing:

@@ -87,9 +87,9 @@ def _watch(child: int, pipe: int, timeout_seconds: float, start_timeout_seconds:
         info = signal.sigtimedwait({*_HANDED_ON, signal.SIGCHLD}, TICK_SECONDS)
         silent_seconds += min(time.monotonic() - began, 2 * TICK_SECONDS)
         ended, status = os.waitpid(child, os.WNOHANG)
-        told = _told(pipe)
-        if told:
-            kind, silent_seconds = told[-1:], 0.0
+        with contextlib.suppress(BlockingIOError):  # it has reported nothing
+            if told := os.read(pipe, _PIPE_BYTES):
+                kind, silent_seconds = told[-1:], 0.0
         if ended:
             return _as_ours(status)
         if info and info.si_signo in _HANDED_ON and (info.si_signo, info.si_code) != _BY_TERMINAL:
@@ -108,12 +108,6 @@ def _watch(child: int, pipe: int, timeout_seconds: float, start_timeout_seconds:
                 return _kill(child)
         elif silent_seconds >= timeout_seconds:
             return _end(child, f"has waited for others, or its device, for {timeout_seconds:g} seconds")
-
-
-def _told(pipe: int) -> bytes:
-    with contextlib.suppress(BlockingIOError):
-        return os.read(pipe, _PIPE_BYTES)
-    return b""
 
 
 def _is_frozen(child: int) -> bool:

@@ -35,14 +35,9 @@ class State(Protocol):
     images_shown: tf.Variable
     variables: dict[str, tf.Variable]
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return a copy of all values."""
-
-    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Set all variables from the arrays of a checkpoint."""
-
-    def start_from(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Set the weights only."""
+    def arrays(self) -> dict[str, np.ndarray]: ...
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None: ...
+    def start_from(self, arrays: Mapping[str, np.ndarray]) -> None: ...
 
 
 @dataclasses.dataclass
@@ -177,12 +172,8 @@ class RunDirectory:
         arrays = state.arrays()
         of_variables = checkpoint.digests(arrays)
         self._compare(state, of_variables)
-        facts = {
-            "step": step,
-            "images_shown": int(state.images_shown.numpy()),
-            "state_digest": checkpoint.state_digest(of_variables),
-            **facts,
-        }
+        shown, digest = int(state.images_shown.numpy()), checkpoint.state_digest(of_variables)
+        facts = {"step": step, "images_shown": shown, "state_digest": digest, **facts}
         self.settle()
         if self._replicas.is_chief:
             self._written = self._writer.submit(self._write, arrays, facts)
