@@ -88,10 +88,11 @@ def open_idx(directory: str, split: str = "train") -> LabelledImages:
 def open_npz(path: str) -> LabelledImages:
     """Read `pixels`, uint8 `[number, height, width, channels]`, of an .npz file. Raises `UserError` if invalid."""
     file = Path(expanded("--images", path))
+    writing = f"numpy.savez({file.name!r}, pixels=PIXELS)"
     if not file.is_file():
         raise UserError(f"{path} does not exist, or is not a file: give an .npz file with an array `pixels`.")
     if not zipfile.is_zipfile(file):
-        raise UserError(f"{path} is not an .npz file: write it with numpy.savez({file.name!r}, pixels=PIXELS).")
+        raise UserError(f"{path} is not an .npz file: write it with {writing}.")
     try:
         with zipfile.ZipFile(file) as archive:
             bytes_of_all = sum(entry.file_size for entry in archive.infolist())
@@ -99,10 +100,7 @@ def open_npz(path: str) -> LabelledImages:
             raise UserError(f"{path} needs {bytes_of_all:,} bytes, more than is free: give fewer or smaller images.")
         with np.load(file, allow_pickle=False) as stored:
             if "pixels" not in stored:
-                found = in_short(list(stored))
-                raise UserError(
-                    f"{path} holds {found}, and no `pixels`: use numpy.savez({file.name!r}, pixels=PIXELS)."
-                )
+                raise UserError(f"{path} holds {in_short(list(stored))}, and no `pixels`: use {writing}.")
             pixels = stored["pixels"]
     except UserError:
         raise
