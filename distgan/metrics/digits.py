@@ -17,7 +17,8 @@ WEIGHTS = Path(__file__).with_name("digits.npz")
 WEIGHTS_SHA256 = "63c0433cd10b7c76f47ae44be10b7a9f278a159e4db4b644da2ab4e4c96838d9"
 IMAGE_SHAPE = (28, 28, 1)
 NUM_CLASSES = 10
-PADDED_SIZE = 32  # MNIST's 28 pixels, and 2 black pixels on each side
+EDGE = 2  # black pixels on each side of MNIST's 28
+PADDED_SIZE = IMAGE_SHAPE[0] + 2 * EDGE
 STRETCHED_ABOVE = 0.0  # brightness in [-1, 1]; an image without a brighter pixel shows no digit and is not stretched
 BATCH_SIZE = 500
 
@@ -73,7 +74,9 @@ def prepare(images: np.ndarray) -> np.ndarray:
         )
     grey = images.astype(np.float32).max(3, keepdims=True)
     if grey.shape[1] != IMAGE_SHAPE[0]:
-        grey = _cut(_average_down(grey))
+        factor = grey.shape[1] // PADDED_SIZE
+        padded = grey.reshape(-1, PADDED_SIZE, factor, PADDED_SIZE, factor, 1).mean((2, 4))
+        grey = padded[:, EDGE:-EDGE, EDGE:-EDGE]
     brightest = grey.max((1, 2, 3), keepdims=True)
     top = np.where(brightest > STRETCHED_ABOVE, brightest, np.float32(1))
     return (grey + 1) * (2 / (top + 1)) - 1
@@ -106,15 +109,3 @@ def _outputs_of(layer: str, images: Any) -> np.ndarray:
     starts = range(0, len(images), BATCH_SIZE)
     batches = (prepare(np.asarray(images[start : start + BATCH_SIZE])) for start in starts)
     return np.concatenate([np.asarray(model(batch, training=False)) for batch in batches])
-
-
-def _average_down(images: np.ndarray) -> np.ndarray:
-    """Average squares of pixels, to make `[batch, 32, 32, 1]`."""
-    factor = images.shape[1] // PADDED_SIZE
-    return images.reshape(-1, PADDED_SIZE, factor, PADDED_SIZE, factor, 1).mean((2, 4))
-
-
-def _cut(images: np.ndarray) -> np.ndarray:
-    """Cut `[batch, 32, 32, 1]` to its middle `[batch, 28, 28, 1]`."""
-    edge = (PADDED_SIZE - IMAGE_SHAPE[0]) // 2
-    return images[:, edge:-edge, edge:-edge]
