@@ -51,16 +51,6 @@ def near(fakes: np.ndarray, fake_radii: np.ndarray, reals: np.ndarray, real_radi
     )
 
 
-def manifold_scores(counts: Near, num_fakes: int) -> dict[str, float]:
-    """Return improved precision, recall (Kynkäänniemi et al. 2019, eq. 1, 2), density, coverage (Naeem et al. 2020)."""
-    return {
-        "precision": float(counts.in_real_balls / num_fakes),
-        "recall": float((counts.in_fake_balls > 0).mean()),
-        "density": float(counts.memberships / (BALLS_OF_DENSITY * num_fakes)),
-        "coverage": float((counts.has_fake > 0).mean()),
-    }
-
-
 def nearest(rows: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Return the distance of each row to the nearest of the points, `[n]`."""
     return np.sqrt(squared_distances(rows, points).min(1))
@@ -76,12 +66,3 @@ def kernel_sum(rows: np.ndarray, points: np.ndarray) -> float:
 def kernel_diagonal(rows: np.ndarray) -> float:
     """Return the sum of the kernel of each row with itself."""
     return float((((rows.astype(np.float64) ** 2).sum(1) / rows.shape[1] + 1) ** 3).sum())
-
-
-def kernel_distance(within: tuple[float, float], across: float, counts: tuple[int, int]) -> float:
-    """Return the unbiased squared MMD (Binkowski et al. 2018, section 4); its mean is 0 for sets of one distribution.
-
-    `within` has the kernel's sum over pairs of different points of each set; `across` is its sum over mixed pairs.
-    """
-    own = sum(total / (count * (count - 1)) for total, count in zip(within, counts, strict=True))
-    return own - 2 * across / (counts[0] * counts[1])

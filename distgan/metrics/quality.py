@@ -55,12 +55,11 @@ def find_features(
     points = np.zeros((min(count, MOST_POINTS), network.width), np.float32)
     features = FeatureStatistics.of(np.zeros((0, network.width)))
     of_classes = ClassStatistics.of(np.zeros((0, network.num_classes)))
-    for first, number in _own_parts(count, replicas):
-        rows, probabilities = network.read(read(first, number))
-        points[first : first + number] = rows[: max(0, len(points) - first)]
+    for part in _own_parts(count, replicas):
+        rows, probabilities = network.read(read(part.start, part.stop - part.start))
+        points[part] = rows[: max(0, len(points) - part.start)]
         features = add(features, FeatureStatistics.of(rows))
-        wanted = None if asked is None else asked[first : first + number]
-        of_classes = add(of_classes, ClassStatistics.of(probabilities, wanted))
+        of_classes = add(of_classes, ClassStatistics.of(probabilities, None if asked is None else asked[part]))
     summed = iter(replicas.sum([points, *features, *of_classes]))
     return Features(next(summed), FeatureStatistics(*islice(summed, len(features))), ClassStatistics(*summed))
 
@@ -97,43 +96,50 @@ def judge(generated: Features, reference: Reference, replicas: Replicas, conditi
 
 
 def manifold_scores(fakes: np.ndarray, reference: Reference, replicas: Replicas) -> dict[str, float]:
-    """Return precision, recall, density and coverage of generated features `[n, width]`."""
-    reals = reference.real.points
+    """Return the precision, recall, density and coverage of generated features `[n, width]`.
+
+    Improved precision and recall are of Kynkäänniemi et al. 2019, eq. 1, 2, the others of Naeem et al. 2020.
+    """
     radii = _by_rows(lambda rows: neighbours.radii(rows, fakes), fakes, replicas)
-    counts = neighbours.near(fakes[:0], radii[:0], reals, reference.radii)
-    for first, number in _own_parts(len(fakes), replicas):
-        part = slice(first, first + number)
-        counts = add(counts, neighbours.near(fakes[part], radii[part], reals, reference.radii))
-    return neighbours.manifold_scores(neighbours.Near(*replicas.sum(list(counts))), len(fakes))
+    counts = neighbours.near(fakes[:0], radii[:0], reference.real.points, reference.radii)
+    for part in _own_parts(len(fakes), replicas):
+        counts = add(counts, neighbours.near(fakes[part], radii[part], reference.real.points, reference.radii))
+    counts = neighbours.Near(*replicas.sum(list(counts)))
+    return {
+        "precision": float(counts.in_real_balls / len(fakes)),
+        "recall": float((counts.in_fake_balls > 0).mean()),
+        "density": float(counts.memberships / (neighbours.BALLS_OF_DENSITY * len(fakes))),
+        "coverage": float((counts.has_fake > 0).mean()),
+    }
 
 
 def kernel_distance(fakes: np.ndarray, reals: np.ndarray, replicas: Replicas) -> float:
-    """Return the unbiased kernel distance of two sets of features, `[n, width]` and `[m, width]`."""
-    pairs = (fakes, fakes), (reals, reals), (fakes, reals)
-    own = [
-        sum(
-            neighbours.kernel_sum(rows[first : first + number], points)
-            for first, number in _own_parts(len(rows), replicas)
-        )
-        for rows, points in pairs
-    ]
+    """Return the unbiased squared MMD (Binkowski et al. 2018, section 4) of features `[n, width]` and `[m, width]`.
+
+    Its mean is 0 for sets of one distribution.
+    """
+
+    def own_sum(rows: np.ndarray, points: np.ndarray) -> float:
+        return sum(neighbours.kernel_sum(rows[part], points) for part in _own_parts(len(rows), replicas))
+
+    own = own_sum(fakes, fakes), own_sum(reals, reals), own_sum(fakes, reals)
     of_fakes, of_reals, across = replicas.sum([np.array(own, np.float64)])[0].tolist()
-    within = of_fakes - neighbours.kernel_diagonal(fakes), of_reals - neighbours.kernel_diagonal(reals)
-    return neighbours.kernel_distance(within, across, (len(fakes), len(reals)))
+    n, m = len(fakes), len(reals)
+    within = (of_fakes - neighbours.kernel_diagonal(fakes)) / (n * (n - 1))
+    within += (of_reals - neighbours.kernel_diagonal(reals)) / (m * (m - 1))
+    return within - 2 * across / (n * m)
 
 
-def _own_parts(count: int, replicas: Replicas) -> Iterator[tuple[int, int]]:
-    """Yield this process's parts of `range(count)`, as (first, number)."""
+def _own_parts(count: int, replicas: Replicas) -> Iterator[slice]:
+    """Yield this process's parts of `count` rows."""
     first, number = fair_range(-(-count // AT_ONCE), replicas.size, replicas.rank)
     for part in range(first, first + number):
-        yield part * AT_ONCE, min(AT_ONCE, count - part * AT_ONCE)
+        yield slice(part * AT_ONCE, min((part + 1) * AT_ONCE, count))
 
 
 def _by_rows(function: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, replicas: Replicas) -> np.ndarray:
     """Apply a function of some rows to all rows, each process to its share; return the result for all rows."""
-    parts = {first: function(rows[first : first + number]) for first, number in _own_parts(len(rows), replicas)}
-    shape = function(rows[:1]).shape[1:] if not parts else next(iter(parts.values())).shape[1:]
-    whole = np.zeros((len(rows), *shape))
-    for first, part in parts.items():
-        whole[first : first + len(part)] = part
+    whole = np.zeros((len(rows), *function(rows[:1]).shape[1:]))
+    for part in _own_parts(len(rows), replicas):
+        whole[part] = function(rows[part])
     return replicas.sum([whole])[0]
