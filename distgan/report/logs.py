@@ -44,18 +44,13 @@ def cut(path: Path, steps: Callable[[BinaryIO], Steps], first_new: int) -> None:
 
 
 def steps_of_lines(file: BinaryIO) -> Steps:
-    """Yield the step and the end of each record of a metrics.jsonl."""
+    """Yield the step and the end of each record of a metrics.jsonl; a line without a step is before all steps."""
     for line in file:
+        step = -1
+        with suppress(ValueError, TypeError, KeyError):
+            step = int(json.loads(line)["step"])
         if line.endswith(b"\n"):
-            yield _step_of_line(line), file.tell()
-
-
-def _step_of_line(line: bytes) -> int:
-    """Return the step of a line of metrics.jsonl; -1, which is before all steps, if the line has none."""
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, TypeError, KeyError):
-        return -1
+            yield step, file.tell()
 
 
 def steps_of_events(file: BinaryIO) -> Steps:
