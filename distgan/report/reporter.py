@@ -11,8 +11,8 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -39,7 +39,10 @@ LIVE = {
 
 
 class Reporter:
-    """The writer of a run's outputs. On ranks other than the chief, `enabled=False`: no file, no output."""
+    """The writer of a run's outputs. On ranks other than the chief, `enabled=False`: no file, no output.
+
+    All files are written by `spared`, which does nothing on the other ranks.
+    """
 
     def __init__(self, run_dir: Path, *, enabled: bool, first_step: int, console: TextIO | None = None):
         """Continue after `first_step`, the checkpoint's step or 0 for a new run.
@@ -63,16 +66,12 @@ class Reporter:
 
     def scalars(self, step: int, images_shown: int, epoch: float, values: dict[str, float]) -> None:
         """Log values named `group/name` as TensorBoard scalars and as one line of metrics.jsonl."""
-        if not self.enabled:
-            return
         known = {name: float(v) if math.isfinite(v) else None for name, v in values.items()}
         self._add_line(step, images_shown, epoch, known)
         self._summarize(step, *(Summary.Value(tag=t, simple_value=v) for t, v in values.items()))
 
     def warning(self, step: int, images_shown: int, epoch: float, text: str) -> None:
         """Print a problem of the run, and log it as a line of metrics.jsonl."""
-        if not self.enabled:
-            return
         self.say(f"warning: {text}")
         self._add_line(step, images_shown, epoch, {"warning": text})
 
@@ -113,21 +112,16 @@ class Reporter:
 
         The PNG is named after the finished epoch, or after the step if `epoch` is None.
         """
-        if not self.enabled:
-            return
         picture = pictures.enlarge(pictures.grid(pixels))
         png = pictures.encode_png(picture)
         name = f"step_{step:06d}" if epoch is None else f"epoch_{epoch:04d}"
-        with self._spared(self.samples_dir):
-            atomic.write(self.samples_dir / f"image_at_{name}.png", png)
+        self.spared(self.samples_dir, partial(atomic.write, self.samples_dir / f"image_at_{name}.png", png))
         height, width, channels = picture.shape
         image = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=png)
         self._summarize(step, Summary.Value(tag="samples", image=image))
 
     def histograms(self, step: int, arrays: dict[str, np.ndarray]) -> None:
         """Log a histogram of each array; NaN and infinite values are left out."""
-        if not self.enabled:
-            return
         found = {name: _histogram(array) for name, array in arrays.items()}
         self._summarize(step, *(Summary.Value(tag=t, histo=h) for t, h in found.items() if h))
 
@@ -138,25 +132,26 @@ class Reporter:
             return
         from distgan.report import run_page  # which imports Jinja2; most processes do not need it
 
-        with self._spared(self._run_dir / PAGE):
-            run_page.write(self._run_dir, state)
+        self.spared(self._run_dir / PAGE, lambda: run_page.write(self._run_dir, state))
         now = time.monotonic()
         self._next_page_seconds = now + (now - started) / PAGE_SHARE
 
     def spared(self, path: Path, write: Callable[[], object]) -> None:
-        """Write a file on the chief; if that fails, print the error and continue."""
-        if self.enabled:
-            with self._spared(path):
-                write()
+        """Write a file on the chief; print an OSError as one sentence, once for each path and reason, and continue."""
+        if not self.enabled:
+            return
+        try:
+            write()
+        except OSError as error:
+            if (path, error.errno) not in self._said:
+                self._said.add((path, error.errno))
+                self.say(f"Cannot write {path}: {error.strerror or error}; the run continues.")
 
     def finish(self) -> None:
         """Close a finished run: write progress.gif and the last page."""
         self.close()
-        if not self.enabled:
-            return
         film = self._run_dir / "progress.gif"
-        with self._spared(film):
-            pictures.progress_gif(self.samples_dir, film)
+        self.spared(film, lambda: pictures.progress_gif(self.samples_dir, film))
         self.page("finished")
 
     def close(self) -> None:
@@ -166,13 +161,10 @@ class Reporter:
 
     def _start(self, first_new_step: int) -> None:
         for directory in (self.samples_dir, self.tensorboard_dir):
-            with self._spared(directory):
-                directory.mkdir(parents=True, exist_ok=True)
-        with self._spared(self.metrics_path):
-            logs.cut(self.metrics_path, logs.steps_of_lines, first_new_step)
+            self.spared(directory, partial(directory.mkdir, parents=True, exist_ok=True))
+        self.spared(self.metrics_path, lambda: logs.cut(self.metrics_path, logs.steps_of_lines, first_new_step))
         for events_path in self.tensorboard_dir.glob("events.out.tfevents.*"):
-            with self._spared(events_path):
-                logs.cut(events_path, logs.steps_of_events, first_new_step)
+            self.spared(events_path, partial(logs.cut, events_path, logs.steps_of_events, first_new_step))
         self._log(Event(file_version="brain.Event:2"))
         # A TensorBoard that stays open drops the old steps from this START's step on
         # (with --load_fast=false; the fast loader drops a tag's steps when they are logged again).
@@ -180,8 +172,8 @@ class Reporter:
 
     def _add_line(self, step: int, images_shown: int, epoch: float, values: Mapping[str, object]) -> None:
         when = {"step": int(step), "images_shown": int(images_shown), "epoch": float(epoch), "seconds": time.time()}
-        with self._spared(self.metrics_path):
-            logs.append(self.metrics_path, json.dumps({**when, **values}).encode() + b"\n")
+        line = json.dumps({**when, **values}).encode() + b"\n"
+        self.spared(self.metrics_path, lambda: logs.append(self.metrics_path, line))
 
     def _summarize(self, step: int, *values: Summary.Value) -> None:
         self._log(Event(step=step, summary=Summary(value=values)))
@@ -190,18 +182,7 @@ class Reporter:
         event.wall_time = time.time()
         buffer = io.BytesIO()
         RecordWriter(buffer).write(event.SerializeToString())
-        with self._spared(self._events_path):
-            logs.append(self._events_path, buffer.getvalue())
-
-    @contextmanager
-    def _spared(self, path: Path) -> Iterator[None]:
-        """Print an OSError as one sentence, once for each path and reason; do not raise it."""
-        try:
-            yield
-        except OSError as error:
-            if (path, error.errno) not in self._said:
-                self._said.add((path, error.errno))
-                self.say(f"Cannot write {path}: {error.strerror or error}; the run continues.")
+        self.spared(self._events_path, lambda: logs.append(self._events_path, buffer.getvalue()))
 
 
 def _histogram(array: np.ndarray) -> HistogramProto | None:
