@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from distgan import pictures
 from distgan.config import older
-from distgan.config.config import defaults_of
-from distgan.config.presets import PRESETS
 
 METRICS, CONFIG, ENVIRONMENT, PAGE = "metrics.jsonl", "config.json", "environment.json", "report.html"
 CLOCKS = ("step", "images_shown", "epoch", "seconds")
@@ -82,43 +81,35 @@ class Recorded(NamedTuple):
         return len({name for record in self.records for name in record if name.startswith(SHARE_OF)})
 
     @property
-    def batch_size(self) -> float:
-        """The images per step, over all replicas; NaN if not known."""
-        return self.config.get("batch_size") or math.nan
-
-    @property
     def names(self) -> list[str]:
         """The names of all measured values, in the order of first use."""
         found = dict.fromkeys(name for record in self.records for name in record if "/" in name)
         return [name for name in found if len(self.curve(name, "step")[0])]
 
     def curve(self, name: str, clock: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return the clock's values and the values logged under a name; a value that is not a number becomes NaN."""
+        """Return the clock's values and the values logged under a name, none if none of them is a number.
+
+        A value that is not a number becomes NaN.
+        """
         points = [(record[clock], _number(record[name])) for record in self.records if name in record]
         x, y = np.array(points, float).reshape(-1, 2).T
         return (x, y) if np.isfinite(y).any() else (x[:0], y[:0])
 
     def newest(self, name: str) -> float:
         """Return the last number under a name; NaN if there is none."""
-        known = self.curve(name, "step")[1]
-        known = known[np.isfinite(known)]
-        return float(known[-1]) if len(known) else math.nan
+        values = self.curve(name, "step")[1]
+        return float(values[np.isfinite(values)][-1]) if len(values) else math.nan
 
     def median(self, name: str) -> float:
         """Return the median of the numbers under a name; NaN if there is none."""
-        known = self.curve(name, "step")[1]
-        known = known[np.isfinite(known)]
-        return float(np.median(known)) if len(known) else math.nan
-
-    def defaults(self) -> dict[str, Any]:
-        """Return the config with the defaults of the run's preset."""
-        preset = str(self.config.get("preset"))
-        return defaults_of(preset if preset in PRESETS else "mnist")
+        values = self.curve(name, "step")[1]
+        return float(np.nanmedian(values)) if len(values) else math.nan
 
 
 def read(directory: Path) -> Recorded:
     """Read a run's directory. Raises `OSError` if a file exists but cannot be read."""
-    lines = [line for line in read_metrics(directory / METRICS) if _has_clocks(line)]
+    lines = read_metrics(directory / METRICS)
+    lines = [line for line in lines if all(_is_number(line.get(clock)) for clock in CLOCKS)]
     starts = starts_of(directory)
     records = [line for line in lines if "warning" not in line]
     _add_training_seconds(records, [start["seconds"] for start in starts])
@@ -136,15 +127,8 @@ def read(directory: Path) -> Recorded:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Return the records of a metrics.jsonl, none if there is no file; invalid lines are left out."""
-    records = []
-    for line in path.read_bytes().splitlines() if path.exists() else ():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and "step" in record:
-            records.append(record)
-    return records
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    return [record for record in map(_parsed, lines) if "step" in record]
 
 
 def starts_of(directory: Path) -> list[dict[str, Any]]:
@@ -155,11 +139,16 @@ def starts_of(directory: Path) -> list[dict[str, Any]]:
 
 def _json(path: Path) -> dict[str, Any]:
     """Return the content of a JSON file; {} if it is missing or damaged."""
+    return _parsed(path.read_bytes()) if path.exists() else {}
+
+
+def _parsed(text: bytes) -> dict[str, Any]:
+    """Return an object in JSON; {} if the text is something else."""
     try:
-        stored = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
+        found = json.loads(text)
+    except ValueError:
         return {}
-    return stored if isinstance(stored, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def _is_number(value: object) -> bool:
@@ -171,10 +160,6 @@ def _number(value: object) -> float:
     if not isinstance(value, int | float) or not _is_number(value):
         return math.nan
     return float(value) if abs(value) > 1 / LARGEST else 0.0
-
-
-def _has_clocks(line: dict[str, Any]) -> bool:
-    return all(_is_number(line.get(clock)) for clock in CLOCKS)
 
 
 def _add_training_seconds(records: list[dict[str, Any]], begun: list[float]) -> None:
@@ -211,7 +196,5 @@ def _png(path: Path) -> bytes | None:
         return None
     while len(content) > MOST_PICTURE_BYTES:
         image = image.resize((max(1, image.width // 2), max(1, image.height // 2)), Image.Resampling.BOX)
-        buffer = io.BytesIO()
-        image.save(buffer, format="PNG")
-        content = buffer.getvalue()
+        content = pictures.encode_png(np.atleast_3d(np.asarray(image)))
     return content

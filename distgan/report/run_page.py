@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from distgan.config.config import options
+from distgan.config.config import defaults_of, options
+from distgan.config.presets import PRESETS
 from distgan.report import document, panels, recorded
 from distgan.report.charts import spark_line
 from distgan.report.numbers import date, duration, milliseconds, setting, short, whole
@@ -135,7 +136,7 @@ def _spent(run: Recorded, rank: int, kind: str) -> np.ndarray:
 
 def _verdict(run: Recorded, slowest: list[int], waits: dict[int, float]) -> str:
     """Return sentences on the slowest rank and the median time of a step (work between steps hardly changes it)."""
-    step_seconds = run.batch_size / run.median("speed/images_per_second")
+    step_seconds = (run.config.get("batch_size") or math.nan) / run.median("speed/images_per_second")
     longest = waits[slowest[0]]
     took = "" if math.isnan(step_seconds) else f"The median step takes {milliseconds(step_seconds)}. "
     if longest < NOTEWORTHY_WAIT * step_seconds:
@@ -147,7 +148,8 @@ def _verdict(run: Recorded, slowest: list[int], waits: dict[int, float]) -> str:
 
 def _settings(run: Recorded) -> dict[str, Any]:
     """Return the used settings, in two lists: those that differ from the run's preset, and the others."""
-    defaults, known = run.defaults(), options()
+    preset, known = str(run.config.get("preset")), options()
+    defaults = defaults_of(preset if preset in PRESETS else "mnist")
     own, others = [], []
     for name, value in run.config.items():
         flag = Markup("<code>--{}</code>").format(name)
