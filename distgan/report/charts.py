@@ -61,7 +61,7 @@ class Chart(NamedTuple):
 
 def chart(title: str, clock: str, lines: Sequence[Line], axis: Axis = Axis(), note: str = "") -> Chart | None:  # noqa: B008
     """Return a chart of lines over a clock that begins at zero; None if there is nothing to draw."""
-    lines = [_thinned(line) for line in lines if np.isfinite(line.y).any()]
+    lines = [line._replace(x=_thinned(line.x), y=_thinned(line.y)) for line in lines if np.isfinite(line.y).any()]
     if not lines:
         return None
     end = max(1e-9, *(float(line.x.max()) for line in lines))
@@ -96,12 +96,9 @@ def _rounded(values: np.ndarray, digits: int) -> list[float | None]:
     return [float(f"{value:.{digits}g}") if math.isfinite(value) else None for value in values]
 
 
-def _thinned(line: Line) -> Line:
-    if len(line.x) <= MOST_POINTS:
-        return line
-    parts = np.array_split(np.arange(len(line.x)), MOST_POINTS)
-    x, y = (np.array([values[part].mean() for part in parts]) for values in (line.x, line.y))
-    return line._replace(x=x, y=y)
+def _thinned(values: np.ndarray) -> np.ndarray:
+    """Return the values or, if there are more than MOST_POINTS, means of neighbours."""
+    return np.array([part.mean() for part in np.array_split(values, min(len(values), MOST_POINTS))])
 
 
 def _limits(values: np.ndarray, axis: Axis) -> tuple[bool, tuple[float, float]]:
@@ -110,16 +107,19 @@ def _limits(values: np.ndarray, axis: Axis) -> tuple[bool, tuple[float, float]]:
     It is logarithmic if requested, all values are positive, and the range exceeds LEAST_DECADES (a factor of 10).
     """
     known = values[np.isfinite(values)]
-    if axis.logarithmic and known.min() > 0 and math.log10(known.max() / known.min()) > LEAST_DECADES:
-        low, high = _wider(*limits_of(np.log10(known)))
-        return True, (10**low, 10**high)
-    low, high = limits_of(known)
-    if known.min() == known.max():
-        half = abs(float(known[0])) / 2 or 0.5
-        low, high = float(known[0]) - half, float(known[0]) + half
-    low = low if axis.least is None else min(axis.least, float(known.min()))
-    high = high if axis.most is None else max(axis.most, float(known.max()))
-    return False, _wider(float(low), float(high + ROOM * (high - low)))
+    least, most = float(known.min()), float(known.max())
+    is_logarithmic = axis.logarithmic and least > 0 and math.log10(most / least) > LEAST_DECADES
+    low, high = _limits_of(np.log10(known) if is_logarithmic else known)
+    if not is_logarithmic:
+        if least == most:
+            half = abs(least) / 2 or 0.5
+            low, high = least - half, least + half
+        low = low if axis.least is None else min(axis.least, least)
+        high = high if axis.most is None else max(axis.most, most)
+        high += ROOM * (high - low)
+    if high <= low:
+        low, high = low - 0.5, low + 0.5
+    return is_logarithmic, (10**low, 10**high) if is_logarithmic else (low, high)
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
@@ -136,12 +136,13 @@ def smooth(values: np.ndarray) -> np.ndarray:
     return np.where(known, sums / np.maximum(weights, bell.min()), np.nan)
 
 
-def limits_of(values: np.ndarray) -> tuple[float, float]:
+def _limits_of(values: np.ndarray) -> tuple[float, float]:
     """Return limits that include all values but outliers, so that one spike does not flatten the rest."""
     low, high = _usual(values, 2.0)
     near = values[(values >= low) & (values <= high)]
-    margin = 0.05 * (near.max() - near.min()) or 0.5
-    return near.min() - margin, near.max() + margin
+    low, high = float(near.min()), float(near.max())
+    margin = 0.05 * (high - low) or 0.5
+    return low - margin, high + margin
 
 
 def _usual(values: np.ndarray, reach: float) -> tuple[float, float]:
@@ -152,14 +153,9 @@ def _usual(values: np.ndarray, reach: float) -> tuple[float, float]:
     return low - reach * (high - low), high + reach * (high - low)
 
 
-def _wider(low: float, high: float) -> tuple[float, float]:
-    """Return the range, or a wider one if it is empty."""
-    return (float(low), float(high)) if high > low else (float(low) - 0.5, float(low) + 0.5)
-
-
 def spark_line(y: np.ndarray, high: float) -> str:
     """Return the points of a small line without axes, from zero to `high`, in SVG's format."""
-    y = _thinned(Line("", 0, np.arange(len(y), dtype=float), y)).y
+    y = _thinned(y)
     across = np.linspace(0, SPARK_WIDTH, max(2, len(y)))
     up = SPARK_HEIGHT - 2 - np.nan_to_num(y) / high * (SPARK_HEIGHT - 4)
     return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across, up, strict=False))
