@@ -1,7 +1,7 @@
 """The curves of a page, their order and their titles."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from distgan.report.charts import Axis, Chart, Line, Style, chart
@@ -82,9 +82,8 @@ ELSEWHERE = (  # names that are shown elsewhere, or whose values equal those of 
 )  # fmt: skip
 
 
-def others(names: Iterable[str]) -> tuple[Panel, ...]:
+def others(names: Collection[str]) -> tuple[Panel, ...]:
     """Return a panel for each group of names that no other panel shows."""
-    names = list(names)
     shown = {name for panel in (*QUALITY, *TRAINING, *SPEED) for name in members(panel, names)}
     left = [name for name in names if not (name in shown or name.startswith(ELSEWHERE) or RANK.fullmatch(name))]
     groups = dict.fromkeys(name.partition("/")[0] for name in left)
@@ -94,9 +93,8 @@ def others(names: Iterable[str]) -> tuple[Panel, ...]:
     )
 
 
-def members(panel: Panel, names: Iterable[str]) -> list[str]:
+def members(panel: Panel, names: Collection[str]) -> list[str]:
     """Return the names that the panel shows, references last."""
-    names = list(names)
     shown = [name for one in panel.names for name in names if name == one or (one[-1] == "/" and name.startswith(one))]
     return shown + [name for name in panel.references if name in names]
 
@@ -147,29 +145,25 @@ def of_runs(panels: Iterable[Panel], runs: list[Recorded], called: list[str]) ->
     every_name = dict.fromkeys(name for run in runs for name in run.names if not name.startswith("quality_raw/"))
     classes = {run.num_classes for run in runs} - {0}
     num_classes = classes.pop() if len(classes) == 1 else 0
+    by_name = dict(zip(called, runs, strict=True))
     figures = []
     for panel in panels:
         names = [name for name in members(panel, every_name) if name not in panel.references]
         for name in names:
             own = words(name)[0].upper() + words(name)[1:] if name in panel.names else f"{panel.title}: {words(name)}"
             title = panel.title if len(names) == 1 else own
-            said, by_name = meaning(name, num_classes), dict(zip(called, runs, strict=True))
-            figures.extend(_by_both_clocks(panel._replace(title=title), name, said, by_name))
-    return figures
+            for clock, size, words_of_clock in _clocks(runs):
+                lines = [line._replace(x=line.x / size) for line in _lines(panel, name, by_name, clock)]
+                figures.append(chart(title, words_of_clock, lines, panel.axis, meaning(name, num_classes)))
+    return [figure for figure in figures if figure is not None]
 
 
-def _by_both_clocks(panel: Panel, name: str, said: str, runs: dict[str, Recorded]) -> list[Chart]:
-    longest = max(run.last["training_seconds"] for run in runs.values())
+def _clocks(runs: list[Recorded]) -> list[tuple[str, int, str]]:
+    """Return the clocks to compare runs by: each one's name, the size of the unit that is shown, and words for it."""
+    longest = max(run.last["training_seconds"] for run in runs)
     units = {"hours": 3600, "minutes": 60, "seconds": 1}
     unit = next((unit for unit, seconds in units.items() if longest >= 2 * seconds), "seconds")
-    figures = []
-    for clock, size, words_of_clock in (
-        ("images_shown", 1, "images shown"),
-        ("training_seconds", units[unit], f"{unit} of training"),
-    ):
-        lines = [line._replace(x=line.x / size) for line in _lines(panel, name, runs, clock)]
-        figures.append(chart(panel.title, words_of_clock, lines, panel.axis, said))
-    return [figure for figure in figures if figure is not None]
+    return [("images_shown", 1, "images shown"), ("training_seconds", units[unit], f"{unit} of training")]
 
 
 def _lines(panel: Panel, name: str, runs: dict[str, Recorded], clock: str) -> Iterator[Line]:

@@ -107,25 +107,16 @@ def _ranks(run: Recorded) -> dict[str, Any]:
     if not ranks:
         return {"ranks": [], "verdict": ""}
     spent = {(rank, kind): _spent(run, rank, kind) for rank in ranks for kind in KINDS}
-    waits = {rank: float(np.nanmean(spent[rank, "input"])) for rank in ranks}
+    means = {key: float(np.nanmean(seconds)) for key, seconds in spent.items()}
     highs = {kind: max(float(np.nanmax(spent[rank, kind])) for rank in ranks) or 1.0 for kind in KINDS}
-    slowest = sorted(ranks, key=lambda rank: -waits[rank])
+    slowest = sorted(ranks, key=lambda rank: -means[rank, "input"])
     hosts = [place.get("host", "") for place in run.starts[-1].get("ranks", [])] if run.starts else []
     chosen = f" Of {len(ranks)} ranks, the {MOST_RANKS} that wait longest are shown." * (len(ranks) > MOST_RANKS)
-    return {
-        "verdict": _verdict(run, slowest, waits) + chosen,
-        "ranks": [
-            (
-                rank,
-                hosts[rank] if rank < len(hosts) else "",
-                [
-                    (milliseconds(float(np.nanmean(spent[rank, kind]))), spark_line(spent[rank, kind], highs[kind]))
-                    for kind in KINDS
-                ],
-            )
-            for rank in sorted(slowest[:MOST_RANKS])
-        ],
-    }
+    rows = []
+    for rank in sorted(slowest[:MOST_RANKS]):
+        times = [(milliseconds(means[rank, kind]), spark_line(spent[rank, kind], highs[kind])) for kind in KINDS]
+        rows.append((rank, hosts[rank] if rank < len(hosts) else "", times))
+    return {"ranks": rows, "verdict": _verdict(run, slowest, means[slowest[0], "input"]) + chosen}
 
 
 def _spent(run: Recorded, rank: int, kind: str) -> np.ndarray:
@@ -134,10 +125,12 @@ def _spent(run: Recorded, rank: int, kind: str) -> np.ndarray:
     return seconds if len(seconds) else np.zeros(1)
 
 
-def _verdict(run: Recorded, slowest: list[int], waits: dict[int, float]) -> str:
-    """Return sentences on the slowest rank and the median time of a step (work between steps hardly changes it)."""
+def _verdict(run: Recorded, slowest: list[int], longest: float) -> str:
+    """Return sentences on the slowest rank, which waits `longest` seconds a step, and on the median time of a step.
+
+    It is the median because work between steps hardly changes it.
+    """
     step_seconds = (run.config.get("batch_size") or math.nan) / run.median("speed/images_per_second")
-    longest = waits[slowest[0]]
     took = "" if math.isnan(step_seconds) else f"The median step takes {milliseconds(step_seconds)}. "
     if longest < NOTEWORTHY_WAIT * step_seconds:
         return f"{took}No rank waits long for its data."
@@ -162,20 +155,14 @@ def _settings(run: Recorded) -> dict[str, Any]:
 
 
 def _environment(run: Recorded) -> dict[str, Any]:
+    """Return the facts of the last start, and a row for each start."""
     newest = run.starts[-1] if run.starts else {}
-    return {
-        "environment": [
-            _fact(name, value) for name, value in newest.items() if name not in ("seconds", "first_step", "ranks")
-        ],
-        "starts": [
-            (
-                date(start["seconds"]),
-                whole(start.get("first_step", 0)),
-                *(start.get(name, "") for name in ("backend", "processes", "host")),
-            )
-            for start in run.starts
-        ],
-    }
+    facts = [_fact(name, value) for name, value in newest.items() if name not in ("seconds", "first_step", "ranks")]
+    rows = []
+    for start in run.starts:
+        place = [start.get(name, "") for name in ("backend", "processes", "host")]
+        rows.append((date(start["seconds"]), whole(start.get("first_step", 0)), *place))
+    return {"environment": facts, "starts": rows}
 
 
 def _fact(name: str, value: object) -> tuple[str, str, str]:
