@@ -29,10 +29,20 @@ def load(path: Path = WEIGHTS) -> keras.Model:
 
     Raises `UserError` if the weights are missing or their SHA-256 is not WEIGHTS_SHA256.
     """
-    weights = _read_weights(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"{path} of the digit classifier cannot be read ({error.strerror}): reinstall distgan."
+        ) from error
+    if hashlib.sha256(content).hexdigest() != WEIGHTS_SHA256:
+        raise UserError(
+            f"{path} of the digit classifier is damaged: its SHA-256 is not {WEIGHTS_SHA256}: reinstall distgan."
+        )
     model = classifier(IMAGE_SHAPE, NUM_CLASSES, seed=0)
-    for variable in model.weights:
-        variable.assign(weights[variable.path])
+    with np.load(io.BytesIO(content), allow_pickle=False) as weights:
+        for variable in model.weights:
+            variable.assign(weights[variable.path])
     return model
 
 
@@ -80,21 +90,6 @@ def prepare(images: np.ndarray) -> np.ndarray:
     brightest = grey.max((1, 2, 3), keepdims=True)
     top = np.where(brightest > STRETCHED_ABOVE, brightest, np.float32(1))
     return (grey + 1) * (2 / (top + 1)) - 1
-
-
-def _read_weights(path: Path) -> dict[str, np.ndarray]:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"{path} of the digit classifier cannot be read ({error.strerror}): reinstall distgan."
-        ) from error
-    if hashlib.sha256(content).hexdigest() != WEIGHTS_SHA256:
-        raise UserError(
-            f"{path} of the digit classifier is damaged: its SHA-256 is not {WEIGHTS_SHA256}: reinstall distgan."
-        )
-    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-        return dict(stored)
 
 
 @functools.cache

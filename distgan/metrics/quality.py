@@ -2,7 +2,6 @@
 depend on the number of processes."""
 
 from collections.abc import Callable, Iterator
-from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -60,8 +59,8 @@ def find_features(
         points[part] = rows[: max(0, len(points) - part.start)]
         features = add(features, FeatureStatistics.of(rows))
         of_classes = add(of_classes, ClassStatistics.of(probabilities, None if asked is None else asked[part]))
-    summed = iter(replicas.sum([points, *features, *of_classes]))
-    return Features(next(summed), FeatureStatistics(*islice(summed, len(features))), ClassStatistics(*summed))
+    points, *sums = replicas.sum([points, *features, *of_classes])
+    return Features(points, FeatureStatistics(*sums[: len(features)]), ClassStatistics(*sums[len(features) :]))
 
 
 def make_reference(real: Features, training: Features, num_trained_on: int, replicas: Replicas) -> Reference:
