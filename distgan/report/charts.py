@@ -41,21 +41,13 @@ class Axis(NamedTuple):
     whole: bool = False
 
 
-class Key(NamedTuple):
-    """An entry of a chart's legend: the CSS class of its style, its label, and its last value as text."""
-
-    style: str
-    label: str
-    last: str
-
-
 class Chart(NamedTuple):
-    """A chart: its texts, and the data that page.js draws."""
+    """A chart: its texts, its legend (each line's CSS class, label and last value), and the data that page.js draws."""
 
     title: str
     clock: str
     note: str
-    keys: list[Key]
+    keys: list[tuple[str, str, str]]
     data: dict[str, Any]
 
 
@@ -66,7 +58,7 @@ def chart(title: str, clock: str, lines: Sequence[Line], axis: Axis = Axis(), no
         return None
     end = max(1e-9, *(float(line.x.max()) for line in lines))
     is_logarithmic, limits = _limits(np.concatenate([line.y for line in lines]), axis)
-    keys = [Key(style_of(one.colour, one.style), one.label, short(one.y[np.isfinite(one.y)][-1])) for one in lines]
+    keys = [(style_of(one.colour, one.style), one.label, short(one.y[np.isfinite(one.y)][-1])) for one in lines]
     data = {
         "logarithmic": is_logarithmic,
         "limits": limits,

@@ -163,11 +163,10 @@ def _number(value: object) -> float:
 
 
 def _add_training_seconds(records: list[dict[str, Any]], begun: list[float]) -> None:
-    begun, total, before = sorted(begun), 0.0, -math.inf
+    begun, total, before = [-math.inf, *sorted(begun)], 0.0, -math.inf
     for record in records:
         now = record["seconds"]
-        number = bisect.bisect_right(begun, now)
-        since = max(before, begun[number - 1] if number else -math.inf)
+        since = max(before, begun[bisect.bisect_right(begun, now) - 1])
         total += max(0.0, now - since) if math.isfinite(since) else 0.0
         record["training_seconds"], before = total, now
 
