@@ -67,12 +67,8 @@ def _write(run_dir: str, output: Path) -> list[Path]:
 
     run = load(run_dir, _CHECKPOINT.value, number_format="float32", way="direct")
     config = run.config
-    facts = {
-        "made_by": "distgan",
-        "architecture": config.architecture,
-        "step": run.step,
-        "noise": getattr(config.gan, "noise", None),
-    }
+    noise = getattr(config.gan, "noise", None)
+    facts = {"made_by": "distgan", "architecture": config.architecture, "step": run.step, "noise": noise}
     if _FORMAT.value == "keras":
         return write_keras(run.gan, facts, output)
     write_saved_model(run.gan, run.image_shape, facts, output)

@@ -50,13 +50,10 @@ def main() -> int:
     if _RUN_DIR.value is None:
         raise UserError("--run_dir is missing: give the directory of a run, e.g. --run_dir=runs/mnist.")
     output = paths.local("output", _OUTPUT.value or ("translated" if _INPUT.value else "samples.png"))
-    if output.suffix not in ("", *(() if _INPUT.value else SUFFIXES)):
-        allowed = (
-            "give a directory"
-            if _INPUT.value
-            else f"give a file name that ends in {', '.join(SUFFIXES)}, or a directory"
-        )
-        raise UserError(f"--output={output} has an unknown file type: {allowed}.")
+    suffixes = () if _INPUT.value else SUFFIXES
+    if output.suffix not in ("", *suffixes):
+        files = f"a file name that ends in {', '.join(suffixes)}, or " if suffixes else ""
+        raise UserError(f"--output={output} has an unknown file type: give {files}a directory.")
     if _DIRECTION.value and not _INPUT.value:
         raise UserError(f"--direction={_DIRECTION.value} needs --input, an image or a directory to translate.")
     names = _named(paths.local("input", _INPUT.value), output) if _INPUT.value else {}

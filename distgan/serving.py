@@ -17,11 +17,9 @@ from distgan.store import atomic
 
 MARK_FILE = Path("assets.extra") / "distgan.json"  # a SavedModel's place for files that are not TensorFlow's
 
-Facts = dict[str, Any]  # facts about an export, stored with it
 
-
-def write_saved_model(gan: GAN, image_shape: Shape, facts: Facts, path: Path) -> None:
-    """Write a SavedModel that generates or translates as the GAN does, with the signatures of `functions`.
+def write_saved_model(gan: GAN, image_shape: Shape, facts: dict[str, Any], path: Path) -> None:
+    """Write a SavedModel that generates or translates as the GAN does, with the signatures of `functions`, and facts.
 
     The first is served by default. Raises `UserError` if `path` exists and is no export, `OSError` if writing fails.
     """
@@ -32,10 +30,9 @@ def write_saved_model(gan: GAN, image_shape: Shape, facts: Facts, path: Path) ->
     for name, function in of_gan.items():
         setattr(module, name, function)
     signatures = {"serving_default": next(iter(of_gan.values()))} | of_gan
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with atomic.replaced(path) as unfinished:
-        tf.saved_model.save(
-            module, str(unfinished), signatures, tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-        )
+        tf.saved_model.save(module, str(unfinished), signatures, options)
         (unfinished / MARK_FILE).parent.mkdir()
         (unfinished / MARK_FILE).write_text(json.dumps(facts, indent=2) + "\n")
 
@@ -84,11 +81,11 @@ def _translation(gan: GAN, direction: str, image_shape: Shape) -> Any:
     return translate
 
 
-def write_keras(gan: GAN, facts: Facts, path: Path) -> list[Path]:
-    """Write each generator, from Keras's own layers, to a `.keras` file; return the paths, `path` for a single one.
+def write_keras(gan: GAN, facts: dict[str, Any], path: Path) -> list[Path]:
+    """Write each generator, from Keras's own layers, and facts to a `.keras` file; return the paths.
 
-    Two generators add their directions to its name: `generator_AtoB.keras`. Raises `UserError` if a path exists and is
-    no export, or Keras has no counterpart for a layer; `OSError` if writing fails.
+    It is `path` for a single generator; two add their directions to its name: `generator_AtoB.keras`. Raises
+    `UserError` if a path exists and is no export, or Keras has no counterpart for a layer; `OSError` if writing fails.
     """
     names = gan.players["generator"]
     endings = [name.removeprefix("generator") if len(names) > 1 else "" for name in names]

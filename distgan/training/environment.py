@@ -21,7 +21,9 @@ PACKAGES = {"distgan": "distgan", "tensorflow": "TensorFlow", "keras": "Keras", 
 
 def describe(replicas: Replicas, precision: str, first_step: int) -> dict[str, Any]:
     """Describe a start of a run, from the chief; all processes send their host and GPUs, and wait for each other."""
-    ranks = replicas.gather({"host": socket.gethostname(), "gpus": _gpus()})
+    gpus = tf.config.get_visible_devices("GPU")
+    names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
+    ranks = replicas.gather({"host": socket.gethostname(), "gpus": names})
     return {
         "seconds": time.time(),
         "first_step": first_step,
@@ -45,12 +47,6 @@ def add(run_dir: Path, start: dict[str, Any]) -> None:
     """Add a start to environment.json. Raises `OSError` if it can't be written."""
     stored = {"starts": [*starts_of(run_dir), start]}
     atomic.write(run_dir / ENVIRONMENT, json.dumps(stored, indent=2).encode() + b"\n")
-
-
-def _gpus() -> list[str]:
-    """Return the names of this process's GPUs."""
-    visible = tf.config.get_visible_devices("GPU")
-    return [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in visible]
 
 
 def _version(package: str) -> str:
