@@ -29,16 +29,13 @@ def load(path: Path = WEIGHTS) -> keras.Model:
 
     Raises `UserError` if the weights are missing or their SHA-256 is not WEIGHTS_SHA256.
     """
+    file = f"{path} of the digit classifier"
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(
-            f"{path} of the digit classifier cannot be read ({error.strerror}): reinstall distgan."
-        ) from error
+        raise UserError(f"{file} cannot be read ({error.strerror}): reinstall distgan.") from error
     if hashlib.sha256(content).hexdigest() != WEIGHTS_SHA256:
-        raise UserError(
-            f"{path} of the digit classifier is damaged: its SHA-256 is not {WEIGHTS_SHA256}: reinstall distgan."
-        )
+        raise UserError(f"{file} is damaged: its SHA-256 is not {WEIGHTS_SHA256}: reinstall distgan.")
     model = classifier(IMAGE_SHAPE, NUM_CLASSES, seed=0)
     with np.load(io.BytesIO(content), allow_pickle=False) as weights:
         for variable in model.weights:
