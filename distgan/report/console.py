@@ -49,15 +49,12 @@ class Console:
         self._line = ""
 
     def _draw(self, line: str) -> None:
-        room = self._columns() - 1  # a full last column makes some terminals start a new line
+        columns = 0
+        with suppress(OSError, AttributeError):  # it only looks like a terminal
+            columns = os.get_terminal_size(self._stream.fileno()).columns
+        room = (columns or 80) - 1  # a full last column makes some terminals start a new line
         self._write("\r" + line[:room].ljust(min(len(self._line), room)) + ("" if line else "\r"))
         self._line = line[:room]
-
-    def _columns(self) -> int:
-        try:
-            return os.get_terminal_size(self._stream.fileno()).columns or 80
-        except (OSError, AttributeError):  # it only looks like a terminal
-            return 80
 
     def _write(self, text: str) -> None:
         with suppress(OSError, ValueError):  # the stream is closed, or what reads it

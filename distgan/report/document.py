@@ -14,6 +14,7 @@ from distgan.report import numbers
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE = "".join((TEMPLATES / name).read_text() for name in ("uPlot.min.css", "page.css"))
 SCRIPT = "".join((TEMPLATES / name).read_text() for name in ("uPlot.iife.min.js", "page.js"))
+_NUMBER = re.compile(r"\N{MINUS SIGN}?\d")  # begins a table cell that is not broken into lines
 _UNFIT = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # characters that HTML does not allow
 
 
@@ -22,11 +23,6 @@ def _fit(value: Any) -> Any:
     if value is None:
         return ""
     return value if isinstance(value, Markup) else _UNFIT.sub("\N{REPLACEMENT CHARACTER}", str(value))
-
-
-def _is_number(value: object) -> bool:
-    """Return whether a table cell begins with a number; such a cell is not broken into lines."""
-    return bool(re.match(r"\N{MINUS SIGN}?\d", str(value)))
 
 
 _ENVIRONMENT = jinja2.Environment(
@@ -38,7 +34,7 @@ _ENVIRONMENT = jinja2.Environment(
     lstrip_blocks=True,
 )
 _ENVIRONMENT.filters |= {"date": numbers.date, "short": numbers.short, "whole": numbers.whole}
-_ENVIRONMENT.tests["number_in_words"] = _is_number
+_ENVIRONMENT.tests["number_in_words"] = lambda cell: _NUMBER.match(str(cell))
 
 
 def render(template: str, **values: Any) -> bytes:

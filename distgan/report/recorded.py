@@ -87,10 +87,7 @@ class Recorded(NamedTuple):
         return [name for name in found if len(self.curve(name, "step")[0])]
 
     def curve(self, name: str, clock: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return the clock's values and the values logged under a name, none if none of them is a number.
-
-        A value that is not a number becomes NaN.
-        """
+        """Return the clock's values and those of a name, which are NaN if not numbers; none at all if none is one."""
         points = [(record[clock], _number(record[name])) for record in self.records if name in record]
         x, y = np.array(points, float).reshape(-1, 2).T
         return (x, y) if np.isfinite(y).any() else (x[:0], y[:0])

@@ -155,9 +155,8 @@ class Reporter:
         self.page("finished")
 
     def close(self) -> None:
-        """End the live line; all files are already complete on disk."""
-        if self.enabled:
-            self._console.leave_line()
+        """End the live line, if there is one; all files are already complete on disk."""
+        self._console.leave_line()
 
     def _start(self, first_new_step: int) -> None:
         for directory in (self.samples_dir, self.tensorboard_dir):

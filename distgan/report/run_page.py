@@ -1,5 +1,6 @@
 """The page of a run: its settings, progress, samples and history."""
 
+import itertools
 import math
 import re
 from collections.abc import Iterator
@@ -90,15 +91,11 @@ def _measures(run: Recorded) -> dict[str, Any]:
         newest = [run.newest(f"{group}/{name}") for group in ("quality", "quality_raw")]
         if np.isfinite(newest).any():
             real = run.newest(f"quality/{of_real}") if isinstance(of_real, str) else of_real
-            said = panels.meaning(name, num_classes)
-            rows.append((panels.words(f"quality/{name}"), *map(_known, (*newest, real)), said))
+            known = [short(value) if math.isfinite(value) else "" for value in (*newest, real)]
+            rows.append((panels.words(f"quality/{name}"), *known, panels.meaning(name, num_classes)))
     heads = ("measure", "of the samples", "by raw weights", "of real images", "")
     kept = [0, 1, 2, 3, 4] if any(row[2] for row in rows) else [0, 1, 3, 4]
     return {"measure_heads": [heads[n] for n in kept], "measures": [[row[n] for n in kept] for row in rows]}
-
-
-def _known(value: float) -> str:
-    return short(value) if math.isfinite(value) else ""
 
 
 def _ranks(run: Recorded) -> dict[str, Any]:
@@ -106,7 +103,10 @@ def _ranks(run: Recorded) -> dict[str, Any]:
     ranks = sorted({int(found[1]) for name in run.names if (found := RANK.fullmatch(name))})
     if not ranks:
         return {"ranks": [], "verdict": ""}
-    spent = {(rank, kind): _spent(run, rank, kind) for rank in ranks for kind in KINDS}
+    spent = {}
+    for rank, kind in itertools.product(ranks, KINDS):
+        seconds = run.curve(f"speed/rank_{rank}_{kind}_seconds", "step")[1]
+        spent[rank, kind] = seconds if len(seconds) else np.zeros(1)
     means = {key: float(np.nanmean(seconds)) for key, seconds in spent.items()}
     highs = {kind: max(float(np.nanmax(spent[rank, kind])) for rank in ranks) or 1.0 for kind in KINDS}
     slowest = sorted(ranks, key=lambda rank: -means[rank, "input"])
@@ -119,17 +119,9 @@ def _ranks(run: Recorded) -> dict[str, Any]:
     return {"ranks": rows, "verdict": _verdict(run, slowest, means[slowest[0], "input"]) + chosen}
 
 
-def _spent(run: Recorded, rank: int, kind: str) -> np.ndarray:
-    """Return the logged seconds per step; one zero if there are none."""
-    seconds = run.curve(f"speed/rank_{rank}_{kind}_seconds", "step")[1]
-    return seconds if len(seconds) else np.zeros(1)
-
-
 def _verdict(run: Recorded, slowest: list[int], longest: float) -> str:
-    """Return sentences on the slowest rank, which waits `longest` seconds a step, and on the median time of a step.
-
-    It is the median because work between steps hardly changes it.
-    """
+    """Return sentences on the usual time of a step, and on the slowest rank, which waits `longest` seconds a step."""
+    # Work between steps hardly changes the median.
     step_seconds = (run.config.get("batch_size") or math.nan) / run.median("speed/images_per_second")
     took = "" if math.isnan(step_seconds) else f"The median step takes {milliseconds(step_seconds)}. "
     if longest < NOTEWORTHY_WAIT * step_seconds:
