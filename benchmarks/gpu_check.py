@@ -346,7 +346,8 @@ def _profile(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
         return
     for way in ({"jit_compile": False, "steps_per_call": 1}, {"jit_compile": True, "steps_per_call": 1},
                 {"jit_compile": True, "steps_per_call": 10}):  # fmt: skip
-        found = _ask(given, "profile", precision="mixed_bfloat16", batch_size=256, **way)
+        settings: dict[str, Any] = {"precision": "mixed_bfloat16", "batch_size": 256} | way
+        found = _ask(given, "profile", **settings)
         what = "mnist, batch 256, mixed_bfloat16, " + ", ".join(f"{name}={value}" for name, value in way.items())
         for plane, values in found.items():
             words = (f"{values['events_a_step']:.0f} kernels and copies a step; the GPU is busy for "

@@ -132,7 +132,11 @@ class Parts:
 
         launching.wrap(Trainer, "make_step", with_lesser)
         launching.watch_steps(self._watch)
-        launching.wrap(pipeline, "make_shares", lambda make: lambda *a, **s: self._time_input(make(*a, **s)))
+
+        def with_timing(make: Callable[..., Any]) -> Callable[..., Any]:
+            return lambda *given, **named: self._time_input(make(*given, **named), make(*given, **named))
+
+        launching.wrap(pipeline, "make_shares", with_timing)
         with open(os.devnull, "w") as console, contextlib.suppress(Measured):
             loop.train(config, replicas, console)
         return self.seconds if replicas.is_chief else None
@@ -152,11 +156,12 @@ class Parts:
         switch("sum_rounded", "reduction", list)
         switch("apply", "update", lambda *move: None)
 
-    def _time_input(self, shares: Any) -> Any:
-        drawn = iter(shares)
+    def _time_input(self, drawn: Any, shares: Any) -> Any:
+        import tensorflow as tf
+
         for _ in range(2 * launching.WARM_UP_STEPS):  # what is made ahead, too
             next(drawn)
-        self._time("input", lambda: next(drawn)["rows"])
+        self._time("input", lambda: tf.convert_to_tensor(next(drawn)["rows"]))
         return shares
 
     def _watch(self, number: int, step: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:

@@ -8,7 +8,7 @@ import io
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -111,12 +111,10 @@ def noise_rows(replicas: Replicas, output: Path) -> dict[str, Any]:
     pixels = np.zeros((97, 4, 4, 1), np.uint8)
     source = LabelledImages("made", pixels, None).source(Wanted())
 
-    def make(shard: Any) -> tf.data.Dataset:
-        return pipeline.make_shares(shard, source, batch_size=10, seed=5, first_position=90, image_phases=1).map(
-            lambda share: (
-                share | {"noise": order.Draws("noise", 3, share["rows"][0], tf.size(share["rows"])).normal((7,))}
-            )
-        )
+    def make(shard: Any) -> Iterator[Any]:
+        shares = pipeline.make_shares(shard, source, batch_size=10, seed=5, first_position=90, image_phases=1)
+        for share in shares:
+            yield share | {"noise": order.Draws("noise", 3, share["rows"][0], len(share["rows"])).normal((7,))}
 
     share = replicas.batches(make)(1)
     share["examples"] = share["examples"]["images"]

@@ -1,7 +1,7 @@
 """The pipeline from a data set to the batch of one replica in one phase of one step."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from distgan.data.base import Shape, Source
 from distgan.replicas.base import Shard
 
 LABELS = "labels"
+STEPS_AT_ONCE = 64  # whose examples are drawn together, if no files are read for them
 READERS = 2  # batches that are read from files in parallel; each read also uses the source's own threads
 
 Share = dict[str, Any]
@@ -76,14 +77,15 @@ def to_pixels(images: tf.Tensor) -> tf.Tensor:
 
 def make_shares(
     shard: Shard, source: Source, *, batch_size: int, seed: int, first_position: int, image_phases: int
-) -> tf.data.Dataset:
-    """Return an endless data set: for each step, the share of the batch of each replica of `shard` in turn.
+) -> Iterator[Share]:
+    """Yield without end, for each step, the share of the batch of each replica of `shard` in turn.
 
     A share is `{"rows": int64 [count], "examples": {stream: int64 [count, image_phases]}}`: the rows of the global
     batch, and the examples in these rows in each phase with real images. If the source is not in memory, the share also
     has `"pixels": {stream: uint8 [count, image_phases, height, width, channels]}`. Positions start at
     `first_position`.
     """
+    steps = STEPS_AT_ONCE if source.arrays else 1
     shares = [order.fair_range(batch_size, shard.total, shard.first + replica) for replica in range(shard.count)]
     even = len({count for _, count in shares}) == 1
     firsts, counts = (tf.constant(column, tf.int64) for column in zip(*shares, strict=True))
@@ -94,17 +96,20 @@ def make_shares(
         rows = firsts[replica] + tf.range(counts[replica])
         if even:
             rows = tf.ensure_shape(rows, [shares[0][1]])  # a static shape, if all shares have one size
-        batch = first_position + number // shard.count * (batch_size * image_phases)
+        batches = tf.range(steps * image_phases, dtype=tf.int64) + number // shard.count * (steps * image_phases)
+        positions = first_position + batches[:, None] * batch_size + rows
 
         def examples(stream: str, num_examples: int) -> tf.Tensor:
-            firsts_of_phases = [batch + phase * batch_size for phase in range(image_phases)]
-            return tf.stack([order.examples_at(p + rows, num_examples, seed, stream) for p in firsts_of_phases], axis=1)
+            drawn = order.examples_at(tf.reshape(positions, [-1]), num_examples, seed, stream)
+            return tf.transpose(tf.reshape(drawn, [steps, image_phases, rows.shape[0] or -1]), [0, 2, 1])
 
         return {"rows": rows, "examples": {stream: examples(stream, n) for stream, n in source.streams.items()}}
 
     @tf.autograph.experimental.do_not_convert
     def read(share: Share) -> Share:
-        return share | {"pixels": {stream: _read(source, stream, at) for stream, at in share["examples"].items()}}
+        examples = {stream: at[0] for stream, at in share["examples"].items()}
+        pixels = {stream: _read(source, stream, at) for stream, at in examples.items()}
+        return share | {"examples": examples, "pixels": pixels}
 
     shares_without_end = tf.data.Dataset.counter().map(share_of, num_parallel_calls=1)
     if not source.arrays:
@@ -112,7 +117,18 @@ def make_shares(
     options = tf.data.Options()
     options.threading.private_threadpool_size = 1 if source.arrays else READERS
     options.autotune.enabled = False
-    return shares_without_end.prefetch(4 if source.arrays else 2 * READERS).with_options(options)
+    shares_without_end = shares_without_end.prefetch(2 if source.arrays else 2 * READERS).with_options(options)
+    return _each_step(shares_without_end, shard.count, steps) if source.arrays else iter(shares_without_end)
+
+
+def _each_step(dataset: tf.data.Dataset, replicas: int, steps: int) -> Iterator[Share]:
+    """Yield the shares, as NumPy arrays, from a data set whose elements hold the shares of several steps."""
+    elements = dataset.as_numpy_iterator()
+    while True:
+        of_replicas = [next(elements) for _ in range(replicas)]
+        for step in range(steps):
+            for share in of_replicas:
+                yield share | {"examples": {stream: at[step] for stream, at in share["examples"].items()}}
 
 
 def _read(source: Source, stream: str, examples: tf.Tensor) -> tf.Tensor:

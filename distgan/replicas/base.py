@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,13 +70,13 @@ class Replicas:
         """Return the scope in which variables are created."""
         return contextlib.nullcontext()
 
-    def batches(self, make: Callable[[Shard], tf.data.Dataset], most: int = 1) -> Callable[[int], Any]:
-        """Return a function that takes the next elements, one per replica and step, from the data set of `make`.
+    def batches(self, make: Callable[[Shard], Iterator[Any]], most: int = 1) -> Callable[[int], Any]:
+        """Return a function that takes the next elements, one per replica and step, from the iterator of `make`.
 
-        It takes the number of steps, and returns one element as it is, or, with a `most` above 1, those of all steps
-        stacked along a first axis of `most`.
+        It takes the number of steps, and returns one element or, with a `most` above 1, those of all steps stacked
+        along a first axis of `most`, as tensors.
         """
-        elements = iter(make(Shard(self.rank, 1, self.num_replicas)))
+        elements = make(Shard(self.rank, 1, self.num_replicas))
         return lambda steps: stacked([next(elements) for _ in range(steps)], most)
 
     def place(self, array: np.ndarray) -> Any:
@@ -187,9 +187,9 @@ class Replicas:
 def stacked(elements: list[Any], most: int) -> Any:
     """Return the only element or, with a `most` above 1, all of them along a first axis, the last repeated up to it."""
     if most == 1:
-        return elements[0]
+        return tf.nest.map_structure(tf.convert_to_tensor, elements[0])
     padded = elements + elements[-1:] * (most - len(elements))
-    return tf.nest.map_structure(lambda *values: tf.constant(np.stack([value.numpy() for value in values])), *padded)
+    return tf.nest.map_structure(lambda *values: tf.constant(np.stack(values)), *padded)
 
 
 def _attempt(function: Callable[[], Any]) -> tuple[Any, str | None]:
