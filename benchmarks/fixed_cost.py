@@ -1,6 +1,6 @@
 """What does a step cost whose networks have nothing to compute? Compared with a plain loop of the same networks.
 
-    python benchmarks/fixed_cost.py                                  # twenty minutes
+    python benchmarks/fixed_cost.py                                  # ten minutes
     python benchmarks/fixed_cost.py --rounds=1 --steps=100 --steps_per_call=1,10
 
 Trains the `mnist` networks with one filter, without normalization, on batches of 4, so that a step's time is what its
@@ -60,7 +60,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = launching.parser(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=2000, help="that are measured")
+    parser.add_argument("--steps", type=int, default=1000, help="that are measured")
     parser.add_argument("--steps_per_call", default="1,10,100")
     parser.add_argument("--case", default="", help=argparse.SUPPRESS)
     return parser.parse_args()
