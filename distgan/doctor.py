@@ -19,26 +19,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from distgan import program
+from distgan import hardware, program
 from distgan.config import Config
 from distgan.errors import UserError, first_line
+from distgan.hardware import Finding
 from distgan.replicas import launcher
 
-SHARED_MEMORY_BYTES = 2**30  # below it NCCL between GPUs of one machine fails; containers have 64 MiB by default
 MEETING_SECONDS = 120
 SUMMED_BYTES = (4, 10 * 2**20)  # the latency of a message, and the size of the mnist preset's gradients
 REPETITIONS = 11
-FEATURES = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "bfloat16", "amx_bf16": "AMX"}
-
-
-class Finding(NamedTuple):
-    """A check: its subject, the result, and how to fix a problem, if there is one."""
-
-    what: str
-    found: str
-    mend: str = ""
 
 
 def main() -> int:
@@ -73,17 +64,18 @@ def _tell(findings: list[Finding]) -> int:
 
 def examine() -> Iterator[Finding]:
     """Yield findings about this machine; TensorFlow must be imported, with its devices unused."""
+    hvd = _horovod()
     yield Finding("distgan", f"{Path(__file__).parent}, on {socket.gethostname()}")
     yield Finding("Python", f"{platform.python_version()}, {sys.executable}")
     yield from (
         _tensorflow(),
         _horovod_s_parts(),
         _mpi(),
-        _gpus(),
-        _processor(),
-        _memory(),
-        _shared_memory(),
-        _network(),
+        hardware.gpus(nccl_built=not hvd or hvd.nccl_built()),
+        hardware.processor(),
+        hardware.memory(),
+        hardware.shared_memory(),
+        hardware.network(),
     )
 
 
@@ -137,7 +129,7 @@ def _mpi() -> Finding:
     mpirun = shutil.which("mpirun")
     if not mpirun:
         return Finding("MPI", "no mpirun")
-    found = _output(mpirun, "--version").partition("\n")[0]
+    found = hardware.output_of(mpirun, "--version").partition("\n")[0]
     hvd = _horovod()
     if hvd and not hvd.mpi_built():
         return Finding(
@@ -146,79 +138,6 @@ def _mpi() -> Finding:
             "run `make setup` again, so that mpirun and srun can start processes.",
         )
     return Finding("MPI", found)
-
-
-def _gpus() -> Finding:
-    import tensorflow as tf
-
-    present = [line for line in _output("nvidia-smi", "-L").splitlines() if line.startswith("GPU ")]
-    usable = tf.config.list_physical_devices("GPU")
-    if present and not usable and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
-        advice = "run `DISTGAN_GPU=1 make setup`, and see whether the driver is new enough for CUDA 12."
-        return Finding("GPUs", f"{len(present)}, of which TensorFlow can use none", advice)
-    hvd = _horovod()
-    found = "; ".join(line.partition(" (UUID")[0] for line in present) or "none"
-    if len(usable) > 1 and hvd and not hvd.nccl_built():
-        return Finding("GPUs", f"{found}; Horovod has no NCCL", "install nvcc of CUDA 12 and run `make setup` again.")
-    return Finding("GPUs", found)
-
-
-def _processor() -> Finding:
-    from distgan.replicas.devices import available_cores, processor
-
-    model, flags = processor()
-    features = [name for flag, name in FEATURES.items() if flag in flags]
-    lacks = "" if {"avx512_bf16", "amx_bf16"} & flags else "; bfloat16 is slow on it"
-    cores = f"{available_cores()} of {os.cpu_count()} cores"
-    return Finding("Processor", f"{cores}, {model} ({', '.join(features) or 'no AVX2 or the like'}){lacks}")
-
-
-def _memory() -> Finding:
-    pages, page = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    allowed = limit.read_text().strip() if limit.exists() else "max"
-    found = f"{pages * page / 2**30:.0f} GiB"
-    return Finding("Memory", found + (f", {int(allowed) / 2**30:.1f} GiB of it allowed" if allowed.isdecimal() else ""))
-
-
-def _shared_memory() -> Finding:
-    import tensorflow as tf
-
-    if not os.path.isdir("/dev/shm"):
-        return Finding("Shared memory", "no /dev/shm")
-    total = shutil.disk_usage("/dev/shm").total
-    is_short = total < SHARED_MEMORY_BYTES and len(tf.config.list_physical_devices("GPU")) > 1
-    return Finding(
-        "Shared memory",
-        f"{total / 2**20:,.0f} MiB",
-        "give the container more shared memory, e.g. `docker run --shm-size=1g`." if is_short else "",
-    )
-
-
-def _network() -> Finding:
-    import psutil
-
-    states = psutil.net_if_stats()
-    found = []
-    for name, addresses in psutil.net_if_addrs().items():
-        of_four = [one.address for one in addresses if one.family == socket.AF_INET]
-        state = states.get(name)  # a label such as eth0:0 has no state
-        if of_four and state and state.isup:
-            speed = f", {state.speed} Mbit/s" if state.speed else ""
-            found.append(f"{name} {' '.join(of_four)}{speed}")
-    return Finding(
-        "Network",
-        "; ".join(found) or "no interface that is up",
-        "" if found else "bring up the loopback: `ip link set lo up`.",
-    )
-
-
-def _output(*command: str) -> str:
-    """Return what a command prints; nothing if it is missing or times out."""
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
 
 
 def _two_processes() -> Finding:

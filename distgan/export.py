@@ -69,6 +69,7 @@ def _write(run_dir: str, output: Path) -> list[Path]:
     config = run.config
     noise = getattr(config.gan, "noise", None)
     facts = {"made_by": "distgan", "architecture": config.architecture, "step": run.step, "noise": noise}
+    facts["class_names"] = list(run.gan.class_names)
     if _FORMAT.value == "keras":
         return write_keras(run.gan, facts, output)
     write_saved_model(run.gan, run.image_shape, facts, output)

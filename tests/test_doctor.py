@@ -13,7 +13,7 @@ import limits
 import pytest
 import tensorflow as tf
 
-from distgan import doctor
+from distgan import doctor, hardware
 from distgan.errors import UserError
 from distgan.replicas import devices
 
@@ -79,6 +79,34 @@ def test_the_processor_s_units_are_named(
 ) -> None:
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nmodel name\t: A Processor\nflags\t\t: {flags}\n")
     monkeypatch.setattr(devices, "CPUINFO", tmp_path / "cpuinfo")
-    found = doctor._processor().found
+    found = hardware.processor().found
     assert f"A Processor ({says}" in found
     assert found.endswith(says)
+
+
+@pytest.mark.parametrize(
+    ("row", "says", "advises"),
+    [
+        (
+            "NVIDIA H100, 81559 MiB, 9.0, Disabled, 1980 MHz, 550.54",
+            "H100, 81559 MiB, compute capability 9.0",
+            "DISTGAN_GPU",
+        ),
+        ("NVIDIA B200, 183359 MiB, 10.0, Enabled, 1965 MHz, 570.86", "MIG on; driver 570.86, ", "DISTGAN_GPU"),
+        ("NVIDIA B200, 183359 MiB, 10.0, Enabled, 1965 MHz, 570.86", "raise --start_timeout_seconds", "DISTGAN_GPU"),
+        ("Tesla M60, 8192 MiB, 5.2, [N/A], 1177 MHz, 470.10", "capability 5.2", "from compute capability 6.0 on"),
+        ("", "none", ""),
+    ],
+)
+def test_what_the_driver_says_of_gpus_is_told(
+    row: str, says: str, advises: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\necho '{row}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    finding = hardware.gpus(nccl_built=True)
+    assert says in finding.found
+    assert advises in finding.mend
+    assert bool(advises) == bool(finding.mend)

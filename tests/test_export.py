@@ -246,7 +246,9 @@ def test_the_program_writes_into_the_run_s_directory(run_dir: Callable[[str], Pa
     assert {path.name for path in (directory / "export").iterdir()} == {"saved_model", "generator.keras"}
     assert {path.name for path in (directory / "export" / "saved_model").iterdir()} == {"1"}
     told = json.loads((directory / "export" / "saved_model" / "1" / "assets.extra" / "distgan.json").read_text())
-    assert told == {"made_by": "distgan", "architecture": "mnist", "step": 2, "noise": "normal"}
+    assert told == {
+        "made_by": "distgan", "architecture": "mnist", "step": 2, "noise": "normal", "class_names": []
+    }  # fmt: skip
 
 
 def test_what_is_no_export_is_left_alone(trained: Callable[[str], Run], tmp_path: Path) -> None:

@@ -25,12 +25,12 @@ STOREYS = (
     ("gans", "metrics"),
     ("training.precision", "training.optimizers", "training.ema"),
     ("training.state", "training.clock", "training.evaluation", "training.environment"),
-    ("training.step", "training.profiler", "training.signals", "training.feed", "training.health"),
+    ("training.step", "training.pace", "training.profiler", "training.signals", "training.feed", "training.health"),
     ("training.trainer",),
     ("training.log",),
     ("training.loop",),
     ("training.elastic",),
-    ("run", "program", "serving"),
+    ("run", "program", "serving", "hardware"),
     ("dcgan", "train", "sample", "evaluate", "export", "compare", "doctor"),
 )
 PACKAGE = Path(distgan.__file__).parent
@@ -75,7 +75,7 @@ def test_networks_losses_and_data_know_no_config_and_do_not_communicate() -> Non
 
 
 LOOKS = (  # what looks at runs, measures and serves them; all else trains
-    "report", "metrics", "pictures", "serving", "doctor", "sample", "evaluate", "export", "compare",
+    "report", "metrics", "pictures", "serving", "doctor", "hardware", "sample", "evaluate", "export", "compare",
     "training.log", "training.health", "training.environment", "training.evaluation", "training.profiler",
 )  # fmt: skip
 

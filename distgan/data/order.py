@@ -68,8 +68,8 @@ class Draws:
         return tf.cast(tf.bitwise.right_shift(self._words(shape), tf.constant(8, tf.uint32)), tf.float32) * 2.0**-24
 
     def below(self, end: int) -> tf.Tensor:
-        """Return integers from 0 to `end` - 1, int32 `[count]`, equally likely to 1 part in 2^24."""
-        return tf.minimum(tf.cast(self.uniform(()) * end, tf.int32), end - 1)
+        """Return integers from 0 to `end` - 1, int64 `[count]`, equally likely to 1 part in 2^24."""
+        return tf.minimum(tf.cast(self.uniform(()) * end, tf.int64), end - 1)
 
     def bytes(self, shape: tuple[int, ...]) -> tf.Tensor:
         """Return random bytes, uint8 `[count, *shape]`, for masks, at a quarter of the cost of `uniform`."""

@@ -57,7 +57,7 @@ def _cut(images: tf.Tensor, axis: int, length: int, draws: order.Draws) -> tf.Te
     places = images.shape[axis] - length + 1
     if places == 1:
         return images
-    return tf.gather(images, draws.below(places)[:, None] + tf.range(length), axis=axis, batch_dims=1)
+    return tf.gather(images, draws.below(places)[:, None] + tf.range(length, dtype=tf.int64), axis=axis, batch_dims=1)
 
 
 def to_images(pixels: Any) -> tf.Tensor:
@@ -65,7 +65,7 @@ def to_images(pixels: Any) -> tf.Tensor:
 
     It rounds once: from `pixels / 127.5 - 1` compilers make different last bits.
     """
-    return tf.cast(2 * tf.cast(pixels, tf.int32) - 255, tf.float32) * tf.constant(1 / 255, tf.float32)
+    return (2.0 * tf.cast(pixels, tf.float32) - 255.0) * (1 / 255)
 
 
 def to_pixels(images: tf.Tensor) -> tf.Tensor:

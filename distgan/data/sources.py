@@ -1,5 +1,6 @@
 """Data sets by their --data names, without an import of TensorFlow, so that a flag check stays quick."""
 
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -52,6 +53,7 @@ def kind_of(data: str) -> SourceKind:
     kind = SOURCES.get(scheme)
     if kind is None or (":" in kind.spelling) != bool(rest):
         allowed = ", ".join(known.spelling for known in SOURCES.values())
-        raise UserError(f"--data={data} names no data set: it may be one of {allowed}.")
+        meant = f" Did you mean --data=folder:{data}?" if os.path.isdir(data) else ""
+        raise UserError(f"--data={data} names no data set: it may be one of {allowed}.{meant}")
     paths.check_local("data", data)
     return kind

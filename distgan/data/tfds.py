@@ -7,7 +7,7 @@ import numpy as np
 
 from distgan.data.base import Source, Wanted
 from distgan.data.images import all_fitted
-from distgan.errors import UserError, first_line
+from distgan.errors import UserError, first_line, sentence_of
 
 
 class TfdsSource(Source):
@@ -24,7 +24,11 @@ class TfdsSource(Source):
 
     def read(self, stream: str, examples: np.ndarray) -> np.ndarray:
         """Decode and return examples, uint8 `[n, *example_shape]`."""
-        found = self._examples.__getitems__([int(number) for number in examples])
+        try:
+            found = self._examples.__getitems__([int(number) for number in examples])
+        except OSError as error:
+            self.failure = f"--data=tfds:{self.name} can't be read: {sentence_of(error)}"
+            raise
         return all_fitted([one["image"] for one in found], self.example_shape, self._fit)
 
 

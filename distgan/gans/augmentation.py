@@ -19,14 +19,15 @@ def translated(images: tf.Tensor, draws: Draws) -> tf.Tensor:
     """
     _, height, width, _ = images.shape
     most = [int(size * SHIFT + 0.5) for size in (height, width)]
-    down, right = tf.unstack(_whole(draws, [2 * shift + 1 for shift in most]) - most, axis=1)
+    moves = _whole(draws, [2 * shift + 1 for shift in most]) - most
+    down, right = moves[:, 0], moves[:, 1]  # int64 has no GPU kernel to unstack it
     images = tf.einsum("bij,bjwc->biwc", _moving(down, height, images.dtype), images)
     return tf.einsum("bij,bhjc->bhic", _moving(right, width, images.dtype), images)
 
 
 def _moving(by: tf.Tensor, size: int, dtype: tf.DType) -> tf.Tensor:
     """Return matrices `[batch, size, size]` that shift a line of pixels, each by its own number of pixels."""
-    pixels = tf.range(size)
+    pixels = tf.range(size, dtype=tf.int64)
     return tf.cast(pixels[None, :, None] == pixels[None, None, :] + by[:, None, None], dtype)
 
 
@@ -36,21 +37,24 @@ def cut_out(images: tf.Tensor, draws: Draws) -> tf.Tensor:
     sizes = [int(size * SQUARE + 0.5) for size in (height, width)]
     # As in the authors' code: the centre of an even square lies between pixels, so it has one more place.
     middles = _whole(draws, [whole + 1 - size % 2 for whole, size in zip((height, width), sizes, strict=True)])
-    rows, columns = tf.unstack(middles - [size // 2 for size in sizes], axis=1)
-    in_rows, in_columns = _covered(rows, sizes[0], height), _covered(columns, sizes[1], width)
+    firsts = middles - [size // 2 for size in sizes]
+    in_rows, in_columns = _covered(firsts[:, 0], sizes[0], height), _covered(firsts[:, 1], sizes[1], width)
     kept = ~(in_rows[:, :, None, None] & in_columns[:, None, :, None])
     return images * tf.cast(kept, images.dtype)
 
 
 def _covered(first: tf.Tensor, size: int, whole: int) -> tf.Tensor:
     """Return which pixels of a line of `whole` are in the `size` from `first` on, bool `[batch, whole]`."""
-    pixels = tf.range(whole)[None] - first[:, None]
+    pixels = tf.range(whole, dtype=tf.int64)[None] - first[:, None]
     return (pixels >= 0) & (pixels < size)
 
 
 def _whole(draws: Draws, counts: list[int]) -> tf.Tensor:
-    """Return random whole numbers from 0 to below each of `counts`, int32 `[batch, len(counts)]`."""
-    return tf.cast(draws.uniform((len(counts),)) * tf.constant(counts, tf.float32), tf.int32)
+    """Return random whole numbers from 0 to below each of `counts`, int64 `[batch, len(counts)]`.
+
+    TensorFlow computes with int32 on the host.
+    """
+    return tf.cast(draws.uniform((len(counts),)) * tf.constant(counts, tf.float32), tf.int64)
 
 
 AUGMENTATIONS = {"translation": translated, "cutout": cut_out}

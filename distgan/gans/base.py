@@ -70,7 +70,7 @@ class Sampling:
         raise UserError(f"A {type(self).__name__} does not generate images from noise: give input images with --input.")
 
     def classes_of(self, count: int, seed: int, first: int = 0) -> np.ndarray | None:
-        """Return the classes, int32 `[count]`, of the images of `generate`; None if it is not conditional."""
+        """Return the classes, int64 `[count]`, of the images of `generate`; None if it is not conditional."""
         return None
 
     def walk(self, count: int, seed: int) -> tf.Tensor:

@@ -100,7 +100,7 @@ class CycleGAN(GAN):
         rows, halves = [], (("A", *DIRECTIONS, -(-count // 2)), ("B", *DIRECTIONS[::-1], count // 2))
         for source, direction, back, number in halves[:count]:
             images = held_out[source][:number]
-            draws = Draws(f"{seed}/preview", 0, 0, len(images))
+            draws = Draws(f"{seed}/preview", 0, 0, images.shape[0])
             fakes = self.translate(images, direction, draws)
             returned = self.translate(fakes, back, draws)
             rows.append(tf.concat([images, tf.cast(fakes, tf.float32), tf.cast(returned, tf.float32)], 2))

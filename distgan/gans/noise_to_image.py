@@ -146,7 +146,7 @@ class NoiseToImage(GAN):
         return self._images(_joined(noise, self._one_hot(classes)), generator)
 
     def classes_of(self, count: int, seed: int, first: int = 0) -> np.ndarray | None:
-        """Return the classes, int32 `[count]`, that `generate` chooses by itself; None if it is not conditional."""
+        """Return the classes, int64 `[count]`, that `generate` chooses by itself; None if it is not conditional."""
         if not self.num_classes:
             return None
         return np.asarray(Draws("samples", seed, first, count).of("classes").below(self.num_classes))

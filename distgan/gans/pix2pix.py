@@ -82,5 +82,5 @@ class Pix2Pix(GAN):
     def preview(self, count: int, seed: int, held_out: dict[str, tf.Tensor]) -> tf.Tensor:
         """Return held-out pairs: input, output and target side by side."""
         inputs, targets = self._input_and_target(held_out["pairs"][:count])
-        outputs = self.translate(inputs, self.directions[0], Draws(f"{seed}/preview", 0, 0, len(inputs)))
+        outputs = self.translate(inputs, self.directions[0], Draws(f"{seed}/preview", 0, 0, inputs.shape[0]))
         return tf.concat([inputs, tf.cast(outputs, tf.float32), targets], 2)

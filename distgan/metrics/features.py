@@ -103,16 +103,30 @@ def _inception() -> FeatureNetwork:
 
 
 def _compiled(model: keras.Model, shape: Shape) -> Callable[[np.ndarray], list[np.ndarray]]:
+    run = traced(outputs_of(model, shape), reduce_retracing=True)
+    return lambda pixels: [np.asarray(output, np.float32) for output in run(tf.constant(pixels))]
+
+
+def outputs_of(model: keras.Model, shape: Shape) -> Callable[[tf.Tensor], list[tf.Tensor]]:
     """Return a function that converts pixels to images of a shape, in [-1, 1], and runs the model on them."""
 
     def outputs(pixels: tf.Tensor) -> list[tf.Tensor]:
         images = to_images(pixels)
         if images.shape[1:3] != shape[:2]:
-            images = tf.image.resize(images, shape[:2], antialias=True)
+            images = _resized(images, *shape[:2])
         if images.shape[3] != shape[2]:
             grey = tf.image.rgb_to_grayscale
             images = tf.repeat(images, 3, axis=3) if shape[2] == 3 else grey(images)
         return tf.nest.flatten(model(images, training=False))
 
-    run = traced(outputs, reduce_retracing=True)
-    return lambda pixels: [np.asarray(output, np.float32) for output in run(tf.constant(pixels))]
+    return outputs
+
+
+def _resized(images: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Return `tf.image.resize(images, (height, width), antialias=True)`, whose operation has no GPU kernel."""
+    with tf.init_scope(), tf.device("CPU:0"):  # the weights of the old rows and columns for the new ones
+        of_rows, of_columns = (
+            tf.image.resize(tf.eye(old)[..., None], (new, old), antialias=True)[..., 0].numpy()
+            for old, new in zip(images.shape[1:3], (height, width), strict=True)
+        )
+    return tf.einsum("bhwc,ih,jw->bijc", images, of_rows, of_columns)

@@ -89,8 +89,9 @@ def _rounded(values: np.ndarray, digits: int) -> list[float | None]:
 
 
 def _thinned(values: np.ndarray) -> np.ndarray:
-    """Return the values or, if there are more than MOST_POINTS, means of neighbours."""
-    return np.array([part.mean() for part in np.array_split(values, min(len(values), MOST_POINTS))])
+    """Return the values or, if there are more than MOST_POINTS, means of neighbours that are numbers."""
+    parts = np.array_split(values, min(len(values), MOST_POINTS))
+    return np.array([part[known].mean() if (known := np.isfinite(part)).any() else np.nan for part in parts])
 
 
 def _limits(values: np.ndarray, axis: Axis) -> tuple[bool, tuple[float, float]]:

@@ -47,7 +47,7 @@ def steps_of_lines(file: BinaryIO) -> Steps:
     """Yield the step and the end of each record of a metrics.jsonl; a line without a step is before all steps."""
     for line in file:
         step = -1
-        with suppress(ValueError, TypeError, KeyError):
+        with suppress(ValueError, TypeError, KeyError, OverflowError):
             step = int(json.loads(line)["step"])
         if line.endswith(b"\n"):
             yield step, file.tell()
