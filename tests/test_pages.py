@@ -61,6 +61,12 @@ def test_a_long_log_is_drawn_by_means_of_neighbours() -> None:
     assert len(line["smooth"]) == charts.MOST_POINTS
 
 
+def test_means_of_neighbours_leave_out_what_is_not_known() -> None:
+    x = np.arange(7.0 * charts.MOST_POINTS)
+    (line,) = _chart(Line("loss", 0, x, np.where(x % 7 == 3, 2.0, np.nan))).data["lines"]
+    assert set(line["y"]) == {2.0}
+
+
 def test_unknown_values_are_gaps() -> None:
     (line,) = _chart(Line("loss", 0, np.arange(4.0), np.array([1.0, np.nan, 2.0, 3.0]))).data["lines"]
     assert line["y"] == [1.0, None, 2.0, 3.0]
@@ -303,7 +309,8 @@ def test_runs_are_drawn_on_one_page_by_both_clocks(tmp_path: Path) -> None:
     answer = _compare(first, f"--output={tmp_path / 'new' / 'page.html'}", second)
     assert not answer.returncode, answer.stderr
     said = answer.stdout.splitlines()
-    assert said[0].split() == ["frechet_distance", "18.2", "14.3"] and said[-1] == str(tmp_path / "new" / "page.html")
+    assert said[0].split() == ["one", "two"]
+    assert said[1].split() == ["frechet_distance", "18.2", "14.3"] and said[-1] == str(tmp_path / "new" / "page.html")
     tree = pages.parsed((tmp_path / "new" / "page.html").read_bytes())
     losses = [f for f in tree.iter("figure") if pages.text(f).startswith("Losses: generator")]
     assert [pages.points(figure) for figure in losses] == [[60, 90], [60, 90]]

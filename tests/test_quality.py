@@ -13,6 +13,7 @@ import picture_files
 import pytest
 import scipy.linalg
 import small_runs
+import tensorflow as tf
 
 from distgan import paths
 from distgan.data.arrays import open_mnist, open_npz
@@ -185,6 +186,13 @@ def test_a_network_of_ones_own_may_be_given(tmp_path: Path) -> None:
     assert probabilities.shape[1] == 0
 
 
+@pytest.mark.parametrize("size", [(28, 28), (40, 17), (64, 48)])
+def test_images_are_resized_as_tensorflow_does_it(size: tuple[int, int]) -> None:
+    images = tf.constant(np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32))
+    expected = tf.image.resize(images, (32, 24), antialias=True)
+    assert np.allclose(tf.function(features._resized)(images, 32, 24), expected, atol=1e-5)
+
+
 def test_a_network_that_would_run_code_or_is_none_is_refused(tmp_path: Path) -> None:
     unsafe, wrong, broken = (tmp_path / f"{name}.keras" for name in ("unsafe", "wrong", "broken"))
     keras.Sequential([keras.Input((14, 14, 1)), keras.layers.Lambda(lambda x: x), keras.layers.Flatten()]).save(unsafe)
@@ -292,6 +300,8 @@ def test_images_of_any_source_are_measured_as_the_samples_that_they_are(run_dir:
         ([], "Give one of --run_dir and --images"),
         (["--images=x.npz"], "--images needs --data"),
         (["--run_dir={run_dir}", "--data=mnist"], "--data=mnist is used only with --images"),
+        (["--run_dir={run_dir}", "--image_size=8x8"], "--image_size and --fit are used only with --images"),
+        (["--images={run_dir}", "--data=mnist", "--image_size=8"], "--image_size=8 is refused: it must be HxW"),
         (["--run_dir={run_dir}", "--num_images=5"], "--num_images=5: 5 is not integer >= 100"),
         (["--run_dir={run_dir}/nothing"], "holds no checkpoint"),
         (["--images={run_dir}/nothing.npz", "--data=mnist"], "does not exist, or is not a file"),

@@ -97,6 +97,9 @@ class TestNames:
             "idx:DIR, folder:DIR, pairs:DIR, unpaired:DIR, tfds:NAME."
         )
 
+    def test_a_folder_without_its_kind_is_recognised(self, tmp_path: Path) -> None:
+        assert refusal(kind_of, str(tmp_path)).endswith(f"give --data=folder:{tmp_path}.")
+
     def test_every_kind_of_source_is_listed_under_the_word_it_begins_with(self) -> None:
         assert all(kind.spelling.partition(":")[0] == name for name, kind in SOURCES.items())
 

@@ -53,7 +53,7 @@ def kind_of(data: str) -> SourceKind:
     kind = SOURCES.get(scheme)
     if kind is None or (":" in kind.spelling) != bool(rest):
         allowed = ", ".join(known.spelling for known in SOURCES.values())
-        meant = f" Did you mean --data=folder:{data}?" if os.path.isdir(data) else ""
+        meant = f" For the images of this directory give --data=folder:{data}." if os.path.isdir(data) else ""
         raise UserError(f"--data={data} names no data set: it may be one of {allowed}.{meant}")
     paths.check_local("data", data)
     return kind
