@@ -10,8 +10,8 @@ here` (the reason beside it) or, where there is nothing to hold a figure against
 doctor      python -m distgan.doctor
 placement   every preset makes steps, a sample picture and a checkpoint with soft placement off: an operation that has
             no GPU kernel is an error with its name
-equal       every preset makes 20 steps (cyclegan 3) in float64 on the GPU and on the CPU: each network's weights, as the largest
-            difference over the largest weight, to 1e-8
+equal       every preset makes 20 steps (cyclegan 3) in float64 on the GPU and on the CPU: each network's weights, as
+            the largest difference over the largest weight, to 1e-8
 bits        with --deterministic, 10 steps and then 10 more in another process come to the bits of 20 at once
 compiled    --jit_compile comes to the weights of the run that is not compiled, in float64, to 1e-10
 calls       with --deterministic, --steps_per_call=7 comes to the bits of single steps; so it does with --jit_compile
