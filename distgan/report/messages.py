@@ -24,7 +24,7 @@ def opening(config: Any, source: Any, clock: Any, facts: Mapping[str, Any], num_
         f"precision {facts['precision']}",
         *_classes(facts["class_names"]),
         f"batch {config.batch_size}, {config.batch_size / replicas:g} on each replica",
-        f"step {clock.step} of {clock.total_steps}, epoch {clock.epochs:.2f} of {clock.total_epochs:.2f}",
+        f"step {clock.step} of {clock.total_steps}, epoch {clock.epochs:.2f} of {max(clock.total_epochs, int(clock.epochs)):.2f}",
         f"checkpoints {saves}at the end",
     ]
     return "\n".join(lines)
