@@ -15,6 +15,7 @@ def opening(config: Any, source: Any, clock: Any, facts: Mapping[str, Any], num_
     height, width, channels = source.image_shape
     counts = " and ".join(f"{number:,} {'of ' * (len(name) == 1)}{name}" for name, number in source.streams.items())
     replicas = facts["num_replicas"]
+    epochs = max(clock.total_epochs, int(clock.epochs))  # it may have more than are asked for now
     saves = "" if config.checkpoint_every == NEVER else f"every {config.checkpoint_every}, "
     saves += "" if config.evaluate_every == NEVER else "after each evaluation, "
     lines = [
@@ -24,7 +25,7 @@ def opening(config: Any, source: Any, clock: Any, facts: Mapping[str, Any], num_
         f"precision {facts['precision']}",
         *_classes(facts["class_names"]),
         f"batch {config.batch_size}, {config.batch_size / replicas:g} on each replica",
-        f"step {clock.step} of {clock.total_steps}, epoch {clock.epochs:.2f} of {max(clock.total_epochs, int(clock.epochs)):.2f}",
+        f"step {clock.step} of {clock.total_steps}, epoch {clock.epochs:.2f} of {epochs:.2f}",
         f"checkpoints {saves}at the end",
     ]
     return "\n".join(lines)
