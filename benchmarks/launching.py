@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -216,10 +217,14 @@ def watch_steps(watch: Callable[[int, Callable[..., Any], tuple[Any, ...]], Any]
 
     numbers = itertools.count()
 
-    def watched(make_step: Callable[[Trainer], Callable[..., Any]]) -> Callable[[Trainer], Callable[..., Any]]:
-        def make_watched(trainer: Trainer) -> Callable[..., Any]:
+    def watched(make_step: Callable[[Trainer], Callable[..., Any]]) -> Callable[[Trainer], Any]:
+        def make_watched(trainer: Trainer) -> Any:
             step = make_step(trainer)
-            return lambda *arguments: watch(next(numbers), step, arguments)
+
+            def made(*arguments: Any) -> Any:  # it traces in its first call, which is watched too
+                return watch(next(numbers), step, arguments)
+
+            return SimpleNamespace(get_concrete_function=lambda *_: made)
 
         return make_watched
 

@@ -23,7 +23,7 @@ from distgan.gans import losses
 from distgan.replicas.base import Replicas
 from distgan.replicas.hvd import BUCKET_BYTES, _buckets
 from distgan.store import checkpoint
-from distgan.training import loop, optimizers
+from distgan.training import loop, optimizers, trainer
 from distgan.training.clock import Clock
 
 
@@ -221,6 +221,22 @@ def test_a_compiled_run_is_the_same_run(tmp_path: Path, number_format: str, diff
         states.append(small_runs.state(tmp_path / name, 4))
     plain, compiled = states
     assert max(np.abs(plain[name] - compiled[name]).max() for name in plain) < difference
+
+
+def test_a_step_that_xla_can_t_compile_by_default_runs_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(trainer, "compiler_for", lambda *_: "whole")  # as on a GPU
+    accuracies = losses.accuracies
+
+    def printed(*given: Any) -> dict[str, tf.Tensor]:
+        tf.print("judged")  # which XLA can't compile
+        return accuracies(*given)
+
+    monkeypatch.setattr(losses, "accuracies", printed)
+    small_runs.train(tmp_path, steps=1)
+    assert "XLA can't compile the step" in capfd.readouterr().err
+    assert small_runs.checkpoints(tmp_path) == [1]
 
 
 def test_communication_and_a_history_are_not_compiled() -> None:

@@ -1,6 +1,7 @@
 """The trainer: the networks and the state of a run, and the step that trains them."""
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import tensorflow as tf
 from distgan.config import Config
 from distgan.data.base import Source
 from distgan.data.pipeline import Augmentation
+from distgan.errors import reason
 from distgan.gans.base import make_gan
 from distgan.nets import convolutions
 from distgan.replicas.base import Replicas
@@ -107,14 +109,24 @@ class Trainer:
         """
         flags = tf.zeros(1) if flags is None else flags
         arguments = self.feed.resident, share, flags, *(() if self._axis == 1 else (tf.constant(steps),))
-        if self._step is None:
-            step: Any = self.make_step()
-            step = step if self._axis == 1 else in_one_call(step, self._axis, self._compiler)
-            self._step = step.get_concrete_function(*arguments)  # a tf.function takes 0.7 ms to find it in each call
-        results = self._step(*arguments)
+        results = self._step(*arguments) if self._step else self._first_call(arguments)
         self.step_number += steps
         self.images_shown += steps * self.images_per_step
         return results
+
+    def _first_call(self, arguments: tuple[Any, ...]) -> dict[str, tf.Tensor]:
+        """Compile the step and call it; without XLA if that fails and was not asked for."""
+        step: Any = self.make_step()
+        step = step if self._axis == 1 else in_one_call(step, self._axis, self._compiler)
+        try:
+            self._step = step.get_concrete_function(*arguments)  # a tf.function takes 0.7 ms to find it in each call
+            return self._step(*arguments)
+        except tf.errors.OpError as error:
+            if not self._compiler or self.config.jit_compile:
+                raise
+            print(f"distgan: XLA can't compile the step ({reason(error)}): it runs without XLA.", file=sys.stderr)
+            self._compiler = ""
+            return self._first_call(arguments)
 
     def make_step(self) -> Callable[..., dict[str, tf.Tensor]]:
         """Return the compiled step, a function of the resident data, a share and the flags."""
