@@ -167,10 +167,11 @@ def _parts(given: argparse.Namespace) -> dict[str, tuple[float, float]]:
 
     given.case = "distgan 1"
     parts = {"loop": (_distgan(given), 1.0)}
-    config = _config("runs/unused", given.steps)
+    config = _config("runs/unused", given.steps, jit_compile=False, steps_per_call=1)
     trainer = Trainer(config, Replicas(), open_data(config, Replicas()))
-    step: Any = trainer.make_step()
-    arguments = (trainer.feed.resident, trainer.feed.next(), tf.zeros(7))
+    arguments = trainer.feed.resident, trainer.feed.next(), tf.zeros(7)
+    made: Any = trainer.make_step()
+    step = made.get_concrete_function(*arguments)
 
     def run(steps: int) -> float:
         started = time.perf_counter()
@@ -186,8 +187,7 @@ def _parts(given: argparse.Namespace) -> dict[str, tuple[float, float]]:
         with tf.profiler.experimental.Profile(directory):
             run(profiled)
         kinds = _kinds(next(Path(directory).rglob("*.xplane.pb")))
-    graph = step.get_concrete_function(*arguments).graph
-    known = {operation.type for operation in graph.get_operations()} | {"_UnaryOpsComposition", "_FusedConv2D"}
+    known = {operation.type for operation in step.graph.get_operations()} | {"_UnaryOpsComposition", "_FusedConv2D"}
     operations = {kind: (ms / profiled, times / profiled) for kind, (ms, times) in kinds.items() if kind in known}
     parts["operations"] = sum(ms for ms, _ in operations.values()), sum(times for _, times in operations.values())
     return parts | dict(sorted(operations.items(), key=lambda one: -one[1][0])[:12])

@@ -74,7 +74,7 @@ def _settings(flags: str) -> dict[str, Any]:
 
 def _measure(settings: dict[str, Any], way: str, given: argparse.Namespace) -> dict[str, Any]:
     """Milliseconds a step and images a second, the median of some blocks of steps, and how long the first call took."""
-    config = Config(steps=1_000_000, **settings)
+    config = Config(steps=1_000_000, **{"jit_compile": False, "steps_per_call": 1} | settings)
     replicas = connect(config)
     launching.wrap(replicas, "compile", lambda _: lambda step: step)  # as `_call` compiles it
     trainer = Trainer(config, replicas, open_data(config, replicas))

@@ -213,21 +213,28 @@ def wrap(owner: Any, name: str, around: Callable[[Any], Any]) -> None:
 
 def watch_steps(watch: Callable[[int, Callable[..., Any], tuple[Any, ...]], Any]) -> None:
     """Have `watch` make each step of the training loop, of its number from 0, the compiled step and its arguments."""
+    from distgan.training import trainer
     from distgan.training.trainer import Trainer
 
     numbers = itertools.count()
 
-    def watched(make_step: Callable[[Trainer], Callable[..., Any]]) -> Callable[[Trainer], Any]:
-        def make_watched(trainer: Trainer) -> Any:
-            step = make_step(trainer)
+    def watched(make_step: Callable[[Trainer], Any]) -> Callable[[Trainer], Any]:
+        def make_watched(own: Trainer) -> Any:
+            step, concrete = make_step(own), list[Any]()
 
-            def made(*arguments: Any) -> Any:  # it traces in its first call, which is watched too
-                return watch(next(numbers), step, arguments)
+            def call(*arguments: Any) -> Any:  # it traces in its first call, which is watched too
+                if not concrete:
+                    concrete.append(step.get_concrete_function(*arguments))
+                return concrete[0](*arguments)
 
-            return SimpleNamespace(get_concrete_function=lambda *_: made)
+            return SimpleNamespace(
+                get_concrete_function=lambda *_: lambda *arguments: watch(next(numbers), call, arguments)
+            )
 
         return make_watched
 
+    for name in ("most_steps", "shares_per_call"):  # each call is one step
+        wrap(trainer, name, lambda _: lambda *_: 1)
     wrap(Trainer, "make_step", watched)
 
 

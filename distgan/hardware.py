@@ -35,13 +35,13 @@ def gpus(nccl_built: bool) -> Finding:
     )
     if rows:
         found += f"; driver {rows[0][5]}, {_libraries()}"
-    capabilities = [float(row[2]) for row in rows]
+    capabilities = [float(row[2]) for row in rows if row[2].replace(".", "", 1).isdecimal()]  # not of a lost GPU
     if any(capability > COMPILED_UP_TO for capability in capabilities):
         found += "; the first start compiles TensorFlow's kernels for it, which can take half an hour: raise "
         found += "--start_timeout_seconds and --stall_timeout_seconds then"
     if any(capability < LEAST_CAPABILITY for capability in capabilities):
         return Finding("GPUs", found, f"TensorFlow has kernels from compute capability {LEAST_CAPABILITY} on.")
-    if rows and not usable and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
+    if rows and not usable and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1"):
         advice = "run `DISTGAN_GPU=1 make setup`, and see whether the driver is new enough for CUDA 12."
         return Finding("GPUs", f"{found}; TensorFlow can use none", advice)
     if len(usable) > 1 and not nccl_built:

@@ -42,7 +42,7 @@ def _has_kernel(node: Any) -> bool:
 def _is_small(node: Any) -> bool:
     """Whether all results are known to be of a few numbers."""
     shapes = node.attr["_output_shapes"].list.shape
-    return all(
+    return bool(shapes) and all(
         not shape.unknown_rank and -1 not in (sizes := [dim.size for dim in shape.dim]) and math.prod(sizes) <= FEW
         for shape in shapes
     )

@@ -106,6 +106,7 @@ def test_what_the_driver_says_of_gpus_is_told(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: [])
     finding = hardware.gpus(nccl_built=True)
     assert says in finding.found
     assert advises in finding.mend

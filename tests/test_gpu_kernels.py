@@ -26,9 +26,12 @@ def test_the_table_of_kernels_tells_what_has_none() -> None:
     assert found == {"GatherV2(Taxis=int32, Tindices=int32, Tparams=uint8)"}
 
 
+NOT_COMPILED: dict[str, Any] = {"jit_compile": False, "steps_per_call": 1}  # on a machine with a GPU too
+
+
 def _trainer(preset: str, **settings: Any) -> Trainer:
     """One replica's trainer, with convolutions as on a GPU."""
-    config = preset_program.config(preset, Path(), Path(), convolutions="direct", **settings)
+    config = preset_program.config(preset, Path(), Path(), convolutions="direct", **NOT_COMPILED | settings)
     return Trainer(config, Replicas(), open_data(config, Replicas()))
 
 

@@ -1,10 +1,12 @@
 """Several steps in one call: the same bits, and nothing that is due falls inside a call."""
 
+import json
 import signal
 from pathlib import Path
 from typing import Any
 
 import layouts
+import picture_files
 import pytest
 import small_runs
 
@@ -16,7 +18,7 @@ from distgan.training.trainer import Trainer
 
 STEPS = 24
 SETTINGS: dict[str, Any] = {
-    "steps": STEPS, "log_every_steps": 5, "checkpoint_every": "7steps", "sample_every": "11steps",
+    "steps": STEPS, "log_every_steps": 12, "checkpoint_every": "7steps", "sample_every": "11steps",
     "keep_checkpoints": 100, "preset": "mnist_best", "generator_filters": 4, "evaluate_every": "never",
 }  # fmt: skip
 LAYOUTS = [layouts.Layout("mirrored", 2), layouts.Layout("multiworker", 2)]
@@ -34,11 +36,17 @@ def _all_digests(run_dir: Path) -> dict[int, str]:
     return {step: small_runs.digest(run_dir, step) for step in small_runs.checkpoints(run_dir)}
 
 
+def _losses(run_dir: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name.startswith(("loss", "accuracy"))} for line in lines]
+
+
 def test_ten_steps_a_call_leave_what_single_ones_leave(one_by_one: Path, tmp_path: Path) -> None:
     small_runs.train(tmp_path, **SETTINGS, steps_per_call=10)
     assert set(_all_digests(tmp_path)) == {7, 14, 21, STEPS}
     assert _all_digests(tmp_path) == _all_digests(one_by_one)
-    assert small_runs.logged_steps(tmp_path) == small_runs.logged_steps(one_by_one) == [5, 10, 15, 20, STEPS]
+    assert small_runs.logged_steps(tmp_path) == small_runs.logged_steps(one_by_one) == [12, STEPS]
+    assert _losses(tmp_path) == _losses(one_by_one)
     pictures = [sorted(path.name for path in (run / "samples").iterdir()) for run in (tmp_path, one_by_one)]
     assert pictures[0] == pictures[1]
 
@@ -78,6 +86,14 @@ def test_compiled_calls_are_the_same_run_too(tmp_path: Path) -> None:
     for steps in (1, 10):
         small_runs.train(tmp_path / str(steps), **SETTINGS, steps_per_call=steps, jit_compile=True)
     assert _all_digests(tmp_path / "10") == _all_digests(tmp_path / "1")
+
+
+def test_pixels_of_files_are_those_of_their_step(tmp_path: Path) -> None:
+    picture_files.write_folder(tmp_path / "pictures", 40, side_pixels=28)
+    data = {"data": f"folder:{tmp_path}/pictures", "channels": 1}
+    for steps in (1, 4):
+        small_runs.train(tmp_path / str(steps), **data, steps=6, log_every_steps=6, steps_per_call=steps)
+    assert small_runs.digest(tmp_path / "4", 6) == small_runs.digest(tmp_path / "1", 6)
 
 
 class _Counts:

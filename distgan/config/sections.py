@@ -135,12 +135,14 @@ class System(Section):
     jit_compile: bool | None = option(
         None,
         "Compile the step with XLA (with several replicas, its losses and gradients only). Not supported with several "
-        "replicas and batch norm. If not given, it is compiled on GPUs, where supported, but not with --deterministic.",
+        "replicas and batch norm, nor with --image_buffer_size. If not given, it is compiled on GPUs, where supported, "
+        "but not with --deterministic.",
     )
     steps_per_call: int | None = option(
         None,
-        "Steps that one call of the compiled step makes; fewer if an action is due. It has less overhead, and signals "
-        "are noticed between calls. If not given, as many as take 0.05 s on GPUs, 1 on CPUs.",
+        "Steps that one call of the compiled step makes; more have less overhead. A call ends where a log line or "
+        "another action is due, and a signal takes effect within three calls. If not given: on GPUs up to 64, while a "
+        "call takes less than 0.05 s; 1 on CPUs.",
         at_least=1,
     )
     deterministic: bool = option(

@@ -27,7 +27,7 @@ class TfdsSource(Source):
         try:
             found = self._examples.__getitems__([int(number) for number in examples])
         except OSError as error:
-            self.failure = f"--data=tfds:{self.name} can't be read: {sentence_of(error)}"
+            self.failure = f"--data={self.name} can't be read: {sentence_of(error)}"
             raise
         return all_fitted([one["image"] for one in found], self.example_shape, self._fit)
 

@@ -27,7 +27,7 @@ class Votes(NamedTuple):
 
 
 class Exchange:
-    """An exchange that sends this process's votes and times with each step, and receives the previous call's sums."""
+    """An exchange that sends this process's votes and times with each call, and receives the previous call's sums."""
 
     def __init__(self, replicas: Replicas) -> None:
         """Start without votes. Each process has `num_replicas / size` replicas, which send the same values."""
@@ -63,7 +63,7 @@ class Exchange:
         return Votes(*received[: len(Votes._fields)].tolist())
 
     def seconds_since_log(self) -> dict[str, float]:
-        """Return mean seconds per step, by rank, since the previous call: of waiting for data, and of CPU time."""
+        """Return seconds per step, by rank, of waiting for data and of CPU time: means of calls since the last log."""
         if self._calls <= 0:
             return {}
         means = self._spent.reshape(-1, 2) / (self._calls * self._copies)

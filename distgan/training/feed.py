@@ -62,7 +62,7 @@ class Feed:
 
     Attributes:
         resident: the data set in memory, on the devices, if it is held there; seconds: the time spent waiting for the
-            last share.
+            share of the last call.
     """
 
     def __init__(

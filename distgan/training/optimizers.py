@@ -23,11 +23,11 @@ class _Adam(keras.optimizers.Adam):
         betas = {"beta1": beta_1, "beta2": beta_2, "beta1_power": beta_1**step, "beta2_power": beta_2**step}
         super()._backend_update_step(grads, trainable_variables, betas | {"lr": rate, "epsilon": epsilon})
 
-    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: dict[str, tf.Tensor]) -> None:
-        """Update one variable; called for each copy of it. `learning_rate` holds all scalars."""
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, scalars: dict[str, tf.Tensor]) -> None:
+        """Update one variable; called for each copy of it. Keras calls the scalars `learning_rate`."""
         index = self._get_variable_index(variable)
         moments = {"m": self._momentums[index].value.handle, "v": self._velocities[index].value.handle}
-        tf.raw_ops.ResourceApplyAdam(var=variable.handle, **moments, **learning_rate, grad=gradient)
+        tf.raw_ops.ResourceApplyAdam(var=variable.handle, **moments, **scalars, grad=gradient)
 
 
 _OPTIMIZERS = {

@@ -9,15 +9,23 @@ from distgan.config import Config
 from distgan.replicas.base import Replicas
 
 CALL_SECONDS = 0.05  # of a call, unless --steps_per_call is given: signals and requests are noticed between calls
-MOST_STEPS, MOST_BYTES = 64, 64 * 2**20  # of a call then, and of the images that are read for it
+MOST_STEPS, MOST_BYTES = 64, 8 * 2**20  # of a call then, and of the images that are read for it
 CALLS = 10  # calls from one decision to the next
 
 
 def most_steps(config: Config, image_bytes: int) -> int:
-    """Return the largest number of steps of a call; a step reads `image_bytes` from files."""
+    """Return the largest number of steps of a call, which ends at a log; a step reads `image_bytes` from files."""
     if config.steps_per_call or not tf.config.list_logical_devices("GPU"):
-        return config.steps_per_call or 1
-    return max(1, min(MOST_STEPS, MOST_BYTES // max(1, image_bytes)))
+        return min(config.steps_per_call or 1, config.log_every_steps)
+    return max(1, min(MOST_STEPS, config.log_every_steps, MOST_BYTES // max(1, image_bytes)))
+
+
+def shares_per_call(most: int, compiler: str) -> int:
+    """Return the length of the first axis of the shares of a call of at most `most` steps; if it is 1 there is none.
+
+    XLA's loop and its single step round differently: it always makes a loop, so that bits don't depend on `most`.
+    """
+    return max(2, most) if compiler == "whole" else most
 
 
 class Pace:
@@ -29,7 +37,7 @@ class Pace:
 
     def __init__(self, config: Config, replicas: Replicas, most: int) -> None:
         """Start with one step, unless `--steps_per_call` is given; make at most `most`."""
-        self.steps, self._most, self._replicas = config.steps_per_call or 1, most, replicas
+        self.steps, self._most, self._replicas = min(config.steps_per_call or 1, most), most, replicas
         self._ends = [time.perf_counter()]
 
     def called(self) -> None:

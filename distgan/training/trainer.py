@@ -16,7 +16,7 @@ from distgan.nets import convolutions
 from distgan.replicas.base import Replicas
 from distgan.training import precision
 from distgan.training.feed import Feed
-from distgan.training.pace import most_steps
+from distgan.training.pace import most_steps, shares_per_call
 from distgan.training.state import TrainState
 from distgan.training.step import compiler_for, in_one_call, make_step
 
@@ -45,7 +45,7 @@ class Trainer:
         with replicas.scope(), precision.policy(self.number_format), convolutions.way(config.convolutions):
             self.gan = make_gan(config, source.image_shape, replicas.sum_in_step, source.class_names)
             self.state = TrainState(self.gan, config, self.number_format, self.num_examples)
-        self._compiler = compiler_for(config, replicas)
+        self._compiler = replicas.agree(compiler_for(config, replicas))
         self.images_per_step = config.batch_size * sum(self.gan.image_phases)
         self.resume()
 
@@ -72,9 +72,8 @@ class Trainer:
         self._feed: Feed | None = None
         self._step: Any = None
         image_bytes = 0 if self.source.arrays else self.images_per_step * math.prod(self.source.example_shape)
-        self.most_steps = most_steps(self.config, image_bytes)
-        # XLA's loop and its single step round differently: with the loop alone, bits don't depend on --steps_per_call.
-        self._axis = max(2, self.most_steps) if self._compiler == "whole" else self.most_steps
+        self.most_steps = self.replicas.agree(most_steps(self.config, image_bytes))
+        self._shares_per_call = shares_per_call(self.most_steps, self._compiler)
 
     @property
     def feed(self) -> Feed:
@@ -87,7 +86,7 @@ class Trainer:
                 self.source,
                 position=self.images_shown,
                 image_phases=phases,
-                most=self._axis,
+                most=self._shares_per_call,
             )
         return self._feed
 
@@ -98,17 +97,18 @@ class Trainer:
         `UserError` if the data can't be read.
         """
         results = self.step_on(self.feed.next(), flags)
-        return results if self._axis == 1 else {n: v if n == "flags" else v[0] for n, v in results.items()}
+        return results if self._shares_per_call == 1 else {n: v if n == "flags" else v[0] for n, v in results.items()}
 
     def step_on(
         self, share: dict[str, tf.Tensor], flags: tf.Tensor | None = None, steps: int = 1
     ) -> dict[str, tf.Tensor]:
         """Train for some steps, up to `most_steps`, in one call, on their share from the feed.
 
-        If it can be several, the values to log have a first axis, of which the first `steps` count.
+        If it can be several, or XLA compiles the whole step, the values to log have a first axis, of which the first
+        `steps` count.
         """
         flags = tf.zeros(1) if flags is None else flags
-        arguments = self.feed.resident, share, flags, *(() if self._axis == 1 else (tf.constant(steps),))
+        arguments = self.feed.resident, share, flags, *(() if self._shares_per_call == 1 else (tf.constant(steps),))
         results = self._step(*arguments) if self._step else self._first_call(arguments)
         self.step_number += steps
         self.images_shown += steps * self.images_per_step
@@ -117,16 +117,16 @@ class Trainer:
     def _first_call(self, arguments: tuple[Any, ...]) -> dict[str, tf.Tensor]:
         """Compile the step and call it; without XLA if that fails and was not asked for."""
         step: Any = self.make_step()
-        step = step if self._axis == 1 else in_one_call(step, self._axis, self._compiler)
+        step = step if self._shares_per_call == 1 else in_one_call(step, self._shares_per_call, self._compiler)
         try:
             self._step = step.get_concrete_function(*arguments)  # a tf.function takes 0.7 ms to find it in each call
             return self._step(*arguments)
         except tf.errors.OpError as error:
-            if not self._compiler or self.config.jit_compile:
+            if self._compiler != "whole" or self.config.jit_compile or self.replicas.size > 1:
                 raise
             print(f"distgan: XLA can't compile the step ({reason(error)}): it runs without XLA.", file=sys.stderr)
-            self._compiler = ""
-            return self._first_call(arguments)
+        self._compiler = ""
+        return self._first_call(arguments)
 
     def make_step(self) -> Callable[..., dict[str, tf.Tensor]]:
         """Return the compiled step, a function of the resident data, a share and the flags."""
