@@ -91,7 +91,7 @@ def test_nor_does_one_of_the_features_of_an_evaluation() -> None:
 
 
 def test_nor_does_one_of_several_steps_in_a_call() -> None:
-    trainer = _trainer("mnist", steps_per_call=3)
+    trainer = _trainer("mnist", steps_per_call=3, log_every_steps=3)
     steps: Any = in_one_call(trainer.make_step(), 3, "")
     call = steps.get_concrete_function(trainer.feed.resident, trainer.feed.next(), tf.zeros(4), tf.constant(2))
     assert not gpu_kernels.without_gpu_kernel(call)
