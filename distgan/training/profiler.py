@@ -24,7 +24,6 @@ class Profiler:
         """Start the profile if `step` is the first one."""
         if not self._is_open and step in self._steps:
             self._is_open = True
-            tf.test.experimental.sync_devices()  # to profile these steps only
             if self._replicas.is_chief:
                 tf.profiler.experimental.start(str(self._run_dir / "tensorboard"))
             self._replicas.start_timeline(self._run_dir / "horovod_timeline.json")
@@ -39,7 +38,6 @@ class Profiler:
         if self._is_open:
             self._is_open = False
             self._steps = range(0)
-            tf.test.experimental.sync_devices()
             if self._replicas.is_chief:
                 tf.profiler.experimental.stop()
             self._replicas.stop_timeline()
