@@ -71,6 +71,7 @@ CASES = [
     _case("quality", f"--recipes=mnist_best --seeds=0 --epochs=1 --flags='{TINY} --max_images_per_class=20 "
           "--batch_size=50 --evaluate_num_images=100'", "frechet_distance", 1),
     _case("translation", "--judged=20 --flags='--filters=1 --steps=1'", "minutes", 2),
+    _case("fixed_cost", "--rounds=1 --steps=20 --steps_per_call=2", "over_plain", 3),
     _case("gpu_check", "--device=cpu --parts=compiled --presets=mlp", "generator/dense_1/kernel", 1),
     _case("gpu_calls", f"--device=cpu --ways=operations '--cases=mnist, batch 256' '--flags={TINY} --batch_size=2'",
           "ms", 1),

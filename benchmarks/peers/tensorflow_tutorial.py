@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -14,33 +15,37 @@ NOISE_SIZE = 100
 cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
 
 
-def make_generator() -> keras.Model:
+def make_generator(filters: int = 64, normalized: bool = True) -> keras.Model:
     """Noise `[batch, 100]` to images `[batch, 28, 28, 1]` in [-1, 1]."""
+
+    def norm() -> list[keras.layers.Layer]:
+        return [layers.BatchNormalization()] if normalized else []
+
     return keras.Sequential([
         keras.Input((NOISE_SIZE,)),
-        layers.Dense(7 * 7 * 256, use_bias=False),
-        layers.BatchNormalization(),
+        layers.Dense(7 * 7 * 4 * filters, use_bias=False),
+        *norm(),
         layers.LeakyReLU(),
-        layers.Reshape((7, 7, 256)),
-        layers.Conv2DTranspose(128, 5, strides=1, padding="same", use_bias=False),
-        layers.BatchNormalization(),
+        layers.Reshape((7, 7, 4 * filters)),
+        layers.Conv2DTranspose(2 * filters, 5, strides=1, padding="same", use_bias=False),
+        *norm(),
         layers.LeakyReLU(),
-        layers.Conv2DTranspose(64, 5, strides=2, padding="same", use_bias=False),
-        layers.BatchNormalization(),
+        layers.Conv2DTranspose(filters, 5, strides=2, padding="same", use_bias=False),
+        *norm(),
         layers.LeakyReLU(),
         layers.Conv2DTranspose(1, 5, strides=2, padding="same", use_bias=False),
         layers.Activation("tanh", dtype="float32"),
     ])  # fmt: skip
 
 
-def make_discriminator() -> keras.Model:
+def make_discriminator(filters: int = 64) -> keras.Model:
     """Images `[batch, 28, 28, 1]` to logits `[batch, 1]` of being real."""
     return keras.Sequential([
         keras.Input((28, 28, 1)),
-        layers.Conv2D(64, 5, strides=2, padding="same"),
+        layers.Conv2D(filters, 5, strides=2, padding="same"),
         layers.LeakyReLU(),
         layers.Dropout(0.3),
-        layers.Conv2D(128, 5, strides=2, padding="same"),
+        layers.Conv2D(2 * filters, 5, strides=2, padding="same"),
         layers.LeakyReLU(),
         layers.Dropout(0.3),
         layers.Flatten(),
@@ -70,18 +75,13 @@ def count(network: keras.Model) -> int:
     return sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
 
 
-def main() -> None:
-    given = protocol.asked(__doc__)
-    keras.mixed_precision.set_global_policy(given.precision)
-    images = load_images(given.pixels)
-    dataset = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images))
-    dataset = dataset.batch(given.batch_size, drop_remainder=True)  # steps that are counted are alike
-    generator, discriminator = make_generator(), make_discriminator()
+def make_step(generator: keras.Model, discriminator: keras.Model, batch_size: int) -> Callable[[tf.Tensor], None]:
+    """A step of both networks, from real images `[batch_size, 28, 28, 1]`."""
     generator_optimizer, discriminator_optimizer = keras.optimizers.Adam(1e-4), keras.optimizers.Adam(1e-4)
 
     @tf.function
     def train_step(images: tf.Tensor) -> None:
-        noise = tf.random.normal([given.batch_size, NOISE_SIZE])
+        noise = tf.random.normal([batch_size, NOISE_SIZE])
         with tf.GradientTape() as generator_tape, tf.GradientTape() as discriminator_tape:
             fakes = generator(noise, training=True)
             real_logits = discriminator(images, training=True)
@@ -94,6 +94,17 @@ def main() -> None:
         generator_optimizer.apply_gradients(zip(generator_gradients, generator_weights, strict=True))
         discriminator_optimizer.apply_gradients(zip(discriminator_gradients, discriminator_weights, strict=True))
 
+    return train_step
+
+
+def main() -> None:
+    given = protocol.asked(__doc__)
+    keras.mixed_precision.set_global_policy(given.precision)
+    images = load_images(given.pixels)
+    dataset = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images))
+    dataset = dataset.batch(given.batch_size, drop_remainder=True)  # steps that are counted are alike
+    generator, discriminator = make_generator(), make_discriminator()
+    train_step = make_step(generator, discriminator, given.batch_size)
     epochs = itertools.chain.from_iterable(itertools.repeat(dataset))
     finished = []
     for batch in itertools.islice(epochs, given.warm_up_steps + given.steps):
