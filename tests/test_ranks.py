@@ -22,10 +22,12 @@ joined = connect.connect
 def connect_late(config):
     replicas = joined(config)
     on_time = replicas.batches
-    def late(make):
-        for share in on_time(make):
+    def late(*given, **named):
+        take = on_time(*given, **named)
+        def take_late(steps):
             time.sleep({LATE_SECONDS} * replicas.rank)
-            yield share
+            return take(steps)
+        return take_late
     replicas.batches = late
     return replicas
 connect.connect = connect_late
