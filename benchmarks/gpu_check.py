@@ -13,11 +13,13 @@ placement   every preset makes steps, a sample picture and a checkpoint with sof
 equal       every preset makes 20 steps (cyclegan 3) in float64 on the GPU and on the CPU: each network's weights, as
             the largest difference over the largest weight, to 1e-8
 bits        with --deterministic, 10 steps and then 10 more in another process come to the bits of 20 at once
-compiled    --jit_compile comes to the weights of the run that is not compiled, in float64, to 1e-10
+compiled    --jit_compile comes to the weights of the run that is not compiled, in float64, to 1e-10; on two replicas
+            too, with --normalization=local
 calls       with --deterministic, --steps_per_call=7 comes to the bits of single steps; so it does with --jit_compile
 mirrored    two replicas, on two GPUs or on two halves of one, come to the weights of one replica, in float64, to 1e-10
 programs    `make train`'s run, with the time it takes and its Frechet distance, then evaluate, sample and export
 speed       images a second of whole runs by preset, precision, batch, --jit_compile and --steps_per_call
+norm        batch norm, forwards and backwards, by TensorFlow's fused kernels and by operations, as it is made on GPUs
 profile     kernels a step, and the share of the time in which the GPU computes
 peers       the networks of `mnist` in PyTorch, where --torch_python has it: eager, compiled, and by CUDA graphs
 
@@ -48,8 +50,11 @@ import record
 
 PASS, FAIL, MEASURED, NOT_HERE = "pass", "fail", "measured", "not possible here"
 TOGETHER = ("doctor", "placement", "equal", "bits", "compiled", "calls", "mirrored", "programs")
-ALONE = ("speed", "profile", "peers")
-SHORT = {"parts": "doctor,placement,bits,compiled,calls,mirrored,programs,speed,profile,peers", "presets": "mnist,mlp"}
+ALONE = ("speed", "norm", "profile", "peers")
+SHORT = {
+    "parts": "doctor,placement,bits,compiled,calls,mirrored,programs,speed,norm,profile,peers",
+    "presets": "mnist,mlp",
+}
 LIMIT_SECONDS = 300  # of each process
 STEPS, CYCLEGAN_STEPS = 20, 3  # as a difference grows thirtyfold with each step of CycleGAN
 FEW: dict[str, Any] = {"max_images_per_class": 200}  # as each is made larger, or coloured, one by one
@@ -94,6 +99,8 @@ BITS = [
     ("mnist", "float32"), ("mnist", "mixed_bfloat16"), ("mnist", "mixed_float16"), ("mnist_best", "mixed_bfloat16"),
     ("dcgan64", "float32"), ("pix2pix", "mixed_bfloat16"), ("cyclegan", "float32"),
 ]  # fmt: skip
+NORMS = {"mnist, batch 256": (256 * 14 * 14, 64), "dcgan64, batch 128": (128 * 32 * 32, 64)}  # rows and channels
+NORM_BOUND = 1e-3
 WARM_UP, BLOCK, BLOCKS = 50, 50, 4
 GROWTH = 700  # steps in which calls of few steps become calls of many
 PROFILED = range(41, 51)
@@ -245,8 +252,9 @@ def _equal(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def _compiled(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    yield from _weights_of_two("compiled", given, 1e-10, {"with_history": False, "jit_compile": True},
-                               {"with_history": False})  # fmt: skip
+    for of_both in ({}, {"backend": "mirrored", "normalization": "local"}):
+        plain = of_both | {"with_history": False}
+        yield from _weights_of_two("compiled", given, 1e-10, plain | {"jit_compile": True}, plain)
 
 
 def _calls(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -286,7 +294,8 @@ def _weights_of_two(
             }
             worst = max(apart, key=lambda name: apart[name])
             mark = PASS if apart[worst] <= bound else FAIL
-            yield _line(part, preset, mark, f"{apart[worst]:.1e} ({worst})", apart=apart)
+            what = preset if "backend" not in settings[1] else f"{preset}, two replicas"
+            yield _line(part, what, mark, f"{apart[worst]:.1e} ({worst})", apart=apart)
 
 
 def _last_checkpoint(run_dir: Path) -> Path:
@@ -340,6 +349,13 @@ def _speed(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
             yield _line("speed", what, MEASURED, found, **case)
 
 
+def _norm(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    for what, found in _ask(given, "norm").items():
+        mark = PASS if found["apart"] <= NORM_BOUND else FAIL
+        times = ", ".join(f"{way} {launching.spread(found[way], '.2f')} ms" for way in ("fused", "operations"))
+        yield _line("norm", what, mark, f"{times}; apart by {found['apart']:.1e} of the largest", **found)
+
+
 def _profile(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     if given.device == "cpu":
         yield _line("profile", "mnist", NOT_HERE, "there is no GPU whose kernels could be counted")
@@ -386,7 +402,7 @@ def _peers(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 PARTS: dict[str, Callable[[argparse.Namespace], Iterator[dict[str, Any]]]] = {
     "doctor": _doctor, "placement": _placement, "equal": _equal, "bits": _bits, "compiled": _compiled, "calls": _calls,
-    "mirrored": _mirrored, "programs": _programs, "speed": _speed, "profile": _profile, "peers": _peers,
+    "mirrored": _mirrored, "programs": _programs, "speed": _speed, "norm": _norm, "profile": _profile, "peers": _peers,
 }  # fmt: skip
 
 
@@ -396,7 +412,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Iterator[dict[str, Any]]]] = {
 def _answer(given: argparse.Namespace) -> None:
     settings = json.loads(given.settings)
     compute = {"placement": _compute_placement, "runs": _compute_runs, "bits": _compute_bits, "speed": _compute_speed,
-               "profile": _compute_profile}[given.parts]  # fmt: skip
+               "norm": _compute_norm, "profile": _compute_profile}[given.parts]  # fmt: skip
     given.answer_to.write_text(json.dumps(compute(given, settings)))
 
 
@@ -454,6 +470,7 @@ def _compute_runs(given: argparse.Namespace, settings: dict[str, Any]) -> dict[s
     for preset in given.presets.split(","):
         of_preset = SHARED | SMALL[preset] | settings
         if preset == "cyclegan":
+            of_preset.pop("normalization", None)
             of_preset["steps"] = CYCLEGAN_STEPS
             if not with_history:
                 of_preset["image_buffer_size"] = 0  # which XLA can't compile
@@ -505,6 +522,45 @@ def _compute_speed(given: argparse.Namespace, settings: dict[str, Any]) -> dict[
             })  # fmt: skip
             print(found[-1], flush=True)
     return {"cases": found}
+
+
+def _compute_norm(given: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
+    _connected(given.device)
+    found = {}
+    for name, shape in NORMS.items():
+        fused, operations = (_time_norm(is_fused, shape, given.device) for is_fused in (True, False))
+        pairs = zip(fused[1], operations[1], strict=True)
+        apart = max(float(np.abs(one - other).max() / np.abs(other).max()) for one, other in pairs)
+        found[name] = {"fused": fused[0], "operations": operations[0], "apart": apart}
+    return found
+
+
+def _time_norm(is_fused: bool, shape: tuple[int, ...], device: str) -> tuple[list[float], list[np.ndarray]]:
+    """Milliseconds of a batch norm's two passes, block by block, and its gradients."""
+    import tensorflow as tf
+
+    from distgan.nets import normalization
+
+    launching.wrap(normalization, "_is_fused", lambda _: lambda rows: is_fused)
+    layer = normalization.BatchNormalization(normalization.BatchNorm("sync", list))
+    layer.build(shape)
+    rows, upstream = (tf.random.stateless_normal(shape, [0, seed]) for seed in (1, 2))
+
+    @tf.function
+    def passes() -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(rows)
+            product = tf.reduce_sum(layer(rows, training=True) * upstream)
+        return tape.gradient(product, [rows, layer.gamma.value, layer.beta.value])
+
+    milliseconds, calls = [], 20 if device == "gpu" else 1
+    gradients = [gradient.numpy() for gradient in passes()]
+    for _ in range(BLOCKS):
+        started = time.perf_counter()
+        last = [passes() for _ in range(calls)][-1]
+        last[0][0].numpy()
+        milliseconds.append(1000 * (time.perf_counter() - started) / calls)
+    return milliseconds, gradients
 
 
 def _compute_profile(given: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:

@@ -79,6 +79,19 @@ def rounded_run(replicas: Replicas, output: Path) -> dict[str, Any]:
     return {}
 
 
+def local_run(replicas: Replicas, output: Path) -> dict[str, Any]:
+    """A small net whose batch norms don't communicate; their moving statistics must stay equal to be saved."""
+    settings = SMALL | {
+        "precision": "float64",
+        "steps": 2,
+        "checkpoint_every": "1steps",
+        "normalization": "local",
+        "batch_size": 12,
+    }
+    loop.train(Config(**settings, run_dir=str(output / "local")), replicas, io.StringIO())
+    return {}
+
+
 def communication(replicas: Replicas, output: Path) -> dict[str, Any]:
     """What each process gets of sums, agreements and broadcasts; a broadcast must keep even the sign of a zero."""
     with replicas.scope():
@@ -190,7 +203,8 @@ def jitter(replicas: Replicas, output: Path) -> dict[str, Any]:
 LOOKS: dict[str, Callable[[Replicas, Path], dict[str, Any]]] = {
     look.__name__: look
     for look in (
-        exact_run, float32_run, rounded_run, communication, failure_on_chief, noise_rows, divergence, overflow, jitter,
+        exact_run, float32_run, rounded_run, local_run, communication, failure_on_chief, noise_rows, divergence,
+        overflow, jitter,
     )
 }  # fmt: skip
 

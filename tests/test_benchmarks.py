@@ -72,7 +72,7 @@ CASES = [
           "--batch_size=50 --evaluate_num_images=100'", "frechet_distance", 1),
     _case("translation", "--judged=20 --flags='--filters=1 --steps=1'", "minutes", 2),
     _case("fixed_cost", "--rounds=1 --steps=20 --steps_per_call=2", "over_plain", 3),
-    _case("gpu_check", "--device=cpu --parts=compiled --presets=mlp", "generator/dense_1/kernel", 1),
+    _case("gpu_check", "--device=cpu --parts=compiled --presets=mlp", "generator/dense_1/kernel", 2),
     _case("gpu_calls", f"--device=cpu --ways=operations '--cases=mnist, batch 256' '--flags={TINY} --batch_size=2'",
           "ms", 1),
     _case("fuzz", "--targets=idx --inputs=1000", "seconds", 2, _without("atheris", "it")),

@@ -32,7 +32,7 @@ def _kill(ranks: list[Rank], number: signal.Signals = signal.SIGKILL) -> None:
 
 @pytest.mark.slow
 def test_those_that_are_left_go_on_when_others_are_killed(tmp_path: Path) -> None:
-    job = Job(tmp_path, "localhost:1", "127.0.0.1:2")
+    job = Job(tmp_path, "localhost:1", "127.0.0.1:2", log_every_steps=6, steps_per_call=5)
     job.wait_for_start(processes=3)
     for who in ("one of three", "two of three", "the chief"):
         ranks = job.wait_for_ranks(3)

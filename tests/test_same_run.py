@@ -50,7 +50,7 @@ class Seen:
 
 @pytest.fixture(scope="module")
 def single(tmp_path_factory: pytest.TempPathFactory) -> Seen:
-    looks = "--looks=exact_run,float32_run,rounded_run,noise_rows"  # what layouts are compared with
+    looks = "--looks=exact_run,float32_run,rounded_run,local_run,noise_rows"  # what layouts are compared with
     return Seen(layouts.SINGLE, tmp_path_factory.mktemp("single"), NARROW, looks)
 
 
@@ -111,6 +111,13 @@ def test_gradients_rounded_on_the_wire_lead_to_nearly_the_same_weights(seen: See
     parts = _moved(seen.state("rounded", 20), single.state("rounded", 20), Config(filters=4, latent_dim=10))
     print(f"{seen.layout}: rounded on the wire, |difference| / |movement| {parts}")
     assert 1e-6 < max(parts.values()) <= ROUNDED  # unrounded, 1e-12
+
+
+def test_moving_statistics_of_local_batch_norm_are_averaged(seen: Seen, single: Seen) -> None:
+    ours, theirs = seen.state("local", 1), single.state("local", 1)
+    (mean, *_), (variance, *_) = ([n for n in ours if n.endswith(f"moving_{what}")] for what in ("mean", "variance"))
+    assert np.allclose(ours[mean], theirs[mean], rtol=0, atol=1e-12)  # of the first layer, in the first step
+    assert not np.allclose(ours[variance], theirs[variance], rtol=0, atol=1e-6)  # that of shares is smaller
 
 
 def test_late_processes_do_not_change_a_bit(seen: Seen) -> None:

@@ -135,8 +135,8 @@ class System(Section):
     jit_compile: bool | None = option(
         None,
         "Compile the step with XLA (with several replicas, its losses and gradients only). Not supported with several "
-        "replicas and batch norm, nor with --image_buffer_size. If not given, it is compiled on GPUs, where supported, "
-        "but not with --deterministic.",
+        "replicas and --normalization=sync, nor with --image_buffer_size. If not given, it is compiled on GPUs, where "
+        "supported, but not with --deterministic.",
     )
     steps_per_call: int | None = option(
         None,

@@ -13,8 +13,8 @@ CROSS_ENTROPIES = LOSSES[:2]  # losses whose labels may be smoothed
 
 def refuse_compiled_batch_norm(options: Any, num_replicas: int) -> None:
     """Raise `UserError` if batch norm sums over replicas, which XLA can't compile."""
-    if num_replicas > 1 and options.normalization in ("sync", "local"):
-        needed = f"--jit_compile on {num_replicas} replicas needs --normalization=none"
+    if num_replicas > 1 and options.normalization == "sync":
+        needed = f"--jit_compile on {num_replicas} replicas needs --normalization=local or none"
         raise UserError(f"{needed}: XLA can't compile the all-reduce of batch norm.")
 
 

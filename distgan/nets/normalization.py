@@ -1,6 +1,6 @@
 """Normalisation over the global batch, a replica's share of it, or an image."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import keras
@@ -25,15 +25,16 @@ NO_BATCH_NORM, INSTANCE_NORM = BatchNorm("none", list), BatchNorm("instance", li
 class BatchNormalization(keras.layers.BatchNormalization):
     """Batch norm (Ioffe & Szegedy 2015) over the global batch, or each replica's share of it.
 
-    The moving statistics are those of the global batch, equal on all replicas. Statistics are computed in the data type
-    of the variables, from sums of x and x^2 and the count, so that shares may differ in size.
+    Statistics are computed in the data type of the variables, from sums of x and x^2 and the count, so that shares may
+    differ in size. The moving statistics of shares differ between replicas: see `moving_statistics_of_shares`.
     """
 
     def __init__(self, over: BatchNorm, **kwargs: Any) -> None:
-        """Communicate by `over.sum_in_step`; if `over.kind` is local, only for the moving statistics."""
+        """Communicate by `over.sum_in_step`, unless `over.kind` is local."""
         super().__init__(**kwargs)
         self._register_call_context_args("own_statistics")
-        self._kind, self._sum_in_step = over
+        self.is_local = over.kind == "local"
+        self._sum_in_step = list if self.is_local else over.sum_in_step
 
     def call(self, inputs: tf.Tensor, training: bool = False, own_statistics: bool | None = None) -> tf.Tensor:
         """Normalise `[batch, ..., channels]`: by the batch in training, else by the moving statistics.
@@ -54,16 +55,15 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def _by_batch(self, inputs: tf.Tensor) -> tf.Tensor:
         """Return normalised rows `[rows, 1, 1, channels]`; the gradient makes as few passes over memory as possible."""
         rows = tf.reshape(inputs, [-1, 1, 1, inputs.shape[-1]])
-        sum_in_step = self._sum_in_step if self._kind == "sync" else list
 
         @tf.custom_gradient
         def normalize(rows: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> Any:
-            summed = sum_in_step([_sums(rows)])[0]
+            summed = self._sum_in_step([_sums(rows)])[0]
             mean, variance = moments = _moments(summed)
 
             def gradient(upstream: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, ...]:
                 straight, of_gamma, of_beta = _fixed_gradients(upstream, rows, gamma, moments, self.epsilon)
-                means = sum_in_step([tf.stack([of_gamma, of_beta])])[0] / summed[-1]
+                means = self._sum_in_step([tf.stack([of_gamma, of_beta])])[0] / summed[-1]
                 deviations = tf.math.rsqrt(variance + self.epsilon)
                 slope = gamma * deviations * deviations * means[0]
                 through_statistics = rows * slope + (gamma * deviations * means[1] - mean * slope)
@@ -72,10 +72,15 @@ class BatchNormalization(keras.layers.BatchNormalization):
             return (_fixed(rows, gamma, beta, moments, self.epsilon), summed), gradient
 
         outputs, summed = normalize(rows, tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta))
-        everywhere = self._sum_in_step([summed])[0] if self._kind == "local" else summed
-        for moving, new in zip((self.moving_mean, self.moving_variance), _moments(everywhere), strict=True):
+        for moving, new in zip((self.moving_mean, self.moving_variance), _moments(summed), strict=True):
             moving.assign(moving.value * self.momentum + new * (1 - self.momentum))
         return outputs
+
+
+def moving_statistics_of_shares(networks: Iterable[keras.Model]) -> list[keras.Variable]:
+    """Return the moving statistics of local batch norms; they are the same on all replicas once they are averaged."""
+    layers = [layer for network in networks for layer in network.layers if isinstance(layer, BatchNormalization)]
+    return [moving for layer in layers if layer.is_local for moving in (layer.moving_mean, layer.moving_variance)]
 
 
 def _is_fused(rows: tf.Tensor) -> bool:

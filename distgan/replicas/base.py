@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,21 +109,29 @@ class Replicas:
         return tensors
 
     def update(
-        self, moves: list[Move], scalars: dict[str, tf.Tensor], wire_dtype: str = "float32"
+        self,
+        moves: list[Move],
+        scalars: dict[str, tf.Tensor],
+        wire_dtype: str = "float32",
+        averaged: Sequence[keras.Variable] = (),
     ) -> dict[str, tf.Tensor]:
         """Sum all moves' gradients and the scalars over the replicas in one all-reduce, then apply each move.
 
-        With a `wire_dtype` of bfloat16 the gradients are rounded to it, and the scalars have their own all-reduce.
+        The same all-reduce averages the variables `averaged` over the replicas. With a `wire_dtype` of bfloat16 the
+        gradients are rounded to it, and the rest has its own all-reduce.
 
         Returns the summed scalars and, as `gradient_norm/<optimizer>`, the norm of each move's summed gradients without
         their loss scale.
         """
         gradients = [gradient for move in moves for gradient in move.gradients]
+        others = [*scalars.values(), *(variable.value for variable in averaged)]
         if wire_dtype == "bfloat16":
-            summed = [*self.sum_rounded(gradients), *self.sum_in_step(list(scalars.values()))]
+            summed = [*self.sum_rounded(gradients), *self.sum_in_step(others)]
         else:
-            summed = self.sum_in_step([*gradients, *scalars.values()])
-        results = dict(zip(scalars, summed[len(gradients) :], strict=True))
+            summed = self.sum_in_step([*gradients, *others])
+        results = dict(zip(scalars, summed[len(gradients) :], strict=False))
+        for variable, total in zip(averaged, summed[len(gradients) + len(scalars) :], strict=True):
+            variable.assign(total / self.num_replicas)
         remaining = iter(summed)
         for move in moves:
             own = [next(remaining) for _ in move.gradients]

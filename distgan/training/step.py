@@ -11,6 +11,7 @@ from distgan.data.base import Shape
 from distgan.data.pipeline import Augmentation, Share, make_batch
 from distgan.errors import UserError
 from distgan.gans.base import GAN
+from distgan.nets.normalization import moving_statistics_of_shares
 from distgan.replicas.base import Move, Replicas
 from distgan.tracing import traced
 from distgan.training.state import TrainState
@@ -33,6 +34,7 @@ def make_step(
     empty.
     """
     batch_size = config.batch_size
+    of_shares = moving_statistics_of_shares(gan.networks.values()) if replicas.num_replicas > 1 else []
     batch_of = functools.partial(make_batch, augment=augment, example_shape=example_shape, size=batch_size)
 
     def step(resident: dict[str, tf.Tensor], share: Share, flags: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -41,9 +43,10 @@ def make_step(
             gan.prepare(phase)
             gradients, scalars = compute(resident, share, number)
             moves = [Move(state.optimizers[player], gradients[player], gan.trainable(player)) for player in phase]
-            if number == len(gan.phases) - 1:
+            is_last = number == len(gan.phases) - 1
+            if is_last:
                 scalars["flags"] = tf.cast(flags, moves[0].gradients[0].dtype)  # one data type: one all-reduce
-            values |= replicas.update(moves, scalars, config.wire_dtype)
+            values |= replicas.update(moves, scalars, config.wire_dtype, of_shares if is_last else ())
         state.advance(images=batch_size * sum(gan.image_phases))
         return values
 
