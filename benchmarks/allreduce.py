@@ -7,8 +7,9 @@
 Gradients of so many bytes in all, in --tensors equal parts, are summed by distgan's own way through the library, in a
 compiled function, as in a step. Each library, each of Horovod's cycle times and fusion buffers (the others as they are)
 and each --flags runs in fresh processes, one core each, all in turn, round after round; an all-reduce of a size is
-repeated in each. With a cycle time, Horovod's thread runs by the clock; distgan has it wait for work. Horovod as
-distgan has it comes last.
+repeated in each. "mpi" is Horovod through Open MPI, where that is installed: in one machine, by memory that processes
+share. With a cycle time, Horovod's thread runs by the clock; distgan has it wait for work. Horovod as distgan has it
+comes last.
 
 The bound is "socket": the 2 (n - 1) / n of the bytes that each of n processes must send in any all-reduce of which each
 process has its part, sent around a ring of bare TCP sockets, with nothing agreed on and nothing added. Bandwidth is

@@ -29,7 +29,8 @@ T_95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18,
 class Layout:
     """How many replicas there are, and who makes them one run.
 
-    backend: one of --backend, or "apart": so many processes that do not talk to each other.
+    backend: one of --backend; or "mpi": Horovod, started by and communicating through MPI; or "apart": so many
+        processes that do not talk to each other.
     crowded: whether all share all cores; else each replica has a core of its own.
     """
 
@@ -70,9 +71,13 @@ def run(layout: Layout, command: Sequence[str], hosts: Any = None, **environment
     masks = [",".join(own)] * layout.count if layout.crowded else own[: layout.count]
     numbers = range(layout.count) if layout.backend in ("apart", "multiworker") else [0]
     commands = [[word.replace("{process}", str(number)) for word in command] for number in numbers]
-    if layout.backend == "horovod":
-        on_own = 'masks=$1; shift; exec taskset -c "$(echo $masks | cut -d" " -f$((HOROVOD_RANK + 1)))" "$@"'
-        horovodrun = [str(Path(sys.executable).with_name("horovodrun")), "--gloo", "-np", str(layout.count)]
+    if layout.backend in ("horovod", "mpi"):
+        on_own = (
+            "masks=$1; shift; rank=${HOROVOD_RANK-$OMPI_COMM_WORLD_RANK}; "
+            'exec taskset -c "$(echo $masks | cut -d" " -f$((rank + 1)))" "$@"'
+        )
+        through = "--mpi" if layout.backend == "mpi" else "--gloo"
+        horovodrun = [str(Path(sys.executable).with_name("horovodrun")), through, "-np", str(layout.count)]
         if hosts:
             places = ",".join(f"{name}:1" for name in hosts.names)
             horovodrun = hosts.on(hosts.names[0], *horovodrun, "-H", places)
@@ -117,7 +122,8 @@ def ask(layout: Layout, program: str, *arguments: str, **environment: str) -> An
 
 def backend_flags(layout: Layout) -> list[str]:
     """The flags by which distgan runs in a layout."""
-    flags = [f"--backend={'single' if layout.backend == 'apart' else layout.backend}"]
+    backend = {"apart": "single", "mpi": "horovod"}.get(layout.backend, layout.backend)
+    flags = [f"--backend={backend}"]
     return [*flags, f"--virtual_devices={layout.count}"] if layout.backend == "mirrored" else flags
 
 

@@ -1,16 +1,18 @@
 """Where does training stop scaling? A model of cost, and how well it predicts what is measured and published.
 
-    python benchmarks/project.py [--sustained_tflops=58] [--wire_bytes=4] [--normalization=sync] [--variation=0.002]
+    python benchmarks/project.py [--sustained_tflops=58] [--wire_bytes=4] [--variation=0.002]
 
 Three tables, two pictures (docs/scaling_weak.png, docs/scaling_strong.png) and results/project_*.json:
 
 published   efficiencies and speed-ups of Horovod on up to 512 GPUs and of StyleGAN3, and what the model says of them
 here        images a second of several processes, predicted from results/scaling_*.json for one, and from
             results/allreduce_*.json, where there is one, for what an all-reduce costs
-presets     weak and strong scaling of each preset to 4,096 GPUs: where it ends, by what, and what would move that
+presets     weak and strong scaling of each preset to 4,096 GPUs: where it ends, by what, and what would move that; with
+            batch norm over the global batch (sync, which the pictures show), over shares (local), and compiled too
 
 No constant is fitted to what it is to predict. The presets' speed on a GPU is NOT measured: it is their arithmetic over
-the rate that ResNet-50 reaches, and a launch for each kernel. The last table is a projection.
+the rate that ResNet-50 reaches, and a launch for each kernel, or none where XLA has compiled them. The last table is a
+projection.
 """
 
 import argparse
@@ -44,6 +46,7 @@ FABRICS = (
     Fabric("PCIe + 25 GbE", 4, PCIE, ROCE_25, STARTS, CYCLE_SECONDS),
     Fabric("NVLink + 8x400 Gb IB", 8, NVLINK_H100, NDR_8, STARTS, CYCLE_SECONDS),
 )
+TRAINED = ("sync", "local", "local, compiled")  # how a preset is
 COUNTS = [2**power for power in range(13)]  # of GPUs
 LEAST_EFFICIENCY = 0.9
 JITTER = 0.3 / 139.4  # of a GPU's step: tf_cnn_benchmarks prints 139.4 images/s, jitter 0.3 (tensorflow/benchmarks #63)
@@ -62,12 +65,16 @@ def main() -> None:
     here = predict_here(given)
     _print_table("measured here", here)
     workloads = [workload(name, given) for name in given.presets.split(",")]
-    device = Device(given.sustained_tflops * 1e12, given.launch_seconds, given.variation)
     shared = [work._replace(batch=given.strong_batch) if work.batch == 1 else work for work in workloads]
     limits = []
     for kind, works in (("weak", workloads), ("strong", shared)):
-        limits += [limit_of(work, fabric, device, kind) for fabric in FABRICS for work in works]
-        print(draw(kind, works, device))
+        for way in TRAINED:
+            launch_seconds = 0.0 if "compiled" in way else given.launch_seconds
+            device = Device(given.sustained_tflops * 1e12, launch_seconds, given.variation)
+            of_way = works if way == "sync" else [work._replace(norms=0) for work in works]
+            limits += [{"way": way} | limit_of(work, fabric, device, kind) for fabric in FABRICS for work in of_way]
+            if way == "sync":
+                print(draw(kind, of_way, device))
     _print_table("presets (a projection)", limits)
     measured = {"published": published, "here": here, "workloads": [work._asdict() for work in workloads],
                 "presets": limits}  # fmt: skip
@@ -84,7 +91,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--launch_seconds", type=float, default=3.8e-6, help="a kernel, on a GPU")
     parser.add_argument("--variation", type=float, default=JITTER, help="deviation of a GPU's step, as a part of it")
     parser.add_argument("--wire_bytes", type=int, default=4, help="a number of a gradient on the wire: 4 or 2")
-    parser.add_argument("--normalization", default="sync", choices=["sync", "local"])
     parser.add_argument("--strong_batch", type=int, default=64, help="of recipes whose own batch is 1")
     # Where no allreduce_*.json is: Horovod's cycle on CPUs, and 10 MB in 15 ms between two processes (README.md here).
     parser.add_argument("--latency_seconds", type=float, default=1e-3, help="of an all-reduce here, if not measured")
@@ -218,8 +224,10 @@ def predict_here(given: argparse.Namespace) -> list[dict[str, Any]]:
     rounds = single[0]["images_per_second"]
     spread = statistics.stdev(rounds) / statistics.mean(rounds) if len(rounds) > 1 else 0.0
     variation = spread if given.step_variation is None else given.step_variation
-    settings = argparse.Namespace(wire_bytes=4, normalization=scaling["config"]["normalization"])
+    settings = argparse.Namespace(wire_bytes=4)
     work = workload("mnist", settings)._replace(flops_per_image=0.0, kernels=1)  # one "launch" is all that is computed
+    if scaling["config"]["normalization"] == "local":
+        work = work._replace(norms=0)
     found = []
     for kind, count in itertools.product(("weak", "strong"), (2, 4)):
         batch = scaling["config"]["batch_size"] * (count if kind == "weak" else 1)
@@ -288,7 +296,7 @@ def workload(preset: str, given: argparse.Namespace) -> Workload:
     return Workload(
         preset, config.batch_size, flops, kernels,
         tuple(given.wire_bytes * sum(sizes[player] for player in phase) for phase in gan.phases),
-        norms if given.normalization == "sync" else 0, 4 * statistics.mean(norm_numbers or [0]),
+        norms, 4 * statistics.mean(norm_numbers or [0]),
         2 * 4 * math.prod(shape) if getattr(config.gan, "image_buffer_size", 0) else 0,
     )  # fmt: skip
 

@@ -11,8 +11,9 @@ command     `python -m distgan.train --steps=1`, as it is, from its start to the
 parts       the same, of two steps, with a stopwatch: when each part of it was done, on the chief
 
 The tracing that nobody can avoid either is the first step less the second. What the processes of a layout take longer
-than one is what they wait for each other, and what each repeats. All files are in the page cache, as a round that is
-not counted reads them first. Prints two tables and writes results/startup_*.json.
+than one is what they wait for each other, and what each repeats; `apart:2` are two that do not talk to each other. All
+files are in the page cache, as a round that is not counted reads them first. Prints two tables and writes
+results/startup_*.json.
 """
 
 import argparse
@@ -81,7 +82,8 @@ def _command(case: Case) -> float:
         flags = _flags(case, directory, steps=1)
         started = time.time()
         launching.run(case.layout, [sys.executable, "-m", "distgan.train", *flags])
-        return json.loads((Path(directory) / "run" / "metrics.jsonl").read_text())["seconds"] - started
+        log = next(Path(directory).glob("run*/metrics.jsonl"))
+        return json.loads(log.read_text())["seconds"] - started
 
 
 def _parts(case: Case) -> dict[str, float]:
@@ -94,8 +96,9 @@ MEASURES: dict[str, Callable[[Case], Any]] = {"imports": _imports, "command": _c
 
 
 def _flags(case: Case, directory: str, steps: int) -> list[str]:
+    own = "{process}" if case.layout.backend == "apart" else ""
     return [*launching.backend_flags(case.layout), *shlex.split(case.flags), f"--steps={steps}",
-            f"--run_dir={directory}/run", "--log_every_steps=1", "--sample_every=1000000steps"]  # fmt: skip
+            f"--run_dir={directory}/run{own}", "--log_every_steps=1", "--sample_every=1000000steps"]  # fmt: skip
 
 
 def stopwatch(flags: list[str], started: float) -> dict[str, float] | None:

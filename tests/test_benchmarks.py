@@ -91,7 +91,7 @@ def test_the_model_of_cost_predicts_what_was_measured_here(tmp_path: Path) -> No
     _copy_results(tmp_path, "scaling", "allreduce")
     _run("project", "--presets=mnist", tmp_path)
     _assert_measured(Case("project", "", "predicted images/s", 4), tmp_path)
-    _assert_measured(Case("project", "", "scales to", 4), tmp_path)
+    _assert_measured(Case("project", "", "scales to", 12), tmp_path)
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["scaling_strong.png", "scaling_weak.png"]
 
 
