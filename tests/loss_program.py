@@ -17,7 +17,8 @@ SHARED: dict[str, Any] = {
 }  # fmt: skip
 RUNS: dict[str, dict[str, Any]] = {
     "hinge": {
-        "loss": "hinge", "spectral_norm": True, "augment": "translation,cutout", "r1_weight": 2.0, "r1_every_steps": 2,
+        "loss": "hinge", "spectral_norm": True, "augment": "translation,cutout", "r1_weight": 2.0,
+        "r2_weight": 1.0, "r1_every_steps": 2,
     },
     "wasserstein": {
         "loss": "wasserstein", "gradient_penalty": 10.0, "discriminator_updates": 2, "generator_beta_1": 0.0,

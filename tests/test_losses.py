@@ -25,7 +25,8 @@ from distgan.training.state import TrainState
 
 REAL, FAKE = np.array([[2.0], [-1.0], [0.5]]), np.array([[0.5], [-3.0], [-1.0]])
 EVERYTHING = {
-    "loss": "hinge", "gradient_penalty": 10.0, "r1_weight": 2.0, "r1_every_steps": 2, "augment": "translation,cutout",
+    "loss": "hinge", "gradient_penalty": 10.0, "r1_weight": 2.0, "r2_weight": 1.0, "r1_every_steps": 2,
+    "augment": "translation,cutout",
 }  # fmt: skip
 RNG = np.random.default_rng(0)
 
@@ -42,12 +43,14 @@ def _of_logits(function: Callable[..., tf.Tensor], *logits: np.ndarray) -> np.nd
         ("least_squares", lambda r, f: (r - 1) ** 2 + f**2, lambda f: (f - 1) ** 2),
         ("hinge", lambda r, f: np.maximum(0, 1 - r) + np.maximum(0, 1 + f), lambda f: -f),
         ("wasserstein", lambda r, f: f - r, lambda f: -f),
+        ("relativistic", lambda r, f: np.log1p(np.exp(f - r)), lambda f: np.log1p(np.exp(REAL - f))),
     ],
 )  # fmt: skip
 def test_a_loss_is_its_formula(name: str, of_discriminator: Any, of_generator: Any) -> None:
     loss = losses.loss_called(name)
     assert np.allclose(_of_logits(loss.discriminator, REAL, FAKE), of_discriminator(REAL, FAKE)[:, 0])
-    assert np.allclose(_of_logits(loss.generator, FAKE), of_generator(FAKE)[:, 0])
+    logits = (FAKE, REAL) if loss.relativistic else (FAKE,)
+    assert np.allclose(_of_logits(loss.generator, *logits), of_generator(FAKE)[:, 0])
 
 
 def test_a_loss_that_is_a_mean_is_refused() -> None:
@@ -190,7 +193,7 @@ def test_slopes_too_small_for_float16_are_seen() -> None:
 
 
 @pytest.mark.parametrize("preset", ["dcgan", "dcgan64", "faces"])
-@pytest.mark.parametrize("name", ["gradient_penalty", "r1_weight"])
+@pytest.mark.parametrize("name", ["gradient_penalty", "r1_weight", "r2_weight"])
 def test_penalties_are_refused_where_a_discriminator_has_batch_norm(preset: str, name: str) -> None:
     settings: dict[str, Any] = {"preset": preset, "data": "folder:x", name: 2.0}
     with pytest.raises(UserError, match=f"--{name}=2 needs --normalization=none with --architecture=dcgan"):
@@ -236,6 +239,16 @@ def test_what_is_not_due_costs_nothing_and_what_is_due_counts_for_all() -> None:
     assert float(lazy["paid"]) == pytest.approx(4 * float(eager["paid"]), rel=1e-12)
 
 
+def test_r2_is_r1_at_generated_images() -> None:
+    (of_r1, _), (of_both, _) = (
+        _discriminator(gradient_penalty=0.0, r1_every_steps=1, r2_weight=weight)[1]() for weight in (0.0, 3.0)
+    )
+    assert "loss/r2" not in of_r1
+    assert float(of_both["loss/r2"]) > 0
+    assert float(of_both["loss/r1"]) == float(of_r1["loss/r1"])
+    assert float(of_both["paid"]) == pytest.approx(float(of_r1["paid"]) + 64 * float(of_both["loss/r2"]), rel=1e-12)
+
+
 def test_a_lazy_penalty_shortens_the_discriminator_s_adam(tmp_path: Path) -> None:
     """Karras et al. 2020, appendix B; through a schedule, and not where nothing is lazy, nor the generator's."""
     for every, part in ((4, 0.8), (1, 1.0)):
@@ -257,6 +270,7 @@ def test_a_lazy_penalty_shortens_the_discriminator_s_adam(tmp_path: Path) -> Non
     "settings",
     [{"loss": name} for name in losses.LOSSES]
     + [{"loss": "wasserstein", "gradient_penalty": 10.0, "discriminator_updates": 2, "generator_beta_1": 0.0}]
+    + [{"loss": "relativistic", "alternating": True, "r1_weight": 2.0, "r2_weight": 2.0, "r1_every_steps": 2}]
     + [{"r1_weight": 2.0, "r1_every_steps": 2}, {"augment": "translation"}, {"augment": "cutout"}]
     + [EVERYTHING | {"precision": number_format} for number_format in ("mixed_bfloat16", "mixed_float16")],
     ids=lambda settings: " ".join(str(value) for value in settings.values()),
@@ -268,7 +282,7 @@ def test_every_loss_and_penalty_moves_both_networks_to_finite_weights(settings: 
     for kernel in ("generator/project/kernel", "discriminator/logit/kernel"):
         assert not np.array_equal(before[kernel], after[kernel])
     has_accuracy = "accuracy/mean" in _metrics(tmp_path)[-1]
-    assert has_accuracy == (settings.get("loss") != "wasserstein")
+    assert has_accuracy == (settings.get("loss") not in ("wasserstein", "relativistic"))
 
 
 @pytest.mark.slow

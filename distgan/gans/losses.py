@@ -76,12 +76,32 @@ def wasserstein_generator_loss(fake_logits: tf.Tensor) -> tf.Tensor:
     return -per_example(fake_logits)
 
 
+def relativistic_discriminator_loss(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> tf.Tensor:
+    """Return -log sigmoid(D(x) - D(G(z))) for pairs of a real and a fake (Jolicoeur-Martineau 2019; Huang et al. 2024).
+
+    Pairs are the rows of the batch.
+    """
+    return per_example(tf.math.softplus(fake_logits - real_logits))
+
+
+def relativistic_generator_loss(fake_logits: tf.Tensor, real_logits: tf.Tensor) -> tf.Tensor:
+    """Return -log sigmoid(D(G(z)) - D(x)), for the same pairs."""
+    return relativistic_discriminator_loss(fake_logits, real_logits)
+
+
 class Loss(NamedTuple):
-    """An adversarial loss, and the logit above which an image counts as real; None if there is no such logit."""
+    """An adversarial loss.
+
+    Attributes:
+        discriminator: a function of the logits of real and of fake images; generator: one of those of fakes or, if it
+            is `relativistic`, of fakes and reals.
+        threshold: the logit above which an image counts as real; None if there is no such logit.
+    """
 
     discriminator: Callable[..., tf.Tensor]
-    generator: Callable[[tf.Tensor], tf.Tensor]
+    generator: Callable[..., tf.Tensor]
     threshold: float | None
+    relativistic: bool = False
 
 
 LOSSES = {
@@ -90,6 +110,7 @@ LOSSES = {
     "least_squares": Loss(least_squares_discriminator_loss, least_squares_generator_loss, 0.5),
     "hinge": Loss(hinge_discriminator_loss, wasserstein_generator_loss, 0.0),
     "wasserstein": Loss(wasserstein_discriminator_loss, wasserstein_generator_loss, None),
+    "relativistic": Loss(relativistic_discriminator_loss, relativistic_generator_loss, None, relativistic=True),
 }
 
 
@@ -122,9 +143,9 @@ def gradient_penalty(judge: Judge, reals: tf.Tensor, fakes: tf.Tensor, draws: Dr
     return (slopes - 1) ** 2
 
 
-def r1(judge: Judge, reals: tf.Tensor) -> tf.Tensor:
-    """Return ||grad D(x)||^2 / 2 at real images x (Mescheder et al. 2018, eq. 9)."""
-    return _squared_slopes(judge, reals) / 2
+def r1(judge: Judge, images: tf.Tensor) -> tf.Tensor:
+    """Return ||grad D(x)||^2 / 2 at real images x, or at fakes for R2 (Mescheder et al. 2018, eq. 9 and 10)."""
+    return _squared_slopes(judge, images) / 2
 
 
 def _squared_slopes(judge: Judge, images: tf.Tensor) -> tf.Tensor:

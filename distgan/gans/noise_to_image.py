@@ -45,13 +45,14 @@ class NoiseToImage(GAN):
         self._noise_shape = (options.latent_dim,)
         self._noise, self._loss = options.noise, losses.loss_called(options.loss, options.real_label)
         self._augmentations = () if options.augment == "none" else tuple(options.augment.split(","))
-        self._gradient_penalty, self._r1_weight = options.gradient_penalty, options.r1_weight
-        if options.r1_weight:
-            self.lazy_terms = {"loss/r1": ("discriminator", options.r1_every_steps)}
+        self._gradient_penalty = options.gradient_penalty
+        weights = {"r1": options.r1_weight, "r2": options.r2_weight}
+        self._slope_weights = {name: weight for name, weight in weights.items() if weight}
+        self.lazy_terms = {f"loss/{name}": ("discriminator", options.r1_every_steps) for name in self._slope_weights}
         turns = options.discriminator_updates, options.generator_updates
         if options.alternating or turns != (1, 1):
             self.phases = (("discriminator",),) * turns[0] + (("generator",),) * turns[1]
-            self.image_phases = (True,) * turns[0] + (False,) * turns[1]
+            self.image_phases = (True,) * turns[0] + (self._loss.relativistic,) * turns[1]
 
     def make_generator(self, config: Config, image_shape: Shape, batch_norm: BatchNorm) -> keras.Model:
         """Create the generator of an architecture, for images of a shape."""
@@ -68,12 +69,14 @@ class NoiseToImage(GAN):
         fakes = self.networks["generator"](latents, training=True, draws=draws.of("generator"))
         fakes = fakes if "generator" in phase else tf.stop_gradient(fakes)
         fake_logits = self._logits(fakes, classes, draws.of("fake"))
-        sums, logged = {}, {}
-        if "generator" in phase:
-            sums["generator"] = logged["loss/generator"] = losses.summed(self._loss.generator(fake_logits))
-        if "discriminator" in phase:
+        logits, sums, logged = [fake_logits], {}, {}
+        if batch.images:
             reals = tf.cast(batch.images["images"], fakes.dtype)
             real_logits = self._logits(reals, classes, draws.of("real"))
+            logits += [real_logits] * self._loss.relativistic
+        if "generator" in phase:
+            sums["generator"] = logged["loss/generator"] = losses.summed(self._loss.generator(*logits))
+        if "discriminator" in phase:
             game = losses.summed(self._loss.discriminator(real_logits, fake_logits))
             paid = self._penalties(reals, tf.stop_gradient(fakes), classes, draws)
             # A term that is computed every n steps counts n times.
@@ -108,12 +111,16 @@ class NoiseToImage(GAN):
             terms = losses.gradient_penalty(lambda x: self._logits(x, classes, between), reals, fakes, between)
             paid["loss/gradient_penalty"] = self._gradient_penalty * tf.reduce_sum(terms)
 
-        def r1() -> tf.Tensor:  # with the random numbers of the adversarial loss's forward pass
-            terms = losses.r1(lambda x: self._logits(x, classes, draws.of("real")), reals)
-            return self._r1_weight * tf.reduce_sum(terms)
+        for name, weight in self._slope_weights.items():
+            images, stream = (reals, "real") if name == "r1" else (fakes, "fake")
 
-        if self._r1_weight:
-            paid["loss/r1"] = losses.once_in(self._steps_of("loss/r1"), draws.step, r1, reals.dtype)
+            # With the random numbers of the adversarial loss's forward pass.
+            def penalty(weight: float = weight, images: tf.Tensor = images, stream: str = stream) -> tf.Tensor:
+                terms = losses.r1(lambda x: self._logits(x, classes, draws.of(stream)), images)
+                return weight * tf.reduce_sum(terms)
+
+            every = self._steps_of(f"loss/{name}")
+            paid[f"loss/{name}"] = losses.once_in(every, draws.step, penalty, images.dtype)
         return paid
 
     def _steps_of(self, term: str) -> int:

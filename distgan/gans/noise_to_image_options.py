@@ -7,7 +7,7 @@ from distgan.config.fields import option
 from distgan.errors import UserError
 from distgan.gans.options import SpectralNormOptions
 
-LOSSES = ("non_saturating", "minimax", "least_squares", "hinge", "wasserstein")
+LOSSES = ("non_saturating", "minimax", "least_squares", "hinge", "wasserstein", "relativistic")
 CROSS_ENTROPIES = LOSSES[:2]  # losses whose labels may be smoothed
 
 
@@ -47,7 +47,8 @@ class NoiseToImageOptions(SpectralNormOptions):
     real_label: float = option(1.0, "Label of real images; below 1 is one-sided label smoothing.", above=0.5, at_most=1)
     gradient_penalty: float = option(0.0, "WGAN-GP gradient-penalty coefficient.", at_least=0)
     r1_weight: float = option(0.0, "R1 gradient-penalty coefficient.", at_least=0)
-    r1_every_steps: int = option(16, "Apply R1 every N steps (lazy regularisation).", at_least=1)
+    r2_weight: float = option(0.0, "R2 gradient-penalty coefficient: R1 at generated images.", at_least=0)
+    r1_every_steps: int = option(16, "Apply R1 and R2 every N steps (lazy regularisation).", at_least=1)
     augment: str = option(
         "none", "DiffAugment policy.", choices=("none", "translation", "cutout", "translation,cutout")
     )
@@ -61,7 +62,7 @@ class NoiseToImageOptions(SpectralNormOptions):
         """Raise `UserError` if the loss has no labels to smooth, or a discriminator with batch norm has a penalty."""
         if self.real_label < 1 and self.loss not in CROSS_ENTROPIES:
             raise UserError(f"--real_label={self.real_label:g} is not used by --loss={self.loss}: remove it.")
-        for name in ("gradient_penalty", "r1_weight"):
+        for name in ("gradient_penalty", "r1_weight", "r2_weight"):
             if getattr(self, name) and self.normalizes_discriminator and self.normalization != "none":
                 raise UserError(
                     f"--{name}={getattr(self, name):g} needs --normalization=none with --architecture={architecture}: "
