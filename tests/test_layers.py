@@ -13,7 +13,7 @@ STOREYS = (
     ("paths", "store.atomic"),
     ("config.fields", "config.presets", "config.older"),
     ("gans.options",),
-    ("gans.noise_to_image_options", "gans.translation_options"),
+    ("gans.noise_to_image_options", "gans.translation_options", "gans.residual_options"),
     ("gans.registry",),
     ("config", "pictures", "replicas.launcher"),
     ("replicas.watchdog",),

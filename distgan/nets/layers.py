@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
 from typing import Any, Self
 
 import keras
@@ -41,7 +42,7 @@ class Dropout(keras.layers.Layer):
 class Initial:
     """An initializer of one layer: `distribution` keyed by (seed, name), drawn in float32 in any precision."""
 
-    def __init__(self, distribution: type[keras.Initializer], seed: int, name: str, **arguments: Any) -> None:
+    def __init__(self, distribution: Callable[..., keras.Initializer], seed: int, name: str, **arguments: Any) -> None:
         """Draw from `distribution(**arguments)`."""
         key = int.from_bytes(hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=4).digest(), "little")
         self._draw = distribution(seed=key % 2**31, **arguments)

@@ -10,12 +10,14 @@ from distgan.errors import UserError
 from distgan.nets.convolutions import Convolution, TransposedConvolution
 from distgan.nets.layers import Dropout
 from distgan.nets.normalization import INSTANCE_EPSILON, BatchNormalization, InstanceNormalization
+from distgan.nets.residual import Doubled, GroupedConvolution
 from distgan.nets.translation import ReflectionPadding, Residual
 
 _OF_CONVOLUTIONS = ("filters", "kernel_size", "strides", "padding", "use_bias", "activation")
 # Layers with parts that Keras can't store, such as our initializers: Keras's counterpart, and the settings to copy.
 _COUNTERPARTS: dict[type[keras.Layer], tuple[type[keras.Layer], tuple[str, ...]]] = {
     Convolution: (keras.layers.Conv2D, _OF_CONVOLUTIONS),
+    GroupedConvolution: (keras.layers.Conv2D, (*_OF_CONVOLUTIONS, "groups")),
     TransposedConvolution: (keras.layers.Conv2DTranspose, _OF_CONVOLUTIONS),
     BatchNormalization: (keras.layers.BatchNormalization, ("momentum", "epsilon")),
     keras.layers.Dense: (keras.layers.Dense, ("units", "use_bias", "activation")),
@@ -92,4 +94,5 @@ _SPECIAL: dict[type[keras.Layer], Callable[[Any, Any], Any]] = {
     ReflectionPadding: lambda layer, inputs: _reflected(inputs, layer.pixels),
     Residual: _residual,
     keras.layers.EinsumDense: _scaled,
+    Doubled: lambda layer, inputs: keras.layers.UpSampling2D(2, interpolation="bilinear", name=layer.name)(inputs),
 }
