@@ -66,6 +66,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "dcgan": {"data": "mnist-colours", "image_size": "28x28", "filters": 8, "mirror": True},
     "dcgan64": FEW | {"data": "mnist", "image_size": "32x32", "channels": 3, "filters": 8, "generator_filters": 16},
     "faces": FEW | {"data": "mnist", "channels": 3, "filters": 8, "generator_filters": 8},
+    "rgb_best": FEW | {"data": "mnist", "channels": 3, "filters": 8, "group_channels": 4, "r1_every_steps": 2},
     "pix2pix": {"data": "mnist-edges", "image_size": "32x32", "filters": 8},
     "cyclegan": {"data": "mnist-domains", "image_size": "32x32", "filters": 8, "residual_blocks": 2},
 }
@@ -147,7 +148,7 @@ def _arguments() -> argparse.Namespace:
     parser = launching.parser(__doc__)
     parser.add_argument("--device", choices=("gpu", "cpu"), help="the GPU, if there is one")
     parser.add_argument("--parts", default="", help="all; without a GPU all but `equal`")
-    parser.add_argument("--presets", default="", help=f"all nine; without a GPU {SHORT['presets']}")
+    parser.add_argument("--presets", default="", help=f"all ten; without a GPU {SHORT['presets']}")
     parser.add_argument("--torch_python", default=sys.executable, help="an interpreter that has torch")
     parser.add_argument("--torch_pythonpath", default=os.environ.get("PYTHONPATH", ""), help=argparse.SUPPRESS)
     parser.add_argument("--settings", default="{}", help=argparse.SUPPRESS)

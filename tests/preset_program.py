@@ -35,6 +35,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "dcgan": {"image_size": "14x10", "filters": 4, "mirror": True},
     "dcgan64": FEW | {"data": "mnist", "image_size": "32x32", "channels": 3, "filters": 4, "generator_filters": 8},
     "faces": FEW | {"data": "mnist", "channels": 3, "filters": 4, "generator_filters": 4, "discriminator_updates": 2},
+    "rgb_best": FEW | {
+        "data": "mnist", "image_size": "16x16", "channels": 3, "filters": 4, "group_channels": 4, "augment": "cutout",
+    },
     "pix2pix": {"data": "mnist-edges", "image_size": "32x32", "filters": 4},
     "cyclegan": {
         "data": "mnist-domains", "image_size": "32x32", "filters": 4, "image_buffer_size": 9, "residual_blocks": 1,

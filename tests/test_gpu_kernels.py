@@ -47,6 +47,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("dcgan", _in_colours(precision="float32")),
     ("dcgan64", {"augment": "translation,cutout", "precision": "mixed_float16"}),
     ("faces", {"precision": "mixed_bfloat16"}),
+    ("rgb_best", {"precision": "mixed_bfloat16", "alternating": True}),
     ("pix2pix", {"precision": "mixed_bfloat16"}),
     ("pix2pix", {"normalization": "instance", "precision": "mixed_float16"}),
     ("cyclegan", {"precision": "float32"}),

@@ -1,6 +1,7 @@
 """The settings of the residual GAN."""
 
 import dataclasses
+from typing import ClassVar
 
 from distgan.config.fields import option
 from distgan.errors import UserError
@@ -11,7 +12,8 @@ from distgan.gans.noise_to_image_options import NoiseToImageOptions
 class ResidualOptions(NoiseToImageOptions):
     """Networks and losses."""
 
-    normalization: str = option("none", "", choices=("none",))
+    normalization: ClassVar[str] = "none"  # type: ignore[misc]  # not a setting here
+
     filters: int = option(64, "Channels of the first convolution; later stages have more.", at_least=1, main=True)
     blocks: int = option(2, "Residual blocks of a stage.", at_least=1)
     group_channels: int = option(16, "Channels of a group of the blocks' 3x3 convolutions.", at_least=1)
