@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
 # Tested below, and the last by test_faults.py.
-OTHERS = {"project", "plots", "train_digit_classifier", "digests", "faults", "virtual_hosts"}
+OTHERS = {"project", "plots", "train_digit_classifier", "draw_emoji", "digests", "faults", "virtual_hosts"}
 
 
 class Case(NamedTuple):
