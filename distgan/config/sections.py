@@ -16,8 +16,8 @@ class Run(Section):
     preset: str = option("mnist", "Recipe that sets the defaults of all flags.", choices=PRESETS.keys(), main=True)
     data: str | None = option(
         "mnist",
-        "Data set. Built in: mnist, mnist-colours, mnist-edges, mnist-domains. Yours: idx:DIR, folder:DIR, pairs:DIR, "
-        "unpaired:DIR, tfds:NAME.",
+        "Data set. Built in: mnist, mnist-colours, mnist-edges, mnist-domains, emoji, emoji-styles, emoji-domains. "
+        "Yours: idx:DIR, folder:DIR, pairs:DIR, unpaired:DIR, tfds:NAME.",
         main=True,
     )
     run_dir: str | None = option(None, "Directory of all outputs; runs/PRESET if not given.", main=True)

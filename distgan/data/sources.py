@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from distgan import paths
-from distgan.data import arrays, derived, folders, tfds
+from distgan.data import arrays, derived, emoji, folders, tfds
 from distgan.data.base import Source, Wanted
 from distgan.errors import UserError
 
@@ -24,6 +24,9 @@ SOURCES = {
     "mnist-colours": SourceKind("mnist-colours", IMAGES, lambda _, split, wanted: derived.open_colours(split, wanted)),
     "mnist-edges": SourceKind("mnist-edges", PAIRS, lambda _, split, wanted: derived.open_edges(split, wanted)),
     "mnist-domains": SourceKind("mnist-domains", DOMAINS, lambda _, split, wanted: derived.open_domains(split, wanted)),
+    "emoji": SourceKind("emoji", IMAGES, lambda _, split, wanted: emoji.open_images(split, wanted)),
+    "emoji-styles": SourceKind("emoji-styles", PAIRS, lambda _, split, wanted: emoji.open_styles(split, wanted)),
+    "emoji-domains": SourceKind("emoji-domains", DOMAINS, lambda _, split, wanted: emoji.open_domains(split, wanted)),
     "idx": SourceKind("idx:DIR", IMAGES, lambda rest, split, wanted: arrays.open_idx(rest, split).source(wanted)),
     "folder": SourceKind("folder:DIR", IMAGES, folders.open_folder),
     "pairs": SourceKind("pairs:DIR", PAIRS, folders.open_pairs),
