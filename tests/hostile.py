@@ -16,7 +16,8 @@ from PIL import Image
 
 from distgan.config import Config, command_line, load_config
 from distgan.config.config import options
-from distgan.data.arrays import open_idx, open_npz
+from distgan.data.archives import open_npz
+from distgan.data.arrays import open_idx
 from distgan.data.idx import read_idx
 from distgan.data.images import BadImageError, fitted, open_picture
 from distgan.errors import UserError

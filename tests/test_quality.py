@@ -16,7 +16,8 @@ import small_runs
 import tensorflow as tf
 
 from distgan import paths
-from distgan.data.arrays import open_mnist, open_npz
+from distgan.data.archives import open_npz
+from distgan.data.arrays import open_mnist
 from distgan.data.base import Wanted
 from distgan.errors import UserError
 from distgan.metrics import features, neighbours, quality, reference
@@ -320,8 +321,11 @@ def test_a_wrong_command_is_answered_in_a_sentence(arguments: list[str], sentenc
 
 def test_an_npz_of_other_things_than_pixels_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("text")
-    np.savez(tmp_path / "arrays.npz", np.zeros(3))
-    for name, sentence in (("text", "is not an .npz file"), ("arrays", "holds arr_0, and no `pixels`")):
+    np.savez(tmp_path / "arrays.npz", faces=np.zeros(3))
+    for name, sentence in (
+        ("text", "is not an .npz file"),
+        ("arrays", "holds faces, and no images or arr_0 or pixels"),
+    ):
         with pytest.raises(UserError, match=sentence):
             open_npz(str(tmp_path / f"{name}.npz"))
 

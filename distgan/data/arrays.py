@@ -1,18 +1,16 @@
-"""Data sets that are small enough for memory: the embedded MNIST, IDX files and .npz files."""
+"""Data sets that are small enough for memory: the embedded MNIST and IDX files."""
 
 import hashlib
 import re
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from distgan.data.base import Source, Wanted
 from distgan.data.idx import read_idx
 from distgan.data.images import all_fitted
-from distgan.errors import UserError, first_line, in_short
+from distgan.errors import UserError, in_short
 from distgan.paths import expanded
 
 MNIST_DIRECTORY = Path(__file__).parent / "mnist"
@@ -85,33 +83,6 @@ def open_idx(directory: str, split: str = "train") -> LabelledImages:
     return _read_directory(f"idx:{directory}", Path(expanded("--data", directory)), split)
 
 
-def open_npz(path: str) -> LabelledImages:
-    """Read `pixels`, uint8 `[number, height, width, channels]`, of an .npz file. Raises `UserError` if invalid."""
-    file = Path(expanded("--images", path))
-    writing = f"numpy.savez({file.name!r}, pixels=PIXELS)"
-    if not file.is_file():
-        raise UserError(f"{path} does not exist, or is not a file: give an .npz file with an array `pixels`.")
-    if not zipfile.is_zipfile(file):
-        raise UserError(f"{path} is not an .npz file: write it with {writing}.")
-    try:
-        with zipfile.ZipFile(file) as archive:
-            bytes_of_all = sum(entry.file_size for entry in archive.infolist())
-        if 2 * bytes_of_all > psutil.virtual_memory().available:
-            raise UserError(f"{path} needs {bytes_of_all:,} bytes, more than is free: give fewer or smaller images.")
-        with np.load(file, allow_pickle=False) as stored:
-            if "pixels" not in stored:
-                raise UserError(f"{path} holds {in_short(list(stored))}, and no `pixels`: use {writing}.")
-            pixels = stored["pixels"]
-    except UserError:
-        raise
-    except Exception as error:  # zipfile and NumPy raise errors of many types
-        raise UserError(f"{path} can't be read as an .npz file of `pixels` ({first_line(error)}).") from None
-    if pixels.dtype != np.uint8 or pixels.ndim != 4 or 0 in pixels.shape or pixels.shape[3] not in (1, 3):
-        shape = list(pixels.shape)
-        raise UserError(f"{path} holds {pixels.dtype} {shape}: it must be uint8 [number, height, width, 1 or 3].")
-    return LabelledImages(path, pixels, None)
-
-
 def _read_directory(name: str, directory: Path, split: str) -> LabelledImages:
     try:
         listing = sorted(path.name for path in directory.iterdir())
@@ -124,13 +95,21 @@ def _read_directory(name: str, directory: Path, split: str) -> LabelledImages:
             f"{directory} holds no images of the {split} split, which are named like {example} "
             f"or {example}.gz: found {in_short(listing)}."
         )
-    pixels = _read_pixels(images_path)
     labels_path = _find("labels", split, directory, listing)
-    if labels_path is None:
+    labels = read_idx(labels_path) if labels_path else None
+    if labels is not None and labels.ndim == 2 and labels.shape[1] == QMNIST_COLUMNS:
+        labels = labels[:, 0]
+    return checked(name, str(images_path), read_idx(images_path), str(labels_path), labels)
+
+
+def checked(name: str, path: str, pixels: np.ndarray, labels_path: str, labels: np.ndarray | None) -> LabelledImages:
+    """Return images and labels of any files. Raises `UserError` if a type, shape, number or label is invalid."""
+    pixels = _checked_pixels(path, pixels)
+    if labels is None:
         return LabelledImages(name, pixels, None)
-    labels = _read_labels(labels_path)
+    labels = checked_labels(labels_path, labels)
     if len(labels) != len(pixels):
-        raise UserError(f"{labels_path} holds {len(labels)} labels, but {images_path} {len(pixels)} images.")
+        raise UserError(f"{labels_path} holds {len(labels)} labels, but {path} {len(pixels)} images.")
     return LabelledImages(name, pixels, labels)
 
 
@@ -149,31 +128,28 @@ def _find(kind: str, split: str, directory: Path, listing: list[str]) -> Path | 
     return found[0] if found else None
 
 
-def _read_pixels(path: Path) -> np.ndarray:
-    pixels = read_idx(path)
+def _checked_pixels(what: str, pixels: np.ndarray) -> np.ndarray:
     shape = list(pixels.shape)
     if pixels.ndim not in (3, 4):
-        raise UserError(f"{path} has shape {shape}: images are [number, height, width] or [..., channels].")
+        raise UserError(f"{what} has shape {shape}: images are [number, height, width] or [..., channels].")
     if pixels.dtype != np.uint8:
-        raise UserError(f"{path} holds {pixels.dtype} values: images must be uint8, 0 to 255.")
+        raise UserError(f"{what} holds {pixels.dtype} values: images must be uint8, 0 to 255.")
     if 0 in shape:
-        raise UserError(f"{path} holds no images: its header says {shape}.")
+        raise UserError(f"{what} holds no images: its header says {shape}.")
     if min(pixels.shape[1:3]) < MIN_SIDE_PIXELS:
-        raise UserError(f"{path} holds images too small to learn from, {shape}: at least {MIN_SIDE_PIXELS} a side.")
+        raise UserError(f"{what} holds images too small to learn from, {shape}: at least {MIN_SIDE_PIXELS} a side.")
     if pixels.ndim == 4 and shape[3] not in (1, 3):
-        raise UserError(f"{path} holds images of {shape[3]} channels: they must have 1 (grey) or 3 (RGB).")
+        raise UserError(f"{what} holds images of {shape[3]} channels: they must have 1 (grey) or 3 (RGB).")
     return pixels if pixels.ndim == 4 else pixels[..., np.newaxis]
 
 
-def _read_labels(path: Path) -> np.ndarray:
-    labels = read_idx(path)
-    if labels.ndim == 2 and labels.shape[1] == QMNIST_COLUMNS:
-        labels = labels[:, 0]
+def checked_labels(what: str, labels: np.ndarray) -> np.ndarray:
+    """Return labels as int32 `[number]`. Raises `UserError`, which begins with `what`, if they are invalid."""
     if labels.ndim != 1:
-        raise UserError(f"{path} has shape {list(labels.shape)}: labels must be [number].")
+        raise UserError(f"{what} has shape {list(labels.shape)}: labels must be [number].")
     if labels.dtype.kind not in "ui":
-        raise UserError(f"{path} holds {labels.dtype} values: labels must be whole numbers.")
+        raise UserError(f"{what} holds {labels.dtype} values: labels must be whole numbers.")
     wrong = labels[(labels < 0) | (labels > LARGEST_LABEL)]
     if len(wrong):
-        raise UserError(f"{path} holds the label {wrong[0]}: labels must be 0 to {LARGEST_LABEL}.")
+        raise UserError(f"{what} holds the label {wrong[0]}: labels must be 0 to {LARGEST_LABEL}.")
     return labels.astype(np.int32)

@@ -76,7 +76,7 @@ class Source:
     notes: tuple[str, ...] = ()
     failure: str | None = None
 
-    def set_classes(self, values: Sequence[str] | np.ndarray) -> None:
+    def set_classes(self, values: Sequence[str | int] | np.ndarray) -> None:
         """Make a class of each value that occurs, in sorted order; `values` are one for each example."""
         names, labels = np.unique(values, return_inverse=True)
         self.class_names, self.labels = tuple(map(str, names)), labels.astype(np.int32)

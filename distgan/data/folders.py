@@ -1,7 +1,8 @@
-"""Data sets in folders of image files: single images, pairs, or two domains."""
+"""Data sets of image files, in folders or elsewhere: single images, pairs, or two domains."""
 
 import hashlib
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,13 +14,15 @@ from PIL import Image
 
 from distgan.data.base import Source, Wanted, refuse_faults
 from distgan.data.images import BadImageError, fitted, open_picture
-from distgan.data.trees import FileSizes, first_of_classes, image_files, matched, pair_folders, top_folder
+from distgan.data.trees import ClassOf, FileSizes, first_of_classes, image_files, matched, pair_folders, top_folder
 from distgan.errors import UserError, in_short, sentence_of
 from distgan.paths import expanded
 
 MOST_SAMPLED = 1000  # the most files that are decoded to check a data set when it is opened
 MOST_PASSED = 1000  # the most examples that are tried to find a valid one
 NUM_THREADS = min(8, len(os.sched_getaffinity(0)))
+
+Streams = dict[str, tuple[list[str], ...]]
 
 
 class Seen(NamedTuple):
@@ -35,15 +38,15 @@ class ImageFiles:
     """The files of a data set.
 
     name: the --data value that opens it.
-    root: the directory that paths are relative to.
+    file_of: returns the file of a path as `open_picture` takes it: where it is on disk, or its bytes.
     streams: for each stream a list of paths, or two equally long lists if an example has two files.
     halved: True if each file is a pair, side by side.
     faults: files that are not valid images, each with the reason.
     """
 
     name: str
-    root: str
-    streams: dict[str, tuple[list[str], ...]]
+    file_of: Callable[[str], str | bytes]
+    streams: Streams
     halved: bool = False
     faults: dict[str, str] = field(default_factory=dict)
 
@@ -67,7 +70,7 @@ class ImageFiles:
         return pictures
 
     def _decode(self, path: str, size: tuple[int, int] | None) -> list[Image.Image]:
-        picture = open_picture(os.path.join(self.root, path), size)
+        picture = open_picture(self.file_of(path), size)
         if not self.halved:
             return [picture]
         width, height = picture.size
@@ -128,13 +131,20 @@ def open_folder(directory: str, split: str, wanted: Wanted) -> Source:
     """
     name, root = f"folder:{directory}", expanded("--data", directory)
     sizes = image_files(f"--data={name}", root, "")
-    paths = first_of_classes(list(sizes), wanted)
-    source = _opened(ImageFiles(name, root, {"images": (paths,)}), sizes, wanted)
-    folders = [top_folder(path) for path in paths]
-    if len(set(folders)) > 1:
-        source.set_classes(folders)
-    beside = [path for path in sizes if not top_folder(path)]
-    if beside and all(folders):
+    return open_images(name, partial(os.path.join, root), sizes, wanted)
+
+
+def open_images(
+    name: str, file_of: Callable[[str], str | bytes], sizes: FileSizes, wanted: Wanted, class_of: ClassOf = top_folder
+) -> Source:
+    """Open single images, listed in `sizes`; `file_of` is that of `ImageFiles`. Raises `UserError` as `open_folder`."""
+    paths = first_of_classes(list(sizes), wanted, class_of)
+    source = _opened(ImageFiles(name, file_of, {"images": (paths,)}), sizes, wanted)
+    classes = [class_of(path) for path in paths]
+    if len(set(classes)) > 1:
+        source.set_classes(classes)
+    beside = [path for path in sizes if class_of(path) == ""]
+    if beside and "" not in classes:
         source.notes = (f"images beside the class folders are left out: {in_short(beside)}",)
     return source
 
@@ -154,7 +164,7 @@ def open_pairs(directory: str, split: str, wanted: Wanted) -> Source:
         raise UserError(f"--data={name}: folders of pairs must be named A and B: rename {' and '.join(below)}.")
     paths = (list(listings[0]),) if halved else matched(f"--data={name}", folders, listings)
     sizes = {path: size for listing in listings for path, size in listing.items()}
-    return _opened(ImageFiles(name, root, {"pairs": paths}, halved), sizes, wanted)
+    return _opened(ImageFiles(name, partial(os.path.join, root), {"pairs": paths}, halved), sizes, wanted)
 
 
 def open_unpaired(directory: str, split: str, wanted: Wanted) -> Source:
@@ -166,7 +176,8 @@ def open_unpaired(directory: str, split: str, wanted: Wanted) -> Source:
     has_test = all(os.path.isdir(os.path.join(root, folder)) for folder in ("testA", "testB"))
     prefix = "test" if split == "test" and has_test else "train"
     listings = {domain: image_files(f"--data={name}", root, prefix + domain) for domain in "AB"}
-    files = ImageFiles(name, root, {domain: (list(listing),) for domain, listing in listings.items()})
+    streams: Streams = {domain: (list(listing),) for domain, listing in listings.items()}
+    files = ImageFiles(name, partial(os.path.join, root), streams)
     return _opened(files, listings["A"] | listings["B"], wanted)
 
 

@@ -1,10 +1,12 @@
 """Image files: decoded by Pillow to grey or RGB, and fitted to a size."""
 
 import errno
+import io
 import os
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -28,18 +30,18 @@ class BadImageError(Exception):
     """An error for a file that is not a usable image; the message gives the reason in a few words."""
 
 
-def open_picture(path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> Image.Image:
-    """Decode an image file, upright and on a white background, in mode "L" or "RGB".
+def open_picture(file: str | Path | bytes, size: tuple[int, int] | None = None) -> Image.Image:
+    """Decode an image file, or the bytes of one, upright and on a white background, in mode "L" or "RGB".
 
     size: the (height, width) of the final image: a much larger JPEG file is decoded to a smaller picture.
 
     Raises `BadImageError` if the file is missing, is not a complete image or has more than `MAX_PIXELS` pixels. Raises
     `OSError` if the system cannot read the file; the image itself may be valid.
     """
-    path = os.fspath(path)
     try:
-        check_regular(path)
-        with Image.open(path, formats=FORMATS) as image:
+        if not isinstance(file, bytes):
+            check_regular(file)
+        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS) as image:
             if size:
                 image.draft(None, (2 * max(size), 2 * max(size)))
             width, height = image.size
@@ -56,7 +58,7 @@ def open_picture(path: str | os.PathLike[str], size: tuple[int, int] | None = No
     except Exception as error:  # Pillow raises errors of many types
         if isinstance(error, OSError) and error.errno not in OF_THE_FILE:
             raise
-        raise BadImageError(_reason(path, error)) from error
+        raise BadImageError(_reason(file, error)) from error
 
 
 def fitted(image: Image.Image, shape: Shape, fit: str) -> np.ndarray:
@@ -89,9 +91,9 @@ def _opaque(image: Image.Image) -> Image.Image:
     return image.convert(mode)
 
 
-def _reason(path: str, error: Exception) -> str:
+def _reason(file: str | Path | bytes, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "not an image" if os.path.getsize(path) else "empty"
+        return "not an image" if (len(file) if isinstance(file, bytes) else os.path.getsize(file)) else "empty"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if isinstance(error, MemoryError):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from distgan import paths
-from distgan.data import arrays, derived, emoji, folders, tfds
+from distgan.data import archives, arrays, derived, emoji, folders, tfds
 from distgan.data.base import Source, Wanted
 from distgan.errors import UserError
 
@@ -29,6 +29,9 @@ SOURCES = {
     "emoji-domains": SourceKind("emoji-domains", DOMAINS, lambda _, split, wanted: emoji.open_domains(split, wanted)),
     "idx": SourceKind("idx:DIR", IMAGES, lambda rest, split, wanted: arrays.open_idx(rest, split).source(wanted)),
     "folder": SourceKind("folder:DIR", IMAGES, folders.open_folder),
+    "zip": SourceKind("zip:FILE", IMAGES, archives.open_zip),
+    "tar": SourceKind("tar:FILES", IMAGES, archives.open_tar),
+    "npz": SourceKind("npz:FILE", IMAGES, lambda rest, _, wanted: archives.open_npz(rest).source(wanted)),
     "pairs": SourceKind("pairs:DIR", PAIRS, folders.open_pairs),
     "unpaired": SourceKind("unpaired:DIR", DOMAINS, folders.open_unpaired),
     "tfds": SourceKind("tfds:NAME", IMAGES, tfds.open_tfds),
@@ -56,7 +59,10 @@ def kind_of(data: str) -> SourceKind:
     kind = SOURCES.get(scheme)
     if kind is None or (":" in kind.spelling) != bool(rest):
         allowed = ", ".join(known.spelling for known in SOURCES.values())
-        meant = f" For the images of this directory give --data=folder:{data}." if os.path.isdir(data) else ""
+        scheme = "folder" if os.path.isdir(data) else os.path.splitext(data)[1][1:]
+        meant = (
+            f" For the images in it give --data={scheme}:{data}." if scheme in ("folder", "zip", "tar", "npz") else ""
+        )
         raise UserError(f"--data={data} names no data set: it may be one of {allowed}.{meant}")
     paths.check_local("data", data)
     return kind

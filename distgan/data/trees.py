@@ -5,7 +5,7 @@ Paths are relative to the data set's directory and sorted by code point, so that
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from distgan.data.base import Wanted
 from distgan.data.images import EXTENSIONS
@@ -16,6 +16,7 @@ SPLITS = {"train": ("train", ""), "test": ("test", "val", "train", "")}  # folde
 OF_SYSTEMS = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 
 FileSizes = dict[str, int]  # path -> size in bytes
+ClassOf = Callable[[str], str | int]  # path -> folder or label; "" for none
 
 
 def image_files(what: str, root: str, top: str) -> FileSizes:
@@ -42,7 +43,7 @@ def _scan(root: str, folder: str, sizes: FileSizes) -> list[str]:
     with os.scandir(os.path.join(root, folder)) as entries:
         for entry in entries:
             path = os.path.join(folder, entry.name)
-            if entry.name.startswith(".") or entry.name in OF_SYSTEMS:
+            if is_left_out(entry.name):
                 continue
             is_broken = entry.is_symlink() and not os.path.exists(entry.path)  # or leads to itself; decoding reports it
             if not is_broken and entry.is_dir():
@@ -52,16 +53,21 @@ def _scan(root: str, folder: str, sizes: FileSizes) -> list[str]:
     return folders
 
 
-def first_of_classes(paths: list[str], wanted: Wanted) -> list[str]:
-    """Return the files of at most `max_classes` top folders, and of each at most `max_images_per_class`."""
-    classes: dict[str, list[str]] = defaultdict(list)
+def is_left_out(name: str) -> bool:
+    """Return whether a file or folder is hidden or an operating system's own."""
+    return name.startswith(".") or name in OF_SYSTEMS
+
+
+def first_of_classes(paths: list[str], wanted: Wanted, class_of: ClassOf) -> list[str]:
+    """Return the files of at most `max_classes` classes, and of each at most `max_images_per_class`."""
+    classes: dict[str | int, list[str]] = defaultdict(list)
     for path in paths:
-        classes[top_folder(path)].append(path)
+        classes[class_of(path)].append(path)
     if wanted.by_class and len(classes) > 1:
         classes.pop("", None)
     # Files beside class folders have the class "", which comes after all others.
-    chosen = sorted(classes, key=lambda folder: (not folder, folder))[: wanted.max_classes]
-    return sorted(path for folder in chosen for path in classes[folder][: wanted.max_images_per_class])
+    chosen = sorted(classes, key=lambda name: (name == "", name))[: wanted.max_classes]
+    return sorted(path for name in chosen for path in classes[name][: wanted.max_images_per_class])
 
 
 def top_folder(path: str) -> str:
