@@ -14,6 +14,7 @@ import argparse
 import itertools
 import json
 import shlex
+import shutil
 import struct
 import tempfile
 import time
@@ -33,6 +34,8 @@ SOURCES: dict[str, dict[str, Any]] = {
     "mnist-domains": {"preset": "cyclegan", "data": "mnist-domains", "image_size": "32x32", "batch_size": 8},
     "idx": {"preset": "mnist", "data": "idx:DIR/idx"},
     "folder": {"preset": "dcgan64", "data": "folder:DIR/folder"},
+    "zip": {"preset": "dcgan64", "data": "zip:DIR/folder.zip"},
+    "tar": {"preset": "dcgan64", "data": "tar:DIR/folder.tar"},
     "pairs": {"preset": "pix2pix", "data": "pairs:DIR/pairs"},
     "unpaired": {"preset": "cyclegan", "data": "unpaired:DIR/unpaired"},
 }
@@ -79,6 +82,8 @@ def _arguments() -> argparse.Namespace:
 def _make_files(directory: Path, count: int) -> None:
     for source, preset in (("folder", "dcgan64"), ("pairs", "pix2pix"), ("unpaired", "cyclegan")):
         launching.make_data(preset, directory / source, count)
+    for form in ("zip", "tar"):
+        shutil.make_archive(str(directory / "folder"), form, directory / "folder")
     (directory / "idx").mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (60_000, 28, 28), np.uint8)
     header = struct.pack(">2xBB3I", 0x08, 3, *pixels.shape)

@@ -3,7 +3,9 @@
 import hashlib
 import io
 import json
+import tarfile
 import tempfile
+import zipfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -16,8 +18,9 @@ from PIL import Image
 
 from distgan.config import Config, command_line, load_config
 from distgan.config.config import options
-from distgan.data.archives import open_npz
+from distgan.data.archives import open_npz, open_tar, open_zip
 from distgan.data.arrays import open_idx
+from distgan.data.base import Wanted
 from distgan.data.idx import read_idx
 from distgan.data.images import BadImageError, fitted, open_picture
 from distgan.errors import UserError
@@ -66,6 +69,16 @@ def _picture(content: bytes, directory: Path) -> None:
 def _npz(content: bytes, directory: Path) -> None:
     (directory / "images.npz").write_bytes(content)
     open_npz(str(directory / "images.npz"))
+
+
+def _zip(content: bytes, directory: Path) -> None:
+    (directory / "x.zip").write_bytes(content)
+    open_zip(str(directory / "x.zip"), "train", Wanted(image_size=(8, 8)))
+
+
+def _tar(content: bytes, directory: Path) -> None:
+    (directory / "x.tar").write_bytes(content)
+    open_tar(str(directory / "x.tar"), "train", Wanted(image_size=(8, 8)))
 
 
 def _config(content: bytes, directory: Path) -> None:
@@ -140,6 +153,30 @@ def _pictures() -> list[bytes]:
     return made
 
 
+def _zips() -> list[bytes]:
+    made = []
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", method) as archive:
+            archive.writestr("a/1.png", _pictures()[0])
+            archive.writestr("dataset.json", '{"labels": [["a/1.png", 3]]}')
+        made.append(buffer.getvalue())
+    return made
+
+
+def _tars() -> list[bytes]:
+    made = []
+    for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
+            for name, content in (("1.cls", b"3"), ("1." + "x" * 200 + ".png", _pictures()[0])):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+        made.append(buffer.getvalue())
+    return made
+
+
 IMAGES = np.arange(3 * 16, dtype=np.uint8).reshape(3, 4, 4)
 
 
@@ -160,6 +197,8 @@ TARGETS = {
     "idx data set": Target(_idx_set, _idx_sets),
     "pictures": Target(_picture, _pictures),
     "npz": Target(_npz, lambda: [_saved(pixels=np.zeros((2, 4, 4, 1), np.uint8))]),
+    "zip": Target(_zip, _zips),
+    "tar": Target(_tar, _tars),
     "config": Target(_config, lambda: [Config(preset=name).to_json().encode() for name in ("mnist", "mlp")]),
     "manifest": Target(_manifest, lambda: [json.dumps(_facts(_state())).encode()]),
     "state": Target(_state_file, lambda: [_state()]),

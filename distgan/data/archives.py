@@ -99,13 +99,13 @@ class Archives:
         return content
 
     def _packed(self, entry: Entry) -> bytes:
-        file, offset = self._opened(entry.archive).fileno(), entry.offset
+        file, offset = self._opened(entry.archive), entry.offset  # `file` stays open as long as it has a name
         if entry.crc is not None:
-            signature, *lengths = LOCAL_HEADER.unpack(os.pread(file, LOCAL_HEADER.size, offset))
+            signature, *lengths = LOCAL_HEADER.unpack(os.pread(file.fileno(), LOCAL_HEADER.size, offset))
             if signature != b"PK\3\4":
                 raise BadImageError("damaged")
             offset += LOCAL_HEADER.size + sum(lengths)
-        return os.pread(file, entry.packed_bytes, offset)
+        return os.pread(file.fileno(), entry.packed_bytes, offset)
 
 
 def open_zip(file: str, split: str, wanted: Wanted) -> Source:
