@@ -125,7 +125,7 @@ def _given(wanted: "Wanted") -> "Source":
     """Return the images of --images."""
     path = str(paths.local("images", str(_IMAGES.value)))
     if path.endswith(".npz"):
-        from distgan.data.archives import open_npz
+        from distgan.data.npz import open_npz
 
         images = open_npz(path)
         found, shape = images.pixels.shape[1:], (*(wanted.image_size or ()), wanted.channels)

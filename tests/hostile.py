@@ -18,11 +18,12 @@ from PIL import Image
 
 from distgan.config import Config, command_line, load_config
 from distgan.config.config import options
-from distgan.data.archives import open_npz, open_tar, open_zip
+from distgan.data.archives import open_tar, open_zip
 from distgan.data.arrays import open_idx
 from distgan.data.base import Wanted
 from distgan.data.idx import read_idx
 from distgan.data.images import BadImageError, fitted, open_picture
+from distgan.data.npz import open_npz
 from distgan.errors import UserError
 from distgan.replicas import launcher
 from distgan.store import checkpoint

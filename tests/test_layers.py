@@ -79,7 +79,8 @@ LOOKS = (  # what looks at runs, measures and serves them; all else trains
     "training.log", "training.health", "training.environment", "training.evaluation", "training.profiler",
 )  # fmt: skip
 WIDENS = (  # more data, networks and features of a kind that is there already: nothing else needs these to be read
-    "data.archives", "data.emoji", "nets.residual", "gans.residual", "gans.augmentation", "metrics.imagenet",
+    "data.archives", "data.emoji", "data.npz", "nets.residual", "gans.residual", "gans.augmentation",
+    "metrics.imagenet",
 )  # fmt: skip
 
 

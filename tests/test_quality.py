@@ -16,9 +16,9 @@ import small_runs
 import tensorflow as tf
 
 from distgan import paths
-from distgan.data.archives import open_npz
 from distgan.data.arrays import open_mnist
 from distgan.data.base import Wanted
+from distgan.data.npz import open_npz
 from distgan.errors import UserError
 from distgan.metrics import features, neighbours, quality, reference
 from distgan.metrics.classes import ClassStatistics, class_scores, classifier_score

@@ -1,4 +1,4 @@
-"""Images in zip, tar and .npz files, which are read where they are: nothing is unpacked to disk."""
+"""Images in zip and tar files, which are read where they are: nothing is unpacked to disk."""
 
 import errno
 import glob
@@ -8,23 +8,21 @@ import json
 import os
 import stat
 import struct
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
-import psutil
 
-from distgan.data import archives_tar
-from distgan.data.arrays import LabelledImages, checked, checked_labels
+from distgan.data.arrays import checked_labels
 from distgan.data.base import TOO_LARGE, Source, Wanted
 from distgan.data.folders import open_images
 from distgan.data.images import EXTENSIONS, BadImageError
 from distgan.data.trees import LOOKED_FOR, is_left_out, top_folder
-from distgan.errors import UserError, first_line, in_short, sentence_of
+from distgan.errors import UserError, first_line, sentence_of
 from distgan.paths import check_regular, expanded
 
 MAX_BYTES = 2**28  # of a file in an archive, packed or not: more than 67 megapixels in RGB
@@ -34,7 +32,6 @@ LABELS_FILE = "dataset.json"  # of StyleGAN and EDM: {"labels": [[path, label], 
 CLASS_EXTENSION, MOST_DIGITS = ".cls", 16  # of WebDataset
 LOCAL_HEADER = struct.Struct("<4s22xHH")  # before a file in a zip file: signature, lengths of the name and extra field
 UNPACKERS = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"(\xb5/\xfd": "unzstd"}
-PIXELS_KEYS, LABELS_KEYS = ("images", "arr_0", "pixels"), ("labels", "arr_1")  # in .npz files
 
 
 class Entry(NamedTuple):
@@ -253,48 +250,38 @@ def _tar_entries(file: str) -> Entries:
         for magic, unpacker in UNPACKERS.items():
             if start.startswith(magic):
                 raise UserError(f"is compressed, so that single files can't be read: unpack it with {unpacker}.")
-        for name, offset, size in archives_tar.members(stream):
-            _add(entries, name, Entry(file, offset, size, size))
-            if name.endswith(CLASS_EXTENSION):
-                text = archives_tar.bytes_at(stream, offset, min(size, MOST_DIGITS))
-                if not text.strip().isdigit():
-                    raise UserError(f"holds {name} with {text!r}: it must be a whole number.")
-                classes[_sample_of(name)] = int(text)
+        stream.seek(0)
+        with tarfile.open(fileobj=stream, mode="r:", tarinfo=_Header) as archive:
+            for member in archive:
+                archive.members = []  # type: ignore[attr-defined]  # it would keep all of them
+                if not member.isreg() or member.issparse():
+                    continue
+                _add(entries, member.name, Entry(file, member.offset_data, member.size, member.size))
+                if member.name.endswith(CLASS_EXTENSION):
+                    text = _bytes_at(stream, member.offset_data, min(member.size, MOST_DIGITS))
+                    if not text.strip().isdigit():
+                        raise UserError(f"holds {member.name} with {text!r}: it must be a whole number.")
+                    classes[_sample_of(member.name)] = int(text)
+            if any(_bytes_at(stream, archive.offset, tarfile.BLOCKSIZE)):  # where `tarfile` stops without an error
+                raise ValueError(f"no file begins at byte {archive.offset}")
     return {path: entry._replace(label=classes.get(_sample_of(path))) for path, entry in entries.items()}
+
+
+class _Header(tarfile.TarInfo):
+    """A header of a file in a tar file; in some versions of `tarfile`, a negative size has no end (CVE-2025-8194)."""
+
+    def _block(self, count: int) -> int:
+        if not 0 <= count < LARGEST_OFFSET:
+            raise tarfile.ReadError("a file in it has an impossible size")
+        return super()._block(count)  # type: ignore[misc]
+
+
+def _bytes_at(stream: BinaryIO, offset: int, size: int) -> bytes:
+    stream.seek(offset)
+    return stream.read(size)
 
 
 def _sample_of(name: str) -> str:
     """Return what the files of a sample have in common: the name up to the first dot after the folders."""
     folder, slash, file = name.removeprefix("./").rpartition("/")
     return folder + slash + file.partition(".")[0]
-
-
-def open_npz(path: str) -> LabelledImages:
-    """Read images, uint8 `[number, height, width]` or `[..., channels]`, and labels if there are any, of an .npz file.
-
-    They are the first there is of the arrays `PIXELS_KEYS` and `LABELS_KEYS`. Raises `UserError` if they are invalid.
-    """
-    file = Path(expanded("An .npz file", path))
-    writing = f"numpy.savez({file.name!r}, images=PIXELS)"
-    if not file.is_file():
-        raise UserError(f"{path} does not exist, or is not a file: give an .npz file with an array `images`.")
-    if not zipfile.is_zipfile(file):
-        raise UserError(f"{path} is not an .npz file: write it with {writing}.")
-    try:
-        with zipfile.ZipFile(file) as archive:
-            bytes_of_all = sum(entry.file_size for entry in archive.infolist())
-        if 2 * bytes_of_all > psutil.virtual_memory().available:
-            raise UserError(f"{path} needs {bytes_of_all:,} bytes, more than is free: give fewer or smaller images.")
-        with np.load(file, allow_pickle=False) as stored:
-            pixels, labels = (
-                next((np.asarray(stored[key]) for key in keys if key in stored), None)
-                for keys in (PIXELS_KEYS, LABELS_KEYS)
-            )
-            if pixels is None:
-                named = " or ".join(PIXELS_KEYS)
-                raise UserError(f"{path} holds {in_short(list(stored))}, and no {named}: use {writing}.")
-    except UserError:
-        raise
-    except Exception as error:  # zipfile and NumPy raise errors of many types
-        raise UserError(f"{path} can't be read as an .npz file of images ({first_line(error)}).") from None
-    return checked(f"npz:{path}", path, pixels, f"{path}: its array of labels", labels)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from distgan import paths
-from distgan.data import archives, arrays, derived, emoji, folders, tfds
+from distgan.data import archives, arrays, derived, emoji, folders, npz, tfds
 from distgan.data.base import Source, Wanted
 from distgan.errors import UserError
 
@@ -31,7 +31,7 @@ SOURCES = {
     "folder": SourceKind("folder:DIR", IMAGES, folders.open_folder),
     "zip": SourceKind("zip:FILE", IMAGES, archives.open_zip),
     "tar": SourceKind("tar:FILES", IMAGES, archives.open_tar),
-    "npz": SourceKind("npz:FILE", IMAGES, lambda rest, _, wanted: archives.open_npz(rest).source(wanted)),
+    "npz": SourceKind("npz:FILE", IMAGES, lambda rest, _, wanted: npz.open_npz(rest).source(wanted)),
     "pairs": SourceKind("pairs:DIR", PAIRS, folders.open_pairs),
     "unpaired": SourceKind("unpaired:DIR", DOMAINS, folders.open_unpaired),
     "tfds": SourceKind("tfds:NAME", IMAGES, tfds.open_tfds),
