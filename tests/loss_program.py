@@ -24,11 +24,6 @@ RUNS: dict[str, dict[str, Any]] = {
         "loss": "wasserstein", "gradient_penalty": 10.0, "discriminator_updates": 2, "generator_beta_1": 0.0,
         "discriminator_beta_1": 0.0, "generator_beta_2": 0.9, "discriminator_beta_2": 0.9,
     },
-    "residual": {
-        "architecture": "residual", "blocks": 1, "group_channels": 4, "data": "mnist-colours", "image_size": "16x16",
-        "loss": "relativistic", "r1_weight": 2.0, "r2_weight": 2.0, "r1_every_steps": 2, "augment": "cutout",
-        "generator_beta_1": 0.0, "discriminator_beta_1": 0.0, "ema_half_life_images": 40,
-    },
 }  # fmt: skip
 
 

@@ -37,6 +37,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "faces": FEW | {"data": "mnist", "channels": 3, "filters": 4, "generator_filters": 4, "discriminator_updates": 2},
     "rgb_best": FEW | {
         "data": "mnist", "image_size": "16x16", "channels": 3, "filters": 4, "group_channels": 4, "augment": "cutout",
+        "r1_every_steps": 2, "conditional": True,
     },
     "pix2pix": {"data": "mnist-edges", "image_size": "32x32", "filters": 4},
     "cyclegan": {

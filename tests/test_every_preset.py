@@ -29,7 +29,7 @@ QUICK = ["dcgan"]  # the preset that is tried without the slow tests
 # What the slow tests try: all presets in one layout, and of each kind one in each of the others, with dcgan's bad file.
 EVERY = {
     "horovod-2": [preset for preset in PRESETS if preset not in QUICK],  # QUICK is tried there anyway
-    "mirrored-2": ["mnist_best", "dcgan", "cyclegan"],
+    "mirrored-2": ["mnist_best", "dcgan", "rgb_best", "cyclegan"],
     "multiworker-2": ["dcgan", "faces", "pix2pix"],
 }
 # What is killed: one preset of each kind, with all that a run may hold, and one without the slow tests.
