@@ -53,7 +53,7 @@ class Doubled(keras.layers.Layer):
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
         """Enlarge `[batch, height, width, channels]`."""
-        return _doubled(_doubled(images, 1), 2)
+        return doubled(images)
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return the shape of the enlarged images."""
@@ -61,14 +61,16 @@ class Doubled(keras.layers.Layer):
         return (batch, height and 2 * height, width and 2 * width, channels)
 
 
-def _doubled(images: tf.Tensor, axis: int) -> tf.Tensor:
-    length = images.shape[axis]
-    first, rest = tf.split(images, [1, length - 1], axis)
-    most, last = tf.split(images, [length - 1, 1], axis)
-    before, after = tf.concat([first, most], axis), tf.concat([rest, last], axis)
-    pairs = tf.stack([0.75 * images + 0.25 * before, 0.75 * images + 0.25 * after], axis + 1)
-    shape = [-1, *images.shape[1:axis], 2 * length, *images.shape[axis + 1 :]]
-    return tf.reshape(pairs, shape)
+def doubled(images: Any) -> Any:
+    """Return the result of `Doubled`, by operations of Keras; Keras's `UpSampling2D` rounds to float32."""
+    for axis in (1, 2):
+        length = images.shape[axis]
+        first, rest = keras.ops.split(images, [1], axis)
+        most, last = keras.ops.split(images, [length - 1], axis)
+        before, after = keras.ops.concatenate([first, most], axis), keras.ops.concatenate([rest, last], axis)
+        pairs = keras.ops.stack([0.75 * images + 0.25 * before, 0.75 * images + 0.25 * after], axis + 1)
+        images = keras.ops.reshape(pairs, (-1, *images.shape[1:axis], 2 * length, *images.shape[axis + 1 :]))
+    return images
 
 
 class _Stages(NamedTuple):

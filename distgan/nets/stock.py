@@ -10,7 +10,7 @@ from distgan.errors import UserError
 from distgan.nets.convolutions import Convolution, TransposedConvolution
 from distgan.nets.layers import Dropout
 from distgan.nets.normalization import INSTANCE_EPSILON, BatchNormalization, InstanceNormalization
-from distgan.nets.residual import Doubled, GroupedConvolution
+from distgan.nets.residual import Doubled, GroupedConvolution, doubled
 from distgan.nets.translation import ReflectionPadding, Residual
 
 _OF_CONVOLUTIONS = ("filters", "kernel_size", "strides", "padding", "use_bias", "activation")
@@ -94,5 +94,5 @@ _SPECIAL: dict[type[keras.Layer], Callable[[Any, Any], Any]] = {
     ReflectionPadding: lambda layer, inputs: _reflected(inputs, layer.pixels),
     Residual: _residual,
     keras.layers.EinsumDense: _scaled,
-    Doubled: lambda layer, inputs: keras.layers.UpSampling2D(2, interpolation="bilinear", name=layer.name)(inputs),
+    Doubled: lambda layer, inputs: doubled(inputs),
 }
