@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.")
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "newest", ["newest", "best"], "best: by Frechet distance.")
-_IMAGES = flags.DEFINE_string("images", None, "Instead of a run, a directory of images, or an .npz of `pixels`.")
+_IMAGES = flags.DEFINE_string("images", None, "Instead of a run, a directory of images, or an .npz file of images.")
 _DATA = flags.DEFINE_string("data", None, "Real images to compare --images with, as for distgan.train.")
 _IMAGE_SIZE = flags.DEFINE_string("image_size", None, "HxW, the size for --images and --data, if it is not the data's.")
 _FIT = flags.DEFINE_enum("fit", "resize", ["resize", "crop"], "How images are fitted to it, as for distgan.train.")
@@ -127,7 +127,7 @@ def _given(wanted: "Wanted") -> "Source":
     if path.endswith(".npz"):
         from distgan.data.npz import open_npz
 
-        images = open_npz(path)
+        images = open_npz(path, with_labels=False)
         found, shape = images.pixels.shape[1:], (*(wanted.image_size or ()), wanted.channels)
         if found != shape:
             raise UserError(
@@ -139,7 +139,7 @@ def _given(wanted: "Wanted") -> "Source":
     from distgan.data.trees import image_files
 
     if not os.path.isdir(path):
-        raise UserError(f"--images={path} must be a directory of images, or an .npz file of `pixels`.")
+        raise UserError(f"--images={path} must be a directory of images, or an .npz file of images.")
     image_files("--images", path, "")  # raises an error that names the flag
     return open_source(f"folder:{path}", "train", wanted)
 

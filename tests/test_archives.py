@@ -196,6 +196,14 @@ class TestLabels:
         source = opened(write_tar(tmp_path / "x.tar", contents_of(tree) | {"a/9.cls": b"3"}))
         assert source.class_names == ("a", "b", "c") and "5 images have none" in source.notes[0]
 
+    def test_of_hidden_cls_files_are_not_read(self, tree: Path, tmp_path: Path) -> None:
+        contents = {"1.png": (tree / "a/9.png").read_bytes(), "1.cls": b"7", "._1.cls": b"\0\5\x16\7"}
+        assert opened(write_tar(tmp_path / "x.tar", contents)).class_names == ()  # one class is none
+
+    def test_of_one_sample_must_be_one(self, tree: Path, tmp_path: Path) -> None:
+        contents = {"i.1.png": (tree / "a/9.png").read_bytes(), "i.1.cls": b"7", "i.2.cls": b"8"}
+        assert "has two classes of i: names must differ" in refusal(write_tar(tmp_path / "x.tar", contents))
+
     def test_shards_may_repeat_names(self, tree: Path, tmp_path: Path) -> None:
         for shard in "ab":
             write_tar(tmp_path / f"{shard}.tar", {"0.png": (tree / "a/9.png").read_bytes(), "0.cls": b"0"})
@@ -267,7 +275,7 @@ class TestADamagedArchive:
 
     def test_that_is_encrypted_or_packed_in_another_way_is_refused(self, tree: Path, tmp_path: Path) -> None:
         path, contents = tmp_path / "x.zip", {"1.png": (tree / "a/9.png").read_bytes()}
-        assert "packed by method 14" in refusal(write_zip(path, contents, zipfile.ZIP_LZMA))
+        assert "compressed by method 14" in refusal(write_zip(path, contents, zipfile.ZIP_LZMA))
         data = write_zip(path, contents)
         _changed(path, b"PK\1\2\x14\3\x14\0\0\0", b"PK\1\2\x14\3\x14\0\1\0")
         assert "1.png, which is encrypted" in refusal(data)

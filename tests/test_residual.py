@@ -73,6 +73,13 @@ def test_images_of_any_size_come_and_go(shape: tuple[int, int, int], num_classes
     assert min(generator.get_layer("basis").output.shape[1:3]) == math.ceil(side)
 
 
+def test_images_are_clipped_but_not_in_training() -> None:
+    generator, _ = _parts()
+    generator.get_layer("to_image").set_weights([np.zeros((1, 1, 4, 3)), np.array([3.0, -3.0, 0.5])])
+    for training, expected in ((False, [1.0, -1.0, 0.5]), (True, [3.0, -3.0, 0.5])):
+        assert np.allclose(generator(tf.ones([1, 5]), training=training)[0, 0, 0], expected)
+
+
 def test_the_networks_are_rebuilt_from_keras_s_layers() -> None:
     generator, discriminator = _parts(shape=(12, 12, 1))
     for network in (generator, discriminator):

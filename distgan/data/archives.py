@@ -26,6 +26,7 @@ from distgan.errors import UserError, first_line, sentence_of
 from distgan.paths import check_regular, expanded
 
 MAX_BYTES = 2**28  # of a file in an archive, packed or not: more than 67 megapixels in RGB
+MAX_LISTING_BYTES = 2**26  # of dataset.json, whose lists take some forty times as much memory
 LARGEST_OFFSET = 2**62  # in a file, in bytes
 MOST_OPEN = 256  # archives that are kept open: a process may open no more than 1,024 files on many systems
 LABELS_FILE = "dataset.json"  # of StyleGAN and EDM: {"labels": [[path, label], ...]}, or null for labels
@@ -118,6 +119,8 @@ def open_zip(file: str, split: str, wanted: Wanted) -> Source:
     pictures = {path: entry for path, entry in entries.items() if not path.endswith(LABELS_FILE)}
     if listing:
         what = f"--data={name}: {around}{LABELS_FILE}"
+        if listing.size_bytes > MAX_LISTING_BYTES:
+            raise UserError(f"{what} has {listing.size_bytes:,} bytes, and at most {MAX_LISTING_BYTES:,} are read.")
         try:
             labels = _labels_of(what, json.loads(archives.read(listing)))
         except UserError:
@@ -141,8 +144,8 @@ def open_tar(files: str, split: str, wanted: Wanted) -> Source:
         raise UserError(f"--data={name}: no file has this name: give a tar file, or a pattern such as 'shards/*.tar'.")
     entries: Entries = {}
     for number, shard in enumerate(shards, 1):
-        for path, entry in _listed(name, shard, _tar_entries).items():
-            entries[f"{path} of shard {number}" if path in entries else path] = entry
+        for member, entry in _listed(name, shard, _tar_entries).items():
+            entries[f"{member} of shard {number}" if member in entries else member] = entry
     labels = [entry.label for entry in entries.values() if entry.label is not None]
     checked_labels(f"--data={name}", np.array(labels, np.int64))
     if len(labels) < len(entries):
@@ -191,13 +194,16 @@ def _listed(name: str, file: str, entries_of: Callable[[str], Entries]) -> Entri
 
 
 def _add(entries: Entries, name: str, entry: Entry, names: tuple[str, ...] = EXTENSIONS) -> None:
-    """Add a file if its name is one of `names` and not hidden; ".." and a first slash are just part of the name."""
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    path = "/".join(parts)
-    if name.lower().endswith(names) and not any(part != ".." and is_left_out(part) for part in parts):
+    """Add a file if its name is one of `names` and not hidden; a first slash is removed, ".." is part of the name."""
+    path = "/".join(part for part in name.split("/") if part not in ("", "."))
+    if name.lower().endswith(names) and not _is_hidden(name):
         if path in entries:
             raise UserError(f"holds two files named {path}: remove one of them.")
         entries[path] = entry
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part not in (".", "..") and is_left_out(part) for part in name.split("/"))
 
 
 def _zip_entries(file: str) -> Entries:
@@ -214,15 +220,15 @@ def _zip_entries(file: str) -> Entries:
             raise UserError(f"holds {name}, which is encrypted: make the file without a password.")
         if len(entries) > before and info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise UserError(
-                f"holds {name}, packed by method {info.compress_type}: make the file with zip -0 or zip -6."
+                f"holds {name}, compressed by method {info.compress_type}: make the file with zip -0 or zip -6."
             )
         if not 0 <= entry.offset <= LARGEST_OFFSET:
-            raise ValueError(f"{name} has no place")
+            raise ValueError(f"{name} has an impossible offset")
     return entries
 
 
 def _labels_of(what: str, content: object) -> dict[str, int] | None:
-    """Return the labels by path in a dataset.json; {} if it says that there are none, None if it is another's."""
+    """Return the labels of a dataset.json by path; {} if there are none, None if it is in another format."""
     if not isinstance(content, dict) or "labels" not in content:
         return None
     pairs = content["labels"] or []
@@ -257,11 +263,13 @@ def _tar_entries(file: str) -> Entries:
                 if not member.isreg() or member.issparse():
                     continue
                 _add(entries, member.name, Entry(file, member.offset_data, member.size, member.size))
-                if member.name.endswith(CLASS_EXTENSION):
+                if member.name.endswith(CLASS_EXTENSION) and not _is_hidden(member.name):
                     text = _bytes_at(stream, member.offset_data, min(member.size, MOST_DIGITS))
                     if not text.strip().isdigit():
                         raise UserError(f"holds {member.name} with {text!r}: it must be a whole number.")
-                    classes[_sample_of(member.name)] = int(text)
+                    sample = _sample_of(member.name)
+                    if classes.setdefault(sample, int(text)) != int(text):
+                        raise UserError(f"has two classes of {sample}: names must differ before their first dot.")
             if any(_bytes_at(stream, archive.offset, tarfile.BLOCKSIZE)):  # where `tarfile` stops without an error
                 raise ValueError(f"no file begins at byte {archive.offset}")
     return {path: entry._replace(label=classes.get(_sample_of(path))) for path, entry in entries.items()}

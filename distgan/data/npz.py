@@ -13,7 +13,7 @@ from distgan.paths import expanded
 PIXELS_KEYS, LABELS_KEYS = ("images", "arr_0", "pixels"), ("labels", "arr_1")
 
 
-def open_npz(path: str) -> LabelledImages:
+def open_npz(path: str, with_labels: bool = True) -> LabelledImages:
     """Read images, uint8 `[number, height, width]` or `[..., channels]`, and labels if there are any, of an .npz file.
 
     They are the first there is of the arrays `PIXELS_KEYS` and `LABELS_KEYS`. Raises `UserError` if they are invalid.
@@ -32,7 +32,7 @@ def open_npz(path: str) -> LabelledImages:
         with np.load(file, allow_pickle=False) as stored:
             pixels, labels = (
                 next((np.asarray(stored[key]) for key in keys if key in stored), None)
-                for keys in (PIXELS_KEYS, LABELS_KEYS)
+                for keys in (PIXELS_KEYS, LABELS_KEYS if with_labels else ())
             )
             if pixels is None:
                 named = " or ".join(PIXELS_KEYS)

@@ -3,7 +3,6 @@
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from distgan.config import Config
 from distgan.data.base import Shape
@@ -24,9 +23,6 @@ class ResidualGAN(NoiseToImage):
         """Create a discriminator of the same size."""
         size = _size(config.gan)
         return residual.discriminator(image_shape, size=size, seed=config.seed, num_classes=self.num_classes)
-
-    def _images(self, latents: tf.Tensor, generator: keras.Model) -> tf.Tensor:
-        return tf.clip_by_value(super()._images(latents, generator), -1.0, 1.0)
 
 
 def _size(options: Any) -> residual.Size:

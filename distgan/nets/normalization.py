@@ -26,7 +26,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """Batch norm (Ioffe & Szegedy 2015) over the global batch, or each replica's share of it.
 
     Statistics are computed in the data type of the variables, from sums of x and x^2 and the count, so that shares may
-    differ in size. The moving statistics of shares differ between replicas: see `moving_statistics_of_shares`.
+    differ in size. The moving statistics of local batch norm differ until `Replicas.update` averages them.
     """
 
     def __init__(self, over: BatchNorm, **kwargs: Any) -> None:
@@ -78,7 +78,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
 
 def moving_statistics_of_shares(networks: Iterable[keras.Model]) -> list[keras.Variable]:
-    """Return the moving statistics of local batch norms; they are the same on all replicas once they are averaged."""
+    """Return the moving statistics of local batch norms, which each step must average over the replicas."""
     layers = [layer for network in networks for layer in network.layers if isinstance(layer, BatchNormalization)]
     return [moving for layer in layers if layer.is_local for moving in (layer.moving_mean, layer.moving_variance)]
 

@@ -1,8 +1,8 @@
 """Residual networks without normalisation, after R3GAN (Huang et al. 2024, "The GAN is dead; long live the GAN!").
 
-Each stage works at twice the size of the one below it, from 4 pixels a side up, and is a chain of residual blocks. The
-initial values are those of fix-up (Zhang et al. 2019): each block begins as the identity. A step has one all-reduce, as
-no layer communicates.
+Each stage works at twice the size of the one below it, and is a chain of residual blocks; the shorter side of the first
+one's images has 4 pixels or a few more. The initial values are those of fix-up (Zhang et al. 2019): each block begins
+as the identity. A step has one all-reduce, as no layer communicates.
 """
 
 import functools
@@ -14,10 +14,10 @@ import tensorflow as tf
 
 from distgan.data.base import Shape
 from distgan.nets.convolutions import Convolution
-from distgan.nets.layers import Initial, Layers, leaky_relu, network, network_input
+from distgan.nets.layers import Initial, Layers, centre_crop, leaky_relu, network, network_input
 
 SMALLEST = 4  # pixels, at least, of the first stage's shorter side
-MOST_TIMES = 8  # channels of the first stages, as a multiple of those next to the image
+MOST_TIMES = 8  # the most channels of a stage, as a multiple of `filters`
 EXPANSION = 2  # channels inside of a block, as a multiple of those outside
 LAYERS_IN_BLOCK = 3
 SLOPE = 0.2
@@ -73,6 +73,14 @@ def doubled(images: Any) -> Any:
     return images
 
 
+class Clipped(keras.layers.Layer):
+    """Images clipped to [-1, 1], but not in training, where the gradient has to reach what is beyond."""
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Clip images of any shape."""
+        return images if training else tf.clip_by_value(images, -1.0, 1.0)
+
+
 class _Stages(NamedTuple):
     """The stages of a network, smallest first: the first one's (height, width), and the channels of each."""
 
@@ -103,22 +111,24 @@ class _Blocks:
     def _block(self, x: Any, name: str) -> Any:
         width, inside = x.shape[-1], EXPANSION * x.shape[-1]
         groups = max(1, inside // self._size.group_channels)
-        y = leaky_relu(self._convolution(x, f"{name}_in", inside, 1, self._gain), f"{name}_in", SLOPE)
-        y = self._convolution(y, f"{name}_middle", inside, 3, self._gain, groups=groups if inside % groups == 0 else 1)
+        y = leaky_relu(self.convolution(x, f"{name}_in", inside, 1, self._gain), f"{name}_in", SLOPE)
+        y = self.convolution(y, f"{name}_middle", inside, 3, self._gain, groups=groups if inside % groups == 0 else 1)
         y = leaky_relu(y, f"{name}_middle", SLOPE)
-        y = self._convolution(y, f"{name}_out", width, 1, 0.0, use_bias=False)
+        y = self.convolution(y, f"{name}_out", width, 1, 0.0, use_bias=False)
         return keras.layers.Add(name=f"{name}_sum")([x, y])
 
     def changed(self, x: Any, name: str, width: int) -> Any:
         """Apply a convolution of single pixels to so many channels, if `x` has another number."""
-        return x if x.shape[-1] == width else self._convolution(x, name, width, 1, 1.0, use_bias=False)
+        return x if x.shape[-1] == width else self.convolution(x, name, width, 1, 1.0, use_bias=False)
 
-    def _convolution(self, x: Any, name: str, filters: int, kernel: int, gain: float, **settings: Any) -> Any:
-        initial = keras.initializers.Zeros() if not gain else self._initial(name, gain)
+    def convolution(self, x: Any, name: str, filters: int, kernel: int, gain: float, **settings: Any) -> Any:
+        """Apply a convolution that multiplies the deviation by `gain`; of a gain of 0, all weights are zero."""
+        initial = keras.initializers.Zeros() if not gain else self.initial(name, gain)
         layer = GroupedConvolution(filters, kernel, padding="same", kernel_initializer=initial, name=name, **settings)
         return layer(x)
 
-    def _initial(self, name: str, gain: float) -> Initial:
+    def initial(self, name: str, gain: float) -> Initial:
+        """Return an initializer of weights that multiply the deviation by `gain`."""
         name = f"{self._layers.network_name}/{name}"
         scaled = functools.partial(keras.initializers.VarianceScaling, distribution="untruncated_normal")
         return Initial(scaled, self._layers.seed, name, scale=gain**2, mode="fan_in")
@@ -127,26 +137,23 @@ class _Blocks:
 def generator(image_shape: Shape, *, latent_dim: int, size: Size, seed: int) -> keras.Model:
     """Return a generator from latents `[batch, latent_dim]` to images `[batch, height, width, channels]`.
 
-    The first image is a learnt one, whose channels are scaled by a linear function of the latents. The images are not
-    bounded to [-1, 1]; whoever makes pictures of them clips them.
+    The first image is a learnt one, whose channels are scaled by a linear function of the latents. The images are in
+    [-1, 1], but not in training.
     """
-    height, width, channels = image_shape
     stages = _Stages.of(image_shape, size.filters)
     with Layers("generator", seed) as layer:
         blocks = _Blocks(layer, size, stages)
         latents = network_input((latent_dim,), "noise")
-        x = layer.dense(latents, "project", stages.widths[0], use_bias=False)
+        scale = {"use_bias": False, "kernel_initializer": blocks.initial("project", 1.0), "name": "project"}
+        x = keras.layers.Dense(stages.widths[0], **scale)(latents)
         basis = Initial(keras.initializers.RandomNormal, seed, "generator/basis", stddev=1.0)
         shape = (*stages.base, stages.widths[0])
         x = keras.layers.EinsumDense("bc,hwc->bhwc", shape, kernel_initializer=basis, name="basis")(x)
         x = blocks.chain(x, 0)
         for stage, filters in enumerate(stages.widths[1:], 1):
             x = blocks.chain(Doubled(name=f"grow_{stage}")(blocks.changed(x, f"change_{stage}", filters)), stage)
-        x = layer.convolution(x, "to_image", channels, 1, 1)
-        edges = [(size - wanted) for size, wanted in zip(x.shape[1:3], (height, width), strict=True)]
-        if any(edges):
-            x = keras.layers.Cropping2D([(edge // 2, edge - edge // 2) for edge in edges], name="centre_crop")(x)
-        return network("generator", latents, x)
+        x = centre_crop(blocks.convolution(x, "to_image", image_shape[2], 1, 1.0), *image_shape[:2])
+        return network("generator", latents, Clipped(name="clipped")(x))
 
 
 def discriminator(image_shape: Shape, *, size: Size, seed: int, num_classes: int = 0) -> keras.Model:
@@ -161,7 +168,7 @@ def discriminator(image_shape: Shape, *, size: Size, seed: int, num_classes: int
             x = blocks.changed(x, f"change_{stage}", stages.widths[stage - 1])
         x = blocks.chain(x, 0)
         basis = Initial(
-            keras.initializers.RandomNormal, seed, "discriminator/basis", stddev=1 / math.prod(x.shape[1:3])
+            keras.initializers.RandomNormal, seed, "discriminator/basis", stddev=math.prod(x.shape[1:3]) ** -0.5
         )
         x = keras.layers.EinsumDense("bhwc,hwc->bc", x.shape[-1], kernel_initializer=basis, name="basis")(x)
         inputs, logits = layer.judged(x, images, num_classes)

@@ -10,7 +10,7 @@ from distgan.errors import UserError
 from distgan.nets.convolutions import Convolution, TransposedConvolution
 from distgan.nets.layers import Dropout
 from distgan.nets.normalization import INSTANCE_EPSILON, BatchNormalization, InstanceNormalization
-from distgan.nets.residual import Doubled, GroupedConvolution, doubled
+from distgan.nets.residual import Clipped, Doubled, GroupedConvolution, doubled
 from distgan.nets.translation import ReflectionPadding, Residual
 
 _OF_CONVOLUTIONS = ("filters", "kernel_size", "strides", "padding", "use_bias", "activation")
@@ -95,4 +95,5 @@ _SPECIAL: dict[type[keras.Layer], Callable[[Any, Any], Any]] = {
     Residual: _residual,
     keras.layers.EinsumDense: _scaled,
     Doubled: lambda layer, inputs: doubled(inputs),
+    Clipped: lambda layer, inputs: keras.layers.Activation("hard_tanh", name=layer.name)(inputs),
 }

@@ -34,7 +34,7 @@ def make_step(
     empty.
     """
     batch_size = config.batch_size
-    of_shares = moving_statistics_of_shares(gan.networks.values()) if replicas.num_replicas > 1 else []
+    statistics = moving_statistics_of_shares(gan.networks.values()) if replicas.num_replicas > 1 else []
     batch_of = functools.partial(make_batch, augment=augment, example_shape=example_shape, size=batch_size)
 
     def step(resident: dict[str, tf.Tensor], share: Share, flags: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -46,7 +46,7 @@ def make_step(
             is_last = number == len(gan.phases) - 1
             if is_last:
                 scalars["flags"] = tf.cast(flags, moves[0].gradients[0].dtype)  # one data type: one all-reduce
-            values |= replicas.update(moves, scalars, config.wire_dtype, of_shares if is_last else ())
+            values |= replicas.update(moves, scalars, config.wire_dtype, statistics if is_last else ())
         state.advance(images=batch_size * sum(gan.image_phases))
         return values
 
