@@ -17,6 +17,8 @@ compiled    --jit_compile comes to the weights of the run that is not compiled, 
             too, with --normalization=local
 calls       with --deterministic, --steps_per_call=7 comes to the bits of single steps; so it does with --jit_compile
 mirrored    two replicas, on two GPUs or on two halves of one, come to the weights of one replica, in float64, to 1e-10
+horovod     two processes of Horovod, on two GPUs by NCCL or on the CPU, come to the weights of one, in float64, to
+            1e-10; images a second of one and of two, with a batch of 256 each
 programs    `make train`'s run, with the time it takes and its Frechet distance, then evaluate, sample and export
 speed       images a second of whole runs by preset, precision, batch, --jit_compile and --steps_per_call
 norm        batch norm, forwards and backwards, by TensorFlow's fused kernels and by operations, as it is made on GPUs
@@ -50,9 +52,9 @@ import record
 
 PASS, FAIL, MEASURED, NOT_HERE = "pass", "fail", "measured", "not possible here"
 TOGETHER = ("doctor", "placement", "equal", "bits", "compiled", "calls", "mirrored", "programs")
-ALONE = ("speed", "norm", "profile", "peers")
+ALONE = ("horovod", "speed", "norm", "profile", "peers")
 SHORT = {
-    "parts": "doctor,placement,bits,compiled,calls,mirrored,programs,speed,norm,profile,peers",
+    "parts": "doctor,placement,bits,compiled,calls,mirrored,programs,horovod,speed,norm,profile,peers",
     "presets": "mnist,mlp",
 }
 LIMIT_SECONDS = 300  # of each process
@@ -102,6 +104,7 @@ BITS = [
 ]  # fmt: skip
 NORMS = {"mnist, batch 256": (256 * 14 * 14, 64), "dcgan64, batch 128": (128 * 32 * 32, 64)}  # rows and channels
 NORM_BOUND = 1e-3
+HOROVOD = ("mnist", "dcgan64", "cyclegan")  # presets
 WARM_UP, BLOCK, BLOCKS = 50, 50, 4
 GROWTH = 700  # steps in which calls of few steps become calls of many
 PROFILED = range(41, 51)
@@ -282,21 +285,21 @@ def _weights_of_two(
             if problem := problems[0][preset] or problems[1][preset]:
                 yield _line(part, preset, FAIL, problem)
                 continue
-            one, other = (np.load(_last_checkpoint(Path(directory, run, preset)) / "state.npz") for run in "01")
-            floats = [
-                name for name in other.files if np.issubdtype(other[name].dtype, np.floating) and other[name].size
-            ]
-            largest: dict[str, float] = {}
-            for name in floats:
-                network = name.partition("/")[0]
-                largest[network] = max(largest.get(network, 0.0), np.abs(other[name]).max())
-            apart = {
-                name: float(np.abs(one[name] - other[name]).max() / largest[name.partition("/")[0]]) for name in floats
-            }
-            worst = max(apart, key=lambda name: apart[name])
-            mark = PASS if apart[worst] <= bound else FAIL
             what = preset if "backend" not in settings[1] else f"{preset}, two replicas"
-            yield _line(part, what, mark, f"{apart[worst]:.1e} ({worst})", apart=apart)
+            yield _compared(part, what, Path(directory, "0", preset), Path(directory, "1", preset), bound)
+
+
+def _compared(part: str, what: str, run: Path, reference: Path, bound: float) -> dict[str, Any]:
+    """A line: the largest difference of the weights of two runs, over the largest weight of their network."""
+    one, other = (np.load(_last_checkpoint(run_dir) / "state.npz") for run_dir in (run, reference))
+    floats = [name for name in other.files if np.issubdtype(other[name].dtype, np.floating) and other[name].size]
+    largest: dict[str, float] = {}
+    for name in floats:
+        network = name.partition("/")[0]
+        largest[network] = max(largest.get(network, 0.0), np.abs(other[name]).max())
+    apart = {name: float(np.abs(one[name] - other[name]).max() / largest[name.partition("/")[0]]) for name in floats}
+    worst = max(apart, key=lambda name: apart[name])
+    return _line(part, what, PASS if apart[worst] <= bound else FAIL, f"{apart[worst]:.1e} ({worst})", apart=apart)
 
 
 def _last_checkpoint(run_dir: Path) -> Path:
@@ -319,6 +322,38 @@ def _bits(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
             digests = [manifest["state_digest"][:12] for manifest in manifests]
             yield _line("bits", f"{preset}, {precision}", PASS if digests[0] == digests[1] else FAIL,
                         " and ".join(digests))  # fmt: skip
+
+
+def _horovod(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    horovodrun = Path(sys.executable).with_name("horovodrun")
+    if not horovodrun.exists() or (given.device == "gpu" and len(_gpu().splitlines()) < 2):
+        why = "there is one GPU" if horovodrun.exists() else "Horovod is not installed"
+        yield _line("horovod", "two processes", NOT_HERE, why)
+        return
+
+    def train(run_dir: Path, processes: int, **settings: Any) -> Path:
+        alone = [sys.executable, "-m", "distgan.train", f"--run_dir={run_dir}", *launching.as_flags(settings)]
+        command = [*alone, "--backend=single"] if processes == 1 else [str(horovodrun), "-np", str(processes), *alone]
+        _run(command, given.device)
+        return run_dir
+
+    with tempfile.TemporaryDirectory() as directory:
+        for preset in [preset for preset in given.presets.split(",") if preset in HOROVOD]:
+            exact = {"preset": preset} | SHARED | SMALL[preset] | EXACT
+            exact["steps"] = CYCLEGAN_STEPS if preset == "cyclegan" else STEPS
+            two, one = (train(Path(directory, f"{preset}-{count}"), count, **exact) for count in (2, 1))
+            yield _compared("horovod", preset, two, one, 1e-10)
+        small = {"filters": 4} if given.device == "cpu" else {"precision": "mixed_bfloat16"}
+        steps = 8 if given.device == "cpu" else GROWTH
+        for count in (1, 2):
+            settings: dict[str, Any] = small | {
+                "batch_size": 256 * count, "steps": steps, "log_every_steps": steps // 4,
+                "sample_every": "1000000steps", "num_samples": 4,
+            }  # fmt: skip
+            run_dir = train(Path(directory, f"speed-{count}"), count, **settings)
+            last = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])
+            rate = last["speed/images_per_second"]
+            yield _line("horovod", f"speed of {count}", MEASURED, f"{rate:,.0f} images/s", log=last)
 
 
 def _programs(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -403,7 +438,8 @@ def _peers(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 PARTS: dict[str, Callable[[argparse.Namespace], Iterator[dict[str, Any]]]] = {
     "doctor": _doctor, "placement": _placement, "equal": _equal, "bits": _bits, "compiled": _compiled, "calls": _calls,
-    "mirrored": _mirrored, "programs": _programs, "speed": _speed, "norm": _norm, "profile": _profile, "peers": _peers,
+    "mirrored": _mirrored, "horovod": _horovod, "programs": _programs, "speed": _speed, "norm": _norm,
+    "profile": _profile, "peers": _peers,
 }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from distgan.data.order import Draws
-from distgan.gans.augmentation import augmented, cut_out, translated
+from distgan.gans.augmentation import augmented, coloured, cut_out, translated
 
 COUNT = 300
 
@@ -59,7 +59,29 @@ def test_a_cutout_is_a_square_of_half_the_size_anywhere(height: int, width: int)
     assert len(middles) > 40
 
 
-@pytest.mark.parametrize("names", [("translation",), ("cutout",), ("translation", "cutout")])
+def _factor(of: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """The number k of each image for which `of` is k times `by`."""
+    factors = (of * by).sum((1, 2, 3)) / (by * by).sum((1, 2, 3))
+    assert np.allclose(of, factors[:, None, None, None] * by, atol=1e-5)
+    return factors
+
+
+def test_colours_change_in_brightness_saturation_and_contrast() -> None:
+    images = _images(6, 5, channels=3)
+    changed = coloured(tf.constant(images), Draws("x", 5, 0, COUNT)).numpy()
+    (means, greys), (new_means, new_greys) = (
+        (values.mean((1, 2, 3), keepdims=True), values.mean(3, keepdims=True)) for values in (images, changed)
+    )
+    brighter, contrast = (new_means - means).ravel(), _factor(new_greys - new_means, greys - means)
+    saturation = _factor(changed - new_greys, images - greys) / contrast
+    for values, least, most in ((brighter, -0.5, 0.5), (saturation, 0, 2), (contrast, 0.5, 1.5)):
+        assert least - 1e-5 <= values.min() < least + 0.05 * (most - least)
+        assert most - 0.05 * (most - least) < values.max() <= most + 1e-5
+        assert abs(values.mean() - (least + most) / 2) < 0.1 * (most - least)
+    assert abs(np.corrcoef([brighter, saturation, contrast]) - np.eye(3)).max() < 0.2
+
+
+@pytest.mark.parametrize("names", [("color",), ("translation",), ("cutout",), ("color", "translation", "cutout")])
 def test_an_image_is_changed_by_its_position_alone(names: tuple[str, ...]) -> None:
     images = tf.constant(_images(12, 12))
     whole = augmented(images, names, Draws("x", 5, 0, COUNT)).numpy()

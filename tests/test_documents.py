@@ -161,6 +161,7 @@ def _lay_out(directory: Path) -> None:
     for name in ("launch", "benchmarks", "docs", "tests", "Makefile", "pyproject.toml"):
         (directory / name).symlink_to(ROOT / name)
     picture_files.write_folder(directory / "photos" / "flowers", 1)
+    shutil.make_archive(str(directory / "photos"), "zip", directory, "photos")
     picture_files.write_folder(directory / "facades", 2)
     picture_files.write_folder(directory / "horse2zebra" / "trainA", 2)
     picture_files.write_folder(directory / "horse2zebra" / "trainB", 2)

@@ -62,11 +62,10 @@ def test_a_loss_that_is_a_mean_is_refused() -> None:
 
 def test_the_flags_offer_what_there_is() -> None:
     assert tuple(losses.LOSSES) == options.LOSSES
-    assert set(options_of(options.NoiseToImageOptions)["augment"].choices) == {
-        "none",
-        *AUGMENTATIONS,
-        ",".join(AUGMENTATIONS),
-    }
+    assert tuple(AUGMENTATIONS) == options.AUGMENTATIONS
+    choices = options_of(options.NoiseToImageOptions)["augment"].choices
+    assert len(choices) == len(set(choices)) == 2 ** len(AUGMENTATIONS)
+    assert {"none", *AUGMENTATIONS, "color,cutout", ",".join(AUGMENTATIONS)} <= set(choices)
 
 
 def test_a_smoothed_label_is_the_cross_entropy_s_alone() -> None:

@@ -1,5 +1,6 @@
 """What a test leaves running ends with it, and all that a test session runs ends with pytest, even if it is killed."""
 
+import contextlib
 import os
 import re
 import subprocess
@@ -65,13 +66,20 @@ def test_what_a_failed_test_wrote_is_kept_where_it_says(tmp_path: Path) -> None:
     assert list(Path(kept[1]).rglob("evidence"))
 
 
+def _words_of(process: psutil.Process) -> list[str]:
+    """The command of a process; none if it has just ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return list(process.cmdline())
+    return []
+
+
 @pytest.mark.parametrize("which", ["first", "last", "all"])
 def test_nothing_goes_on_when_pytest_is_killed(which: str, tmp_path: Path) -> None:
     started = _start(tmp_path, "-k", "hangs")
     limits.wait_until((tmp_path / "of_session").exists, "process left behind", goes_on=lambda: started.poll() is None)
     left = psutil.Process(int((tmp_path / "of_session").read_text()))
     called_pytest = sorted(
-        (process for process in supervisor.descendants() if "pytest" in process.cmdline() and process.is_running()),
+        (process for process in supervisor.descendants() if "pytest" in _words_of(process) and process.is_running()),
         key=lambda process: process.create_time(),
     )
     assert len(called_pytest) == 2

@@ -1,6 +1,7 @@
 """The settings of GANs that generate images from noise."""
 
 import dataclasses
+import itertools
 from typing import Any, ClassVar
 
 from distgan.config.fields import option
@@ -9,6 +10,8 @@ from distgan.gans.options import SpectralNormOptions
 
 LOSSES = ("non_saturating", "minimax", "least_squares", "hinge", "wasserstein", "relativistic")
 CROSS_ENTROPIES = LOSSES[:2]  # losses whose labels may be smoothed
+AUGMENTATIONS = ("color", "translation", "cutout")
+_POLICIES = [",".join(some) for number in (1, 2, 3) for some in itertools.combinations(AUGMENTATIONS, number)]
 
 
 def refuse_compiled_batch_norm(options: Any, num_replicas: int) -> None:
@@ -49,9 +52,7 @@ class NoiseToImageOptions(SpectralNormOptions):
     r1_weight: float = option(0.0, "R1 gradient-penalty coefficient.", at_least=0)
     r2_weight: float = option(0.0, "R2 gradient-penalty coefficient: R1 at generated images.", at_least=0)
     r1_every_steps: int = option(16, "Apply R1 and R2 every N steps (lazy regularisation).", at_least=1)
-    augment: str = option(
-        "none", "DiffAugment policy.", choices=("none", "translation", "cutout", "translation,cutout")
-    )
+    augment: str = option("none", "DiffAugment policy.", choices=("none", *_POLICIES))
 
     @property
     def uses_classes(self) -> bool:
