@@ -5,10 +5,9 @@
 Needs npm, node and the network, on Linux on x86-64 (resvg is machine code); distgan itself needs none of them. The
 packages have fixed versions and are verified, so that the file has the same bytes each time. Takes about a minute.
 
-The file is an .npz file, compressed by LZMA: smaller than PNG or lossless WebP files of the pictures, read faster.
-It holds `name`, `category` and `base` of each emoji (the base is the name without a skin tone), and for each style the
-pictures in the same order, uint8 `[number, 64, 64, 3]`. Prints the number of emoji, the bytes, and the SHA-256 to put
-into distgan/data/emoji.py and SHA256SUMS.
+The file is an .npz file, compressed by LZMA. It holds `name`, `category` and `base` of each emoji (the base is the name
+without a skin tone), and for each style the pictures in the same order, uint8 `[number, 64, 64, 3]`. Prints the number
+of emoji, the bytes, and the SHA-256 to put into distgan/data/emoji.py and SHA256SUMS.
 """
 
 import argparse

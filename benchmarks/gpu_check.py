@@ -17,9 +17,9 @@ compiled    --jit_compile comes to the weights of the run that is not compiled, 
             too, with --normalization=local
 calls       with --deterministic, --steps_per_call=7 comes to the bits of single steps; so it does with --jit_compile
 mirrored    two replicas, on two GPUs or on two halves of one, come to the weights of one replica, in float64, to 1e-10
+programs    `make train`'s run, with the time it takes and its Frechet distance, then evaluate, sample and export
 horovod     two processes of Horovod, on two GPUs by NCCL or on the CPU, come to the weights of one, in float64, to
             1e-10; images a second of one and of two, with a batch of 256 each
-programs    `make train`'s run, with the time it takes and its Frechet distance, then evaluate, sample and export
 speed       images a second of whole runs by preset, precision, batch, --jit_compile and --steps_per_call
 norm        batch norm, forwards and backwards, by TensorFlow's fused kernels and by operations, as it is made on GPUs
 profile     kernels a step, and the share of the time in which the GPU computes

@@ -1,6 +1,7 @@
-"""Paths that users give, which must be local and, to read, regular files; and the cache directory."""
+"""Paths that users give, which must be local and, to read, regular files; the cache directory; embedded files."""
 
 import errno
+import hashlib
 import os
 import stat
 import sys
@@ -49,3 +50,15 @@ def cache_directory() -> Path:
         directory = os.path.join(tempfile.gettempdir(), f"cache-{os.getuid()}")
         print(f"warning: no home directory is known: caches are in {directory}. See XDG_CACHE_HOME.", file=sys.stderr)
     return Path(directory) / "distgan"
+
+
+def embedded(path: Path, sha256: str, what: str = "") -> bytes:
+    """Return a file that is part of distgan; `what` says of what. Raises `UserError` if it is missing or damaged."""
+    file = f"{path}{what}"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror}): reinstall distgan.") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise UserError(f"{file} is damaged: its SHA-256 is not {sha256}: reinstall distgan.")
+    return content

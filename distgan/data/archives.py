@@ -26,7 +26,7 @@ from distgan.errors import UserError, first_line, sentence_of
 from distgan.paths import check_regular, expanded
 
 MAX_BYTES = 2**28  # of a file in an archive, packed or not: more than 67 megapixels in RGB
-MAX_LISTING_BYTES = 2**26  # of dataset.json, whose lists take some forty times as much memory
+MAX_LISTING_BYTES = 2**26  # of dataset.json: its lists take many times as much memory
 LARGEST_OFFSET = 2**62  # in a file, in bytes
 MOST_OPEN = 256  # archives that are kept open: a process may open no more than 1,024 files on many systems
 LABELS_FILE = "dataset.json"  # of StyleGAN and EDM: {"labels": [[path, label], ...]}, or null for labels

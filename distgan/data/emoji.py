@@ -18,7 +18,7 @@ import numpy as np
 from distgan.data.arrays import LabelledImages
 from distgan.data.base import Source, Wanted
 from distgan.data.images import all_fitted
-from distgan.errors import UserError
+from distgan.paths import embedded
 
 FILE = Path(__file__).with_suffix("") / "emoji.npz"
 FILE_SHA256 = "758a4bdbcc6755f1914a34aedb1cba0534e27beb52a27935b31fd48c2f7f23a7"
@@ -48,13 +48,7 @@ def read(split: str, styles: tuple[str, ...] = STYLES, file: Path = FILE) -> Emo
 
     Raises `UserError` if the file is missing or its SHA-256 is not FILE_SHA256.
     """
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise UserError(f"{file} cannot be read ({error.strerror}): reinstall distgan.") from error
-    if hashlib.sha256(content).hexdigest() != FILE_SHA256:
-        raise UserError(f"{file} is damaged: its SHA-256 is not {FILE_SHA256}: reinstall distgan.")
-    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+    with np.load(io.BytesIO(embedded(file, FILE_SHA256)), allow_pickle=False) as stored:
         held_out = np.array([_number(base) % ONE_HELD_OUT_OF == 0 for base in stored["base"]])
         rows = held_out == (split == "test")
         names, categories, bases = (stored[name][rows] for name in ("name", "category", "base"))

@@ -11,7 +11,11 @@ from distgan.gans.options import SpectralNormOptions
 LOSSES = ("non_saturating", "minimax", "least_squares", "hinge", "wasserstein", "relativistic")
 CROSS_ENTROPIES = LOSSES[:2]  # losses whose labels may be smoothed
 AUGMENTATIONS = ("color", "translation", "cutout")
-_POLICIES = [",".join(some) for number in (1, 2, 3) for some in itertools.combinations(AUGMENTATIONS, number)]
+_POLICIES = [
+    ",".join(some)
+    for number, _ in enumerate(AUGMENTATIONS, 1)
+    for some in itertools.combinations(AUGMENTATIONS, number)
+]
 
 
 def refuse_compiled_batch_norm(options: Any, num_replicas: int) -> None:

@@ -16,4 +16,8 @@ class ResidualOptions(NoiseToImageOptions):
 
     filters: int = option(64, "Channels of the first convolution; later stages have more.", at_least=1, main=True)
     blocks: int = option(2, "Residual blocks of a stage.", at_least=1)
-    group_channels: int = option(16, "Channels of a group of the blocks' 3x3 convolutions.", at_least=1)
+    group_channels: int = option(
+        16,
+        "Channels of a group of the blocks' 3x3 convolutions, or somewhat more; all, if equal groups are impossible.",
+        at_least=1,
+    )

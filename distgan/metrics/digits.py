@@ -1,7 +1,6 @@
 """The classifier of MNIST digits, trained by benchmarks/train_digit_classifier.py."""
 
 import functools
-import hashlib
 import io
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ import keras
 import numpy as np
 
 from distgan.data.base import Shape
-from distgan.errors import UserError
 from distgan.nets.classifier import classifier
+from distgan.paths import embedded
 
 WEIGHTS = Path(__file__).with_name("digits.npz")
 WEIGHTS_SHA256 = "63c0433cd10b7c76f47ae44be10b7a9f278a159e4db4b644da2ab4e4c96838d9"
@@ -29,13 +28,7 @@ def load(path: Path = WEIGHTS) -> keras.Model:
 
     Raises `UserError` if the weights are missing or their SHA-256 is not WEIGHTS_SHA256.
     """
-    file = f"{path} of the digit classifier"
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{file} cannot be read ({error.strerror}): reinstall distgan.") from error
-    if hashlib.sha256(content).hexdigest() != WEIGHTS_SHA256:
-        raise UserError(f"{file} is damaged: its SHA-256 is not {WEIGHTS_SHA256}: reinstall distgan.")
+    content = embedded(path, WEIGHTS_SHA256, " of the digit classifier")
     model = classifier(IMAGE_SHAPE, NUM_CLASSES, seed=0)
     with np.load(io.BytesIO(content), allow_pickle=False) as weights:
         for variable in model.weights:
