@@ -88,9 +88,9 @@ def test_the_package_is_no_larger_than_a_person_can_read() -> None:
     lines = {module: len(path.read_text().splitlines()) for module, path in MODULES.items()}
     widens = sum(number for module, number in lines.items() if module.startswith(WIDENS))
     looks = sum(number for module, number in lines.items() if module.startswith(LOOKS) and module not in WIDENS)
-    assert widens < 1_000
-    assert looks < 3_450
-    assert sum(lines.values()) - looks - widens < 7_400
+    assert widens < 1_300
+    assert looks < 3_600
+    assert sum(lines.values()) - looks - widens < 7_450
     assert max(lines.values()) <= 300, max(lines, key=lambda module: lines[module])
 
 
