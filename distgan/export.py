@@ -2,6 +2,7 @@
 
     python -m distgan.export --run_dir=runs/mnist                        # a SavedModel, for TensorFlow Serving
     python -m distgan.export --run_dir=runs/mnist --format=keras         # a .keras file
+    python -m distgan.export --run_dir=runs/mnist --format=page          # a web page to try the latents on
 
 docs/export.md says what is in them, and how they are served.
 """
@@ -18,14 +19,14 @@ _RUN_DIR = flags.DEFINE_string("run_dir", None, "The run's directory.")
 _FORMAT = flags.DEFINE_enum(
     "format",
     "saved_model",
-    ["saved_model", "keras"],
-    "saved_model: a function from a seed, or an image, to pixels; keras: the network itself.",
+    ["saved_model", "keras", "page"],
+    "saved_model: a function from a seed, or an image, to pixels; keras: the network itself; page: a web page.",
 )
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "newest", ["newest", "best"], "best: by Frechet distance.")
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "Path to write. Default: export/saved_model/1 or export/generator.keras in the run's directory."
+    "output", None, "Path to write. Default: saved_model/1, generator.keras or latents.html in the run's export/."
 )
-DEFAULT_OUTPUTS = {"saved_model": "export/saved_model/1", "keras": "export/generator.keras"}
+DEFAULT_OUTPUTS = {"saved_model": "saved_model/1", "keras": "generator.keras", "page": "latents.html"}
 
 
 def main() -> int:
@@ -52,16 +53,18 @@ def main() -> int:
 
 def _output(run_dir: str) -> Path:
     """Return where to write. Raises `UserError` if the path does not suit --format."""
-    default = paths.local("run_dir", run_dir) / DEFAULT_OUTPUTS[_FORMAT.value]
+    default = paths.local("run_dir", run_dir) / "export" / DEFAULT_OUTPUTS[_FORMAT.value]
     output = paths.local("output", _OUTPUT.value) if _OUTPUT.value else default
-    if (output.suffix == ".keras") != (_FORMAT.value == "keras"):
-        wanted = "end in .keras" if _FORMAT.value == "keras" else "be a directory, such as models/digits/1"
+    suffix = Path(DEFAULT_OUTPUTS[_FORMAT.value]).suffix
+    if output.suffix != suffix and {output.suffix, suffix} & {".keras", ".html"}:
+        wanted = f"end in {suffix}" if suffix else "be a directory, such as models/digits/1"
         raise UserError(f"--output={output} must {wanted} for --format={_FORMAT.value}.")
     return output
 
 
 def _write(run_dir: str, output: Path) -> list[Path]:
     """Write the generators in float32 with direct convolutions, as the other ways are for training."""
+    from distgan import latent_page
     from distgan.run import load
     from distgan.serving import write_keras, write_saved_model
 
@@ -72,7 +75,10 @@ def _write(run_dir: str, output: Path) -> list[Path]:
     facts["class_names"] = list(run.gan.class_names)
     if _FORMAT.value == "keras":
         return write_keras(run.gan, facts, output)
-    write_saved_model(run.gan, run.image_shape, facts, output)
+    if _FORMAT.value == "page":
+        latent_page.write(run, paths.local("run_dir", run_dir).resolve().name, output)
+    else:
+        write_saved_model(run.gan, run.image_shape, facts, output)
     return [output]
 
 

@@ -23,7 +23,7 @@ def write_saved_model(gan: GAN, image_shape: Shape, facts: dict[str, Any], path:
 
     The first is served by default. Raises `UserError` if `path` exists and is no export, `OSError` if writing fails.
     """
-    _refuse_others([path])
+    refuse_others([path])
     of_gan = functions(gan, image_shape)
     module = tf.Module()
     module.weights = [variable.value for name in gan.players["generator"] for variable in gan.shown(name).variables]
@@ -90,7 +90,7 @@ def write_keras(gan: GAN, facts: dict[str, Any], path: Path) -> list[Path]:
     names = gan.players["generator"]
     endings = [name.removeprefix("generator") if len(names) > 1 else "" for name in names]
     paths = [path.with_stem(path.stem + ending) for ending in endings]
-    _refuse_others(paths)
+    refuse_others(paths)
     networks = [gan.rebuilt(name) for name in names]
     for network, place in zip(networks, paths, strict=True):
         with atomic.replaced(place) as unfinished:
@@ -100,7 +100,8 @@ def write_keras(gan: GAN, facts: dict[str, Any], path: Path) -> list[Path]:
     return paths
 
 
-def _refuse_others(paths: list[Path]) -> None:
+def refuse_others(paths: list[Path]) -> None:
+    """Raise `UserError` if a path exists and is not an export."""
     for path in paths:
         if path.exists() and not _is_export(path):
             raise UserError(f"--output={path} exists and is not an export: choose another path, or remove it.")
@@ -109,6 +110,8 @@ def _refuse_others(paths: list[Path]) -> None:
 def _is_export(path: Path) -> bool:
     if path.is_dir():
         return (path / MARK_FILE).exists() or not any(path.iterdir())
+    if path.suffix == ".html":
+        return b'<meta name="distgan" content="latents"/>' in path.read_bytes()[:2000]
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:

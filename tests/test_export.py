@@ -243,7 +243,10 @@ def test_the_program_writes_into_the_run_s_directory(run_dir: Callable[[str], Pa
     assert "signature" not in answer.stderr
     answer = _program(f"--run_dir={directory}", "--format=keras")
     assert (answer.returncode, answer.stdout) == (0, f"{directory}/export/generator.keras\n"), answer.stderr
-    assert {path.name for path in (directory / "export").iterdir()} == {"saved_model", "generator.keras"}
+    answer = _program(f"--run_dir={directory}", "--format=page")
+    assert (answer.returncode, answer.stdout) == (0, f"{directory}/export/latents.html\n"), answer.stderr
+    names = {path.name for path in (directory / "export").iterdir()}
+    assert names == {"saved_model", "generator.keras", "latents.html"}
     assert {path.name for path in (directory / "export" / "saved_model").iterdir()} == {"1"}
     told = json.loads((directory / "export" / "saved_model" / "1" / "assets.extra" / "distgan.json").read_text())
     assert told == {
@@ -294,6 +297,9 @@ def test_an_export_replaces_the_one_before_or_if_it_fails_leaves_it(
         (["--run_dir=.", "--output=gs://bucket/1"], "distgan: --output=gs://bucket/1 must be a local path"),
         (["--run_dir=.", "--output=x.keras"], "distgan: --output=x.keras must be a directory"),
         (["--run_dir=.", "--output=x", "--format=keras"], "distgan: --output=x must end in .keras"),
+        (["--run_dir=.", "--output=x.html"], "distgan: --output=x.html must be a directory"),
+        (["--run_dir=.", "--output=x", "--format=page"], "distgan: --output=x must end in .html"),
+        (["--run_dir=.", "--output=x.keras", "--format=page"], "distgan: --output=x.keras must end in .html"),
         (["--run_dir=.", "--format=onnx"], "distgan: "),
     ],
 )

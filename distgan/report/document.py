@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from markupsafe import Markup
 from distgan.report import numbers
 
 TEMPLATES = Path(__file__).parent / "templates"
-STYLE = "".join((TEMPLATES / name).read_text() for name in ("uPlot.min.css", "page.css"))
-SCRIPT = "".join((TEMPLATES / name).read_text() for name in ("uPlot.iife.min.js", "page.js"))
+STYLES = ("uPlot.min.css", "page.css")
+SCRIPTS = ("uPlot.iife.min.js", "page.js")
 _NUMBER = re.compile(r"\N{MINUS SIGN}?\d")  # begins a table cell that is not broken into lines
 _UNFIT = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # characters that HTML does not allow
 
@@ -37,9 +38,10 @@ _ENVIRONMENT.filters |= {"date": numbers.date, "short": numbers.short, "whole": 
 _ENVIRONMENT.tests["number_in_words"] = lambda cell: _NUMBER.match(str(cell))
 
 
-def render(template: str, **values: Any) -> bytes:
-    """Render a page's template with the styles and scripts embedded."""
-    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+def render(template: str, styles: Sequence[str] = STYLES, scripts: Sequence[str] = SCRIPTS, **values: Any) -> bytes:
+    """Render a page's template with styles and scripts embedded."""
+    style, script = ("".join((TEMPLATES / name).read_text() for name in names) for names in (styles, scripts))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     page = _ENVIRONMENT.get_template(template)
-    return page.render(policy=policy, style=STYLE, script=SCRIPT, **values).encode()
+    return page.render(policy=policy, style=style, script=script, **values).encode()
