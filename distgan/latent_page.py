@@ -36,8 +36,7 @@ def write(run: Run, name: str, path: Path) -> None:
     gan, config = run.gan, run.config
     if gan.directions:
         raise UserError(f"A {type(gan).__name__} has no latents: {_OTHERS}")
-    network = gan.shown("generator")
-    described, weights = _layers(network)
+    described, weights = _layers(network := gan.shown("generator"))
     latent_dim = network.input_shape[-1] - gan.num_classes
     facts = {"name": name, "shape": run.image_shape, "latent_dim": latent_dim, "num_classes": gan.num_classes}
     facts |= {"noise": getattr(config.gan, "noise", "normal"), "directions": _directions(network, latent_dim)}
@@ -52,7 +51,7 @@ def write(run: Run, name: str, path: Path) -> None:
 def _layers(network: Model) -> tuple[list[dict[str, Any]], bytes]:
     """Return the layers in the order of computation, and their weights in that order, as float16, little-endian."""
     found, weights, numbers = list[dict[str, Any]](), list[bytes](), {id(network.inputs[0]): 0}  # of tensors
-    for layer in network.layers[1:]:
+    for layer in network.operations[1:]:
         inputs = layer.input if isinstance(layer.input, list) else [layer.input]
         activation = getattr(getattr(layer, "activation", None), "__name__", "linear")
         is_known = type(layer) in _SETTINGS and activation in ("linear", "relu", "sigmoid", "tanh")
@@ -73,6 +72,6 @@ def _layers(network: Model) -> tuple[list[dict[str, Any]], bytes]:
 
 def _directions(network: Model, latent_dim: int) -> list[list[float]]:
     """Return orthonormal directions of latents, those first that change the next layer most (Shen & Zhou 2021)."""
-    dense = next(layer for layer in network.layers if isinstance(layer, layers.Dense))
-    rows = dense.get_weights()[0][:latent_dim].astype(np.float64)
+    kernels = [layer.get_weights()[0] for layer in network.layers[1:2] if isinstance(layer, layers.Dense)]
+    rows = (kernels or [np.eye(latent_dim)])[0][:latent_dim].astype(np.float64)
     return np.linalg.eigh(rows @ rows.T)[1].T[::-1][:MOST_DIRECTIONS].round(6).tolist()

@@ -3,7 +3,6 @@
 import html
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ from typing import Any
 import limits
 import pages
 import pytest
+from browser import CHROMIUM, NO_CHROMIUM, QUIETLY
 
 from distgan.report import comparison, recorded, run_page
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
 PROBE = """
 const box = (one) => { const { width, height } = one.getBoundingClientRect(); return Math.max(width, height); };
 const all = (selector) => Array.from(document.querySelectorAll(selector));
@@ -44,7 +43,7 @@ parent.document.title = "seen " + JSON.stringify({
 
 def _browse(page: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     assert CHROMIUM
-    quietly = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--enable-logging=stderr"]
+    quietly = [*QUIETLY, "--enable-logging=stderr"]
     command = [CHROMIUM, *quietly, f"--user-data-dir={page.parent / 'browser'}", *arguments, page.as_uri()]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=limits.LIMIT_SECONDS)
 

@@ -162,8 +162,8 @@ def test_the_download_is_the_picture_enlarged(browser: Browser, tmp_path: Path) 
         saved = np.asarray(image.convert("RGB"))
     assert name == "a <i>run</i>.png"
     assert saved.shape == (28 * 14, 28 * 18, 3)
-    image = np.reshape(_computed(browser, browser.evaluate("Array.from(shown.latents)")), (14, 18, 3))
-    pixels = np.round((image + 1) * 127.5)
+    drawn = np.reshape(_computed(browser, browser.evaluate("Array.from(shown.latents)")), (14, 18, 3))
+    pixels = np.round((drawn + 1) * 127.5)
     assert np.abs(saved[::28, ::28] - pixels).max() <= 1
 
 
@@ -188,11 +188,13 @@ def test_all_controls_are_named_and_reached_by_keyboard_and_nothing_sticks_out(
 def test_a_layer_that_the_page_does_not_have_is_named(tmp_path: Path) -> None:
     run, noise = _run("mlp"), keras.Input((10,))
     dense = keras.layers.Dense(12)(noise)
-    for layer, name in (
+    layers: list[tuple[Any, str]] = [
         (keras.layers.ELU(name="odd"), "odd \\(ELU\\)"),
         (keras.layers.ReLU(6.0, name="six"), "six \\(ReLU\\)"),
         (keras.layers.Activation("gelu", name="soft"), "soft \\(Activation\\)"),
-    ):
+        (keras.ops.sin, "sin \\(Sin\\)"),
+    ]
+    for layer, name in layers:
         run.gan.averages["generator"] = keras.Model(noise, layer(dense))
         with pytest.raises(UserError, match=f"A page can't compute the layer {name}: choose --format=saved_model"):
             latent_page.write(run, "run", tmp_path / "latents.html")

@@ -13,8 +13,8 @@ from markupsafe import Markup
 from distgan.report import numbers
 
 TEMPLATES = Path(__file__).parent / "templates"
-STYLES = ("uPlot.min.css", "page.css")
-SCRIPTS = ("uPlot.iife.min.js", "page.js")
+CSS = ("uPlot.min.css", "page.css")
+JS = ("uPlot.iife.min.js", "page.js")
 _NUMBER = re.compile(r"\N{MINUS SIGN}?\d")  # begins a table cell that is not broken into lines
 _UNFIT = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # characters that HTML does not allow
 
@@ -38,9 +38,9 @@ _ENVIRONMENT.filters |= {"date": numbers.date, "short": numbers.short, "whole": 
 _ENVIRONMENT.tests["number_in_words"] = lambda cell: _NUMBER.match(str(cell))
 
 
-def render(template: str, styles: Sequence[str] = STYLES, scripts: Sequence[str] = SCRIPTS, **values: Any) -> bytes:
+def render(template: str, css: Sequence[str] = CSS, js: Sequence[str] = JS, **values: Any) -> bytes:
     """Render a page's template with styles and scripts embedded."""
-    style, script = ("".join((TEMPLATES / name).read_text() for name in names) for names in (styles, scripts))
+    style, script = ("".join((TEMPLATES / name).read_text() for name in names) for names in (css, js))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     page = _ENVIRONMENT.get_template(template)

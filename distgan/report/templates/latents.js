@@ -85,7 +85,7 @@ function show(latents) {
 }
 
 function tell(slider) {
-  slider.nextElementSibling.value = Number(slider.value).toFixed(1).replace("-", "\u2212");
+  slider.nextElementSibling.value = (Math.round(10 * slider.value) / 10 || 0).toFixed(1).replace("-", "\u2212");
 }
 
 sliders.forEach((slider, number) => {
