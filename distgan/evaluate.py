@@ -39,7 +39,9 @@ _NUM_IMAGES = flags.DEFINE_integer(
 _SEED = flags.DEFINE_integer(
     "seed", 0, "Seed; distgan.sample with the same seed makes the same samples.", lower_bound=0, upper_bound=2**63 - 1
 )
-_FEATURES = flags.DEFINE_string("features", None, "FILE.keras, from images to feature vectors. Default: the run's.")
+_FEATURES = flags.DEFINE_string(
+    "features", None, "imagenet, inception or FILE.keras, as for distgan.train. Default: the run's."
+)
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write. Default: RUN_DIR/evaluation.json, or IMAGES.json.")
 _BACKEND = flags.DEFINE_enum(
     "backend", "auto", ["auto", "single", "horovod", "multiworker"], "Backend, if several processes were started."

@@ -104,8 +104,9 @@ class Evaluation(Section):
     )
     features: str | None = option(
         None,
-        "Keras model (FILE.keras) that maps images to feature vectors, for evaluation; if not given, a digit "
-        "classifier for 28x28 grey images, else Inception V3.",
+        "Network whose features evaluation compares: imagenet (EfficientNet-Lite0), inception (Inception V3), or a "
+        "Keras model (FILE.keras) from images to vectors; if not given, a digit classifier for 28x28 grey images, "
+        "else inception if Keras has its weights, else imagenet if it is installed, else inception.",
     )
 
 

@@ -1,6 +1,7 @@
 """The networks whose features measure the distance between sets of images."""
 
 import hashlib
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from distgan import paths
 from distgan.data.base import Shape
 from distgan.data.pipeline import to_images
 from distgan.errors import UserError, first_line
-from distgan.metrics import digits
+from distgan.metrics import digits, imagenet
 from distgan.nets.classifier import FEATURES
 from distgan.tracing import traced
 
@@ -39,17 +40,20 @@ class FeatureNetwork(NamedTuple):
     read: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def network_for(path: str | None, data: str, image_shape: Shape) -> FeatureNetwork:
-    """Return the network of `--features=FILE.keras`; else the digit classifier if it suits the data; else Inception.
+def network_for(name: str | None, data: str, image_shape: Shape) -> FeatureNetwork:
+    """Return the network of `--features`; if not given, the digit classifier if it suits the data.
 
-    Raises `UserError` if the network cannot be loaded.
+    For other data it is Inception if its weights are on this machine, else EfficientNet-Lite0 if its package is, else
+    Inception, which is downloaded. Raises `UserError` if the network cannot be loaded.
     """
-    if path is not None:
-        return _of_file(paths.local("features", path))
+    if name is not None:
+        return _NAMED[name]() if name in _NAMED else _of_file(paths.local("features", name))
     is_small = image_shape == digits.IMAGE_SHAPE
     if is_small or (data in _OF_DIGITS and digits.reads(image_shape)):
         return FeatureNetwork("digits", digits.WEIGHTS_SHA256, FEATURES, digits.NUM_CLASSES, _read_digits)
-    return _inception()
+    keras_home = os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")
+    has_inception = Path(keras_home, "models", INCEPTION_FILE).is_file()
+    return _imagenet() if imagenet.weights_file() and not has_inception else _inception()
 
 
 def _read_digits(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -63,7 +67,7 @@ def _read_digits(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _of_file(path: Path) -> FeatureNetwork:
     """Load a network that maps each image to one vector; no code in its file is executed."""
     if path.suffix != ".keras":
-        raise UserError(f"--features={path} is refused: it must be a FILE.keras, as Keras 3 saves a model.")
+        raise UserError(f"--features={path} is refused: it must be {' or '.join(_NAMED)}, or a FILE.keras.")
     if not path.is_file():
         raise UserError(f"--features={path} does not exist, or is not a file.")
     try:
@@ -92,14 +96,32 @@ def _inception() -> FeatureNetwork:
     except Exception as error:  # a download can fail with errors of many types
         raise UserError(
             "Evaluating images other than small digits needs Inception's weights, which Keras can't download here "
-            f"({first_line(error)}): put {INCEPTION_FILE} from Keras's releases into ~/.keras/models, or give "
-            "--features=FILE.keras."
+            f"({first_line(error)}): put {INCEPTION_FILE} from Keras's releases into ~/.keras/models, or "
+            f"run {imagenet.INSTALL}, or give --features=FILE.keras."
         ) from None
     both = keras.Model(model.input, [model.get_layer("avg_pool").output, model.output])
     digest = hashlib.sha256(b"".join(weights.tobytes() for weights in model.get_weights())).hexdigest()
-    run = _compiled(both, (INCEPTION_SIZE, INCEPTION_SIZE, 3))
-    width, num_classes = (output.shape[1] for output in both.outputs)
-    return FeatureNetwork("inception", digest, width, num_classes, lambda pixels: tuple(run(pixels)))  # type: ignore[arg-type, return-value]
+    return _of_classifier("inception", digest, both, (INCEPTION_SIZE, INCEPTION_SIZE, 3))
+
+
+def _imagenet() -> FeatureNetwork:
+    """Load EfficientNet-Lite0 with ImageNet weights: its pooled features and its 1,000 classes."""
+    return _of_classifier("imagenet", imagenet.WEIGHTS_SHA256, imagenet.model(), imagenet.IMAGE_SHAPE)
+
+
+def _of_classifier(name: str, fingerprint: str, model: keras.Model, shape: Shape) -> FeatureNetwork:
+    """Return the network of a model from images of a shape to features and class probabilities."""
+    run = _compiled(model, shape)
+    width, num_classes = (output.shape[1] for output in model.outputs)
+
+    def read(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        features, probabilities = run(pixels)
+        return features, probabilities
+
+    return FeatureNetwork(name, fingerprint, width, num_classes, read)
+
+
+_NAMED = {"imagenet": _imagenet, "inception": _inception}
 
 
 def _compiled(model: keras.Model, shape: Shape) -> Callable[[np.ndarray], list[np.ndarray]]:
