@@ -20,18 +20,21 @@ from distgan.store import checkpoint
 
 PACKAGE = Path(distgan.__file__).parent
 EXECUTES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "yaml"}
+INERT = {"metrics/imagenet.py": {"pickle"}}  # an unpickler that calls nothing, which test_imagenet.py tests
 LAUNCH = PACKAGE.parent / "launch"
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_module_loads_what_may_execute_code(path: Path) -> None:
+    refused = EXECUTES - INERT.get(str(path.relative_to(PACKAGE)), set())
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import | ast.ImportFrom):
             modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [name.name for name in node.names]
-            assert not {module.partition(".")[0] for module in modules} & EXECUTES, ast.unparse(node)
+            assert not {module.partition(".")[0] for module in modules} & refused, ast.unparse(node)
         if isinstance(node, ast.Call):
             called, settings = ast.unparse(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}
             assert called not in ("eval", "exec", "compile", "os.system", "os.popen"), ast.unparse(node)
+            assert called not in ("pickle.load", "pickle.loads", "pickle.Unpickler"), ast.unparse(node)
             assert "shell" not in settings, ast.unparse(node)
             if called.endswith("np.load"):
                 assert settings["allow_pickle"] == "False", ast.unparse(node)

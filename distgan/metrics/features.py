@@ -21,6 +21,7 @@ from distgan.tracing import traced
 
 INCEPTION_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
 INCEPTION_SIZE = 299  # pixels
+AT_ONCE = 50  # images; the activations of 500, which are measured in a part, take gigabytes
 _OF_DIGITS = ("mnist", "mnist-colours")  # data sets for which the digit classifier is used at each size it accepts
 
 
@@ -126,7 +127,12 @@ _NAMED = {"imagenet": _imagenet, "inception": _inception}
 
 def _compiled(model: keras.Model, shape: Shape) -> Callable[[np.ndarray], list[np.ndarray]]:
     run = traced(outputs_of(model, shape), reduce_retracing=True)
-    return lambda pixels: [np.asarray(output, np.float32) for output in run(tf.constant(pixels))]
+
+    def outputs(pixels: np.ndarray) -> list[np.ndarray]:
+        parts = [run(tf.constant(pixels[start : start + AT_ONCE])) for start in range(0, len(pixels), AT_ONCE)]
+        return [np.concatenate(output).astype(np.float32) for output in zip(*parts, strict=True)]
+
+    return outputs
 
 
 def outputs_of(model: keras.Model, shape: Shape) -> Callable[[tf.Tensor], list[tf.Tensor]]:

@@ -8,7 +8,7 @@ import collections
 import functools
 import hashlib
 import io
-import pickle
+import pickle  # nosec B403: only _Inert uses it
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
