@@ -1,5 +1,6 @@
 """EfficientNet-Lite0: its file is read without executing anything, and its numbers are those of PyTorch."""
 
+import json
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -258,3 +259,5 @@ def test_a_run_is_measured_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     small_runs.train(tmp_path / "run", steps=1, features="imagenet", **settings)
     (distance,) = (line for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines() if "frechet" in line)
     assert "quality/classifier_score" in distance
+    (start,) = json.loads((tmp_path / "run" / "environment.json").read_text())["starts"]
+    assert start["features"] == "imagenet"

@@ -350,6 +350,9 @@ def test_distances_measured_in_other_ways_are_not_to_be_compared(tmp_path: Path)
     assert cautions(evaluate_num_images=500) == [said, said]  # at the numbers, and at the curves
     assert cautions(data="fashion_mnist")[0].startswith("Samples were measured by different --data:")
     assert not [row for row in _compared(tmp_path, data="fashion_mnist").iter("td") if row.find("b") is not None]
+    (tmp_path / "two" / "environment.json").write_text('{"starts": [{"seconds": 1000, "features": "imagenet"}]}')
+    runs = [recorded.read(tmp_path / name) for name in ("one", "two")]
+    assert "Samples were measured by different --data and --features:" in " ".join(comparison.summary(runs))
 
 
 def test_each_plot_of_a_measure_says_what_it_is(tmp_path: Path) -> None:

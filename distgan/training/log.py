@@ -58,8 +58,6 @@ class Log:
         """
         trainer, config = self._trainer, self._trainer.config
         replicas, source = trainer.replicas, trainer.source
-        start = environment.describe(replicas, trainer.number_format, self._clock.step)
-        self._reporter.spared(self._run_dir / ENVIRONMENT, lambda: environment.add(self._run_dir, start))
         shows_data = trainer.gan.shows_data and replicas.is_chief
         self._held_out = replicas.together(lambda: held_out_images(config, source) if shows_data else {})
         if self.evaluates:
@@ -71,6 +69,9 @@ class Log:
                 num_images=config.evaluate_num_images,
                 features=config.features,
             )
+        start = environment.describe(replicas, trainer.number_format, self._clock.step)
+        start |= {"features": self._evaluator.facts()["features"]} if self._evaluator else {}
+        self._reporter.spared(self._run_dir / ENVIRONMENT, lambda: environment.add(self._run_dir, start))
 
     def add(self, results: dict[str, tf.Tensor], steps: int) -> None:
         """Add the results of a call of so many steps."""
