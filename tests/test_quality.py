@@ -207,7 +207,7 @@ def test_a_network_that_would_run_code_or_is_none_is_refused(tmp_path: Path) -> 
     (tmp_path / "text.keras").write_text("text")
     with pytest.raises(UserError, match=r"can't be loaded as a Keras model \(it is not a \.keras archive\)"):
         features.network_for(str(tmp_path / "text.keras"), "mnist", (28, 28, 1))
-    with pytest.raises(UserError, match=r"must be a FILE\.keras"):
+    with pytest.raises(UserError, match=r"must be imagenet, inception or a FILE\.keras"):
         features.network_for(str(tmp_path / "mine.h5"), "mnist", (28, 28, 1))
 
 

@@ -68,7 +68,7 @@ def _read_digits(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _of_file(path: Path) -> FeatureNetwork:
     """Load a network that maps each image to one vector; no code in its file is executed."""
     if path.suffix != ".keras":
-        raise UserError(f"--features={path} is refused: it must be {' or '.join(_NAMED)}, or a FILE.keras.")
+        raise UserError(f"--features={path} is refused: it must be {', '.join(_NAMED)} or a FILE.keras.")
     if not path.is_file():
         raise UserError(f"--features={path} does not exist, or is not a file.")
     try:
