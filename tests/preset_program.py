@@ -36,8 +36,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "dcgan64": FEW | {"data": "mnist", "image_size": "32x32", "channels": 3, "filters": 4, "generator_filters": 8},
     "faces": FEW | {"data": "mnist", "channels": 3, "filters": 4, "generator_filters": 4, "discriminator_updates": 2},
     "rgb_best": FEW | {
-        "data": "mnist", "image_size": "16x16", "channels": 3, "filters": 4, "group_channels": 4, "augment": "cutout",
-        "r1_every_steps": 2, "conditional": True,
+        "data": "mnist", "image_size": "16x16", "channels": 3, "filters": 4, "group_channels": 4, "r1_every_steps": 2,
+        "conditional": True, "augment": "color,translation,cutout", "augment_target": 0.6, "augment_adapt_images": 20,
+        "seed": 1,
     },
     "pix2pix": {"data": "mnist-edges", "image_size": "32x32", "filters": 4},
     "cyclegan": {

@@ -33,7 +33,7 @@ EVERY = {
     "multiworker-2": ["dcgan", "faces", "pix2pix"],
 }
 # What is killed: one preset of each kind, with all that a run may hold, and one without the slow tests.
-KILLED, KILLED_SLOWLY = ["mlp"], ["mnist_best", "dcgan", "faces", "pix2pix", "cyclegan"]
+KILLED, KILLED_SLOWLY = ["mlp"], ["mnist_best", "dcgan", "faces", "rgb_best", "pix2pix", "cyclegan"]
 WHOLE_STEPS = preset_program.WHOLE["steps"]
 NUM_PICTURES = 1100  # more than are looked at when a run starts
 
@@ -112,6 +112,11 @@ def test_the_image_history_is_full_and_was_exchanged(single: Callable[[str], Pat
         assert before[f"history_{domain}/filled"] == after[f"history_{domain}/filled"] == 9
         changed = (before[f"history_{domain}/images"] != after[f"history_{domain}/images"]).any((1, 2, 3))
         assert 0 < changed.sum() < 9
+
+
+@pytest.mark.slow
+def test_the_augmentation_has_adapted(single: Callable[[str], Path]) -> None:
+    assert 0 < small_runs.state(single("rgb_best"), 2)["augmentation/probability"] < 1
 
 
 def test_a_file_that_is_no_image_is_named_once_and_replaced_alike(pictures: Path, ran: Ran) -> None:

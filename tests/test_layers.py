@@ -12,7 +12,7 @@ STOREYS = (
     ("errors", "tracing"),
     ("paths", "store.atomic"),
     ("config.fields", "config.presets", "config.older"),
-    ("gans.options",),
+    ("gans.options", "gans.augmentation_options"),
     ("gans.noise_to_image_options", "gans.translation_options", "gans.residual_options"),
     ("gans.registry",),
     ("config", "pictures", "replicas.launcher"),

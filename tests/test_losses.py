@@ -15,7 +15,7 @@ from distgan.config.fields import options_of
 from distgan.data.order import Draws
 from distgan.data.pipeline import Batch
 from distgan.errors import UserError
-from distgan.gans import losses
+from distgan.gans import augmentation_options, losses
 from distgan.gans import noise_to_image_options as options
 from distgan.gans.augmentation import AUGMENTATIONS
 from distgan.gans.base import GAN, make_gan
@@ -26,7 +26,7 @@ from distgan.training.state import TrainState
 REAL, FAKE = np.array([[2.0], [-1.0], [0.5]]), np.array([[0.5], [-3.0], [-1.0]])
 EVERYTHING = {
     "loss": "hinge", "gradient_penalty": 10.0, "r1_weight": 2.0, "r2_weight": 1.0, "r1_every_steps": 2,
-    "augment": "translation,cutout",
+    "augment": "translation,cutout", "augment_target": 0.6, "augment_adapt_images": 50,
 }  # fmt: skip
 RNG = np.random.default_rng(0)
 
@@ -62,7 +62,7 @@ def test_a_loss_that_is_a_mean_is_refused() -> None:
 
 def test_the_flags_offer_what_there_is() -> None:
     assert tuple(losses.LOSSES) == options.LOSSES
-    assert tuple(AUGMENTATIONS) == options.AUGMENTATIONS
+    assert tuple(AUGMENTATIONS) == augmentation_options.AUGMENTATIONS
     choices = options_of(options.NoiseToImageOptions)["augment"].choices
     assert len(choices) == len(set(choices)) == 2 ** len(AUGMENTATIONS)
     assert {"none", *AUGMENTATIONS, "color,cutout", ",".join(AUGMENTATIONS)} <= set(choices)

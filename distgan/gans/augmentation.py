@@ -4,12 +4,16 @@ Unlike the augmentation of a data set (`data/pipeline.py`), it also applies to g
 gradient passes through it. So generated images do not imitate it.
 """
 
+from typing import Any
+
 import tensorflow as tf
 
 from distgan.data.order import Draws
+from distgan.gans.augmentation_options import AugmentationOptions
 
 SHIFT = 1 / 8  # of the size: the largest shift in each direction
 SQUARE = 1 / 2  # of the size: the side of the square
+SIGN, PROBABILITY = "augmentation/sign", "augmentation/probability"  # names in the log
 
 
 def coloured(images: tf.Tensor, draws: Draws) -> tf.Tensor:
@@ -74,8 +78,57 @@ def _whole(draws: Draws, counts: list[int]) -> tf.Tensor:
 AUGMENTATIONS = {"color": coloured, "translation": translated, "cutout": cut_out}
 
 
-def augmented(images: tf.Tensor, names: tuple[str, ...], draws: Draws) -> tf.Tensor:
-    """Apply the named `AUGMENTATIONS` to images `[batch, height, width, channels]`, one after the other."""
+def augmented(images: tf.Tensor, names: tuple[str, ...], draws: Draws, probability: Any = None) -> tf.Tensor:
+    """Apply the named `AUGMENTATIONS` to images `[batch, height, width, channels]`, one after the other.
+
+    With a `probability`, a number or a variable, each is applied to each image with it, independently; else to all.
+    """
     for name in names:
-        images = AUGMENTATIONS[name](images, draws.of(name))
+        changed = AUGMENTATIONS[name](images, draws.of(name))
+        if probability is not None:
+            changed = tf.where(draws.of(f"{name}/applied").uniform((1, 1, 1)) < probability, changed, images)
+        images = changed
     return images
+
+
+class Policy:
+    """The augmentations of a GAN, each applied to an image with a probability, which may adapt.
+
+    An adaptive probability starts at 0, rises in steps in which the discriminator separates real images too well, and
+    falls in the others (Karras et al. 2020, "Training generative adversarial networks with limited data", sec. 3).
+
+    Attributes:
+        memory: the adaptive probability by name, as a variable of the run's state; else empty.
+    """
+
+    def __init__(self, options: AugmentationOptions, batch_size: int) -> None:
+        """Take the settings, and the size of the global batch; must run in the scope of the replicas."""
+        self._names = () if options.augment == "none" else tuple(options.augment.split(","))
+        self._probability: Any = None if options.augment_probability == 1 else options.augment_probability
+        self._batch_size, self._goal = batch_size, batch_size * options.augment_target
+        self._move = batch_size / options.augment_adapt_images
+        self.memory: dict[str, tf.Variable] = {}
+        if options.augment_target:
+            self._probability = self.memory[PROBABILITY] = tf.Variable(0.0, trainable=False)
+
+    def __call__(self, images: tf.Tensor, draws: Draws) -> tf.Tensor:
+        """Apply the augmentations to images `[batch, height, width, channels]`."""
+        return augmented(images, self._names, draws, self._probability)
+
+    def signs(self, real_logits: tf.Tensor, threshold: Any) -> dict[str, tf.Tensor]:
+        """Return the sum of the signs of real logits `[batch, 1]` minus a threshold; {} if nothing adapts."""
+        return {SIGN: tf.reduce_sum(tf.sign(real_logits - threshold))} if self.memory else {}
+
+    def adapt(self, means: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Move the probability, if the `means` over the global batch include that of the signs (eq. 1, r_t).
+
+        Returns the new probability, to log; {} if it does not move.
+        """
+        if SIGN not in means:
+            return {}
+        total = tf.round(means[SIGN] * self._batch_size)  # a whole number, equal on any number of replicas
+        # NaN, as in a step that float16 skips, is no move.
+        direction = tf.cast(total > self._goal, tf.float32) - tf.cast(total < self._goal, tf.float32)
+        moved = tf.clip_by_value(self._probability + direction * self._move, 0.0, 1.0)
+        self._probability.assign(moved)
+        return {PROBABILITY: moved}

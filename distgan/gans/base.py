@@ -99,7 +99,7 @@ class GAN(Sampling):
         image_phases: for each phase, whether its batch holds real images; the other phases read no data.
         lazy_terms: terms of a player's loss that are computed only every n steps, from step 0 on: (player, n) by the
             name in the log.
-        memory: further variables of the run's state, by name, that losses read and write.
+        memory: further variables of the run's state, by name, that losses and `adapt` read and write.
     """
 
     players: dict[str, tuple[str, ...]] = {  # noqa: RUF012 - never mutated
@@ -135,6 +135,13 @@ class GAN(Sampling):
         The trainer divides them by the global batch size.
         """
         raise NotImplementedError
+
+    def adapt(self, means: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Update `memory` from the values to log of a phase, as means over the global batch; inside a step.
+
+        Returns further values to log.
+        """
+        return {}
 
 
 def make_gan(config: Config, image_shape: Shape, sum_in_step: SumInStep, class_names: Sequence[str]) -> GAN:

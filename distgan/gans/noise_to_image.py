@@ -12,7 +12,7 @@ from distgan.data.base import Shape
 from distgan.data.order import STEPS, Draws
 from distgan.data.pipeline import Batch
 from distgan.gans import losses
-from distgan.gans.augmentation import augmented
+from distgan.gans.augmentation import Policy
 from distgan.gans.base import GAN, Losses
 from distgan.gans.noise_to_image_options import NoiseToImageOptions
 from distgan.nets import dcgan, mlp
@@ -44,7 +44,8 @@ class NoiseToImage(GAN):
             self.averages = {"generator": self.make_generator(*parts)}
         self._noise_shape = (options.latent_dim,)
         self._noise, self._loss = options.noise, losses.loss_called(options.loss, options.real_label)
-        self._augmentations = () if options.augment == "none" else tuple(options.augment.split(","))
+        self._augmented = Policy(options, config.batch_size)
+        self.memory |= self._augmented.memory
         self._gradient_penalty = options.gradient_penalty
         weights = {"r1": options.r1_weight, "r2": options.r2_weight}
         self._slope_weights = {name: weight for name, weight in weights.items() if weight}
@@ -83,7 +84,13 @@ class NoiseToImage(GAN):
             sums["discriminator"] = game + sum(self._steps_of(name) * value for name, value in paid.items())
             logged |= {"loss/discriminator": game} | paid
             logged |= losses.accuracies(real_logits, fake_logits, self._loss.threshold)
+            threshold = fake_logits if self._loss.relativistic else self._loss.threshold
+            logged |= self._augmented.signs(real_logits, threshold)
         return sums, logged
+
+    def adapt(self, means: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Move the probability of the augmentations, if it adapts; return it."""
+        return self._augmented.adapt(means)
 
     def _classes(self, batch: Batch) -> tf.Tensor | None:
         """Return the classes of a batch, `[count]`: those of its images, for the generated images too."""
@@ -97,7 +104,7 @@ class NoiseToImage(GAN):
 
     def _logits(self, images: tf.Tensor, classes: tf.Tensor | None, draws: Draws) -> tf.Tensor:
         """Return the discriminator's logits for images, after the augmentation of all its training inputs."""
-        images = augmented(images, self._augmentations, draws)
+        images = self._augmented(images, draws)
         inputs = images if classes is None else [images, tf.cast(classes, images.dtype)]
         return self.networks["discriminator"](inputs, training=True, draws=draws)
 

@@ -1,21 +1,15 @@
 """The settings of GANs that generate images from noise."""
 
 import dataclasses
-import itertools
 from typing import Any, ClassVar
 
 from distgan.config.fields import option
 from distgan.errors import UserError
+from distgan.gans.augmentation_options import AugmentationOptions, check_augmentation
 from distgan.gans.options import SpectralNormOptions
 
 LOSSES = ("non_saturating", "minimax", "least_squares", "hinge", "wasserstein", "relativistic")
 CROSS_ENTROPIES = LOSSES[:2]  # losses whose labels may be smoothed
-AUGMENTATIONS = ("color", "translation", "cutout")
-_POLICIES = [
-    ",".join(some)
-    for number, _ in enumerate(AUGMENTATIONS, 1)
-    for some in itertools.combinations(AUGMENTATIONS, number)
-]
 
 
 def refuse_compiled_batch_norm(options: Any, num_replicas: int) -> None:
@@ -26,7 +20,7 @@ def refuse_compiled_batch_norm(options: Any, num_replicas: int) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class NoiseToImageOptions(SpectralNormOptions):
+class NoiseToImageOptions(AugmentationOptions, SpectralNormOptions):
     """Networks and losses."""
 
     is_measurable = True
@@ -56,7 +50,6 @@ class NoiseToImageOptions(SpectralNormOptions):
     r1_weight: float = option(0.0, "R1 gradient-penalty coefficient.", at_least=0)
     r2_weight: float = option(0.0, "R2 gradient-penalty coefficient: R1 at generated images.", at_least=0)
     r1_every_steps: int = option(16, "Apply R1 and R2 every N steps (lazy regularisation).", at_least=1)
-    augment: str = option("none", "DiffAugment policy.", choices=("none", *_POLICIES))
 
     @property
     def uses_classes(self) -> bool:
@@ -65,6 +58,7 @@ class NoiseToImageOptions(SpectralNormOptions):
 
     def check(self, architecture: str) -> None:
         """Raise `UserError` if the loss has no labels to smooth, or a discriminator with batch norm has a penalty."""
+        check_augmentation(self)
         if self.real_label < 1 and self.loss not in CROSS_ENTROPIES:
             raise UserError(f"--real_label={self.real_label:g} is not used by --loss={self.loss}: remove it.")
         for name in ("gradient_penalty", "r1_weight", "r2_weight"):

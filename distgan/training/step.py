@@ -46,7 +46,8 @@ def make_step(
             is_last = number == len(gan.phases) - 1
             if is_last:
                 scalars["flags"] = tf.cast(flags, moves[0].gradients[0].dtype)  # one data type: one all-reduce
-            values |= replicas.update(moves, scalars, config.wire_dtype, statistics if is_last else ())
+            means = replicas.update(moves, scalars, config.wire_dtype, statistics if is_last else ())
+            values |= means | gan.adapt(means)
         state.advance(images=batch_size * sum(gan.image_phases))
         return values
 
