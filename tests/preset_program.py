@@ -39,6 +39,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "data": "mnist", "image_size": "16x16", "channels": 3, "filters": 4, "group_channels": 4, "r1_every_steps": 2,
         "conditional": True, "augment": "color,translation,cutout", "augment_target": 0.6, "augment_adapt_images": 20,
         "seed": 1,
+        "final_penalty_part": 0.1,
     },
     "pix2pix": {"data": "mnist-edges", "image_size": "32x32", "filters": 4},
     "cyclegan": {

@@ -248,6 +248,27 @@ def test_r2_is_r1_at_generated_images() -> None:
     assert float(of_both["paid"]) == pytest.approx(float(of_r1["paid"]) + 64 * float(of_both["loss/r2"]), rel=1e-12)
 
 
+def test_r1_and_r2_fall_to_a_part_along_the_curve_of_the_learning_rates() -> None:
+    settings: dict[str, Any] = {"gradient_penalty": 0.0, "r1_every_steps": 1, "r2_weight": 3.0}
+    schedule = {"final_penalty_part": 0.2, "learning_rate_schedule": "cosine", "decay_epochs": 2.0, "epochs": 2}
+    whole = _discriminator(**settings)[1]()[0]
+    gan, compute = _discriminator(**settings | schedule)
+    state = TrainState(gan, Config(**schedule, r1_weight=2.0), "float64", num_examples=100)
+    for images_shown, part in ((0, 1.0), (50, 0.2 + 0.8 * (1 + np.sqrt(0.5)) / 2), (100, 0.6), (200, 0.2), (300, 0.2)):
+        state.images_shown.assign(images_shown)
+        logged = compute()[0]
+        for name in ("loss/r1", "loss/r2"):
+            assert float(logged[name]) == pytest.approx(part * float(whole[name]), rel=1e-12)
+        assert float(logged["paid"]) == pytest.approx(64 * float(logged["loss/r1"] + logged["loss/r2"]), rel=1e-12)
+
+
+@pytest.mark.parametrize("given", [{"r1_weight": 1.0}, {"learning_rate_schedule": "linear"}])
+def test_a_fall_without_a_penalty_or_a_schedule_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"_part=0.5 needs --r1_weight or --r2_weight, and --learning_rate"):
+        Config(final_penalty_part=0.5, **given)
+    Config(final_penalty_part=0.5, **given | {"r2_weight": 1.0, "learning_rate_schedule": "linear"})
+
+
 def test_a_lazy_penalty_shortens_the_discriminator_s_adam(tmp_path: Path) -> None:
     """Karras et al. 2020, appendix B; through a schedule, and not where nothing is lazy, nor the generator's."""
     for every, part in ((4, 0.8), (1, 1.0)):

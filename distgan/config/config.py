@@ -77,7 +77,7 @@ class Config(Run, Images, Training, Output, Evaluation, System):
         self.check_schedule(f"--epochs={self.epochs}", self.epochs or 0)
         if self.epochs is None and self.steps is None:
             raise UserError("Give one of --epochs and --steps: a run needs a length.")
-        self.gan.check(self.architecture)
+        self.gan.check(self)
         self.profile_range()
 
     @property

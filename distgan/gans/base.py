@@ -1,7 +1,7 @@
 """The interface of a GAN to the trainer and to everything that makes images."""
 
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -100,8 +100,10 @@ class GAN(Sampling):
         lazy_terms: terms of a player's loss that are computed only every n steps, from step 0 on: (player, n) by the
             name in the log.
         memory: further variables of the run's state, by name, that losses and `adapt` read and write.
+        scheduled_part: returns the factor of the learning rates in a step, if they have a schedule; set by the trainer.
     """
 
+    scheduled_part: Callable[[], tf.Tensor]
     players: dict[str, tuple[str, ...]] = {  # noqa: RUF012 - never mutated
         "generator": ("generator",),
         "discriminator": ("discriminator",),

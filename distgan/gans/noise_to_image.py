@@ -46,7 +46,7 @@ class NoiseToImage(GAN):
         self._noise, self._loss = options.noise, losses.loss_called(options.loss, options.real_label)
         self._augmented = Policy(options, config.batch_size)
         self.memory |= self._augmented.memory
-        self._gradient_penalty = options.gradient_penalty
+        self._gradient_penalty, self._fall = options.gradient_penalty, 1 - options.final_penalty_part
         weights = {"r1": options.r1_weight, "r2": options.r2_weight}
         self._slope_weights = {name: weight for name, weight in weights.items() if weight}
         self.lazy_terms = {f"loss/{name}": ("discriminator", options.r1_every_steps) for name in self._slope_weights}
@@ -118,16 +118,16 @@ class NoiseToImage(GAN):
             terms = losses.gradient_penalty(lambda x: self._logits(x, classes, between), reals, fakes, between)
             paid["loss/gradient_penalty"] = self._gradient_penalty * tf.reduce_sum(terms)
 
+        left = 1 - self._fall * tf.cast(1 - self.scheduled_part(), reals.dtype) if self._fall else 1
         for name, weight in self._slope_weights.items():
             images, stream = (reals, "real") if name == "r1" else (fakes, "fake")
 
             # With the random numbers of the adversarial loss's forward pass.
-            def penalty(weight: float = weight, images: tf.Tensor = images, stream: str = stream) -> tf.Tensor:
-                terms = losses.r1(lambda x: self._logits(x, classes, draws.of(stream)), images)
-                return weight * tf.reduce_sum(terms)
+            def penalty(images: tf.Tensor = images, stream: str = stream) -> tf.Tensor:
+                return tf.reduce_sum(losses.r1(lambda x: self._logits(x, classes, draws.of(stream)), images))
 
             every = self._steps_of(f"loss/{name}")
-            paid[f"loss/{name}"] = losses.once_in(every, draws.step, penalty, images.dtype)
+            paid[f"loss/{name}"] = weight * left * losses.once_in(every, draws.step, penalty, images.dtype)
         return paid
 
     def _steps_of(self, term: str) -> int:

@@ -50,21 +50,28 @@ class NoiseToImageOptions(AugmentationOptions, SpectralNormOptions):
     r1_weight: float = option(0.0, "R1 gradient-penalty coefficient.", at_least=0)
     r2_weight: float = option(0.0, "R2 gradient-penalty coefficient: R1 at generated images.", at_least=0)
     r1_every_steps: int = option(16, "Apply R1 and R2 every N steps (lazy regularisation).", at_least=1)
+    final_penalty_part: float = option(
+        1.0, "R1 and R2 fall to this part of their weights, along the learning rates' curve.", above=0, at_most=1
+    )
 
     @property
     def uses_classes(self) -> bool:
         """True if the run is conditional."""
         return self.conditional
 
-    def check(self, architecture: str) -> None:
-        """Raise `UserError` if the loss has no labels to smooth, or a discriminator with batch norm has a penalty."""
+    def check(self, config: Any) -> None:
+        """Raise `UserError` if the loss has no labels to smooth, or a penalty has no schedule or meets batch norm."""
         check_augmentation(self)
         if self.real_label < 1 and self.loss not in CROSS_ENTROPIES:
             raise UserError(f"--real_label={self.real_label:g} is not used by --loss={self.loss}: remove it.")
+        has_schedule = (self.r1_weight or self.r2_weight) and config.learning_rate_schedule != "constant"
+        if self.final_penalty_part < 1 and not has_schedule:
+            what = "--r1_weight or --r2_weight, and --learning_rate_schedule=linear or cosine: give them, or remove it."
+            raise UserError(f"--final_penalty_part={self.final_penalty_part:g} needs {what}")
         for name in ("gradient_penalty", "r1_weight", "r2_weight"):
-            if getattr(self, name) and self.normalizes_discriminator and self.normalization != "none":
+            if (value := getattr(self, name)) and self.normalizes_discriminator and self.normalization != "none":
                 raise UserError(
-                    f"--{name}={getattr(self, name):g} needs --normalization=none with --architecture={architecture}: "
+                    f"--{name}={value:g} needs --normalization=none with --architecture={config.architecture}: "
                     "the penalty is computed per image, and batch norm makes logits depend on the rest of the batch."
                 )
 

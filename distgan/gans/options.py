@@ -1,7 +1,7 @@
 """The settings that a GAN may declare, in addition to the shared ones; loads without TensorFlow."""
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from distgan.config.fields import Section, option
 
@@ -25,8 +25,8 @@ class GANOptions(Section):
         """True if the networks receive the class of each image."""
         return False
 
-    def check(self, architecture: str) -> None:
-        """Raise `UserError` if settings that are allowed alone are not allowed together."""
+    def check(self, config: Any) -> None:
+        """Raise `UserError` if settings, with the shared ones of `config`, are not allowed together."""
 
     def check_compiles(self, num_replicas: int) -> None:
         """Raise `UserError` if XLA can't compile the step on `num_replicas` replicas."""

@@ -39,12 +39,16 @@ class TrainState:
         self.network_names = list(networks)
         self.variables |= networks | gan.memory
         self.num_examples = num_examples
-        self._config = config
+        self._config, gan.scheduled_part = config, self.scheduled_part
         self._are_finite = traced(
             lambda variables: tf.stack([tf.reduce_all(tf.math.is_finite(variable)) for variable in variables])
         )
         for player, optimizer in self.optimizers.items():
             self.variables |= optimizers.variables_of(player, optimizer)
+
+    def scheduled_part(self) -> tf.Tensor:
+        """Return the schedule's factor of the learning rates in this step, float64, from 1 to 0."""
+        return optimizers.scheduled_part(self._config, tf.cast(self.images_shown, tf.float64) / self.num_examples)
 
     def advance(self, images: int) -> None:
         """Count a step and its real images, and set the learning rates of the next one; runs inside the step.
@@ -54,7 +58,7 @@ class TrainState:
         self.step.assign_add(1)
         self.images_shown.assign_add(images)
         if self._config.learning_rate_schedule != "constant":
-            part = optimizers.scheduled_part(self._config, tf.cast(self.images_shown, tf.float64) / self.num_examples)
+            part = self.scheduled_part()
             for player, optimizer in self.optimizers.items():
                 rate = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
                 rate.assign(tf.cast(part * self._rates[player], rate.dtype))
