@@ -11,8 +11,10 @@ page cache. Prints a table and writes results/input_*.json.
 """
 
 import argparse
+import importlib.util
 import itertools
 import json
+import os
 import shlex
 import shutil
 import struct
@@ -36,6 +38,7 @@ SOURCES: dict[str, dict[str, Any]] = {
     "folder": {"preset": "dcgan64", "data": "folder:DIR/folder"},
     "zip": {"preset": "dcgan64", "data": "zip:DIR/folder.zip"},
     "tar": {"preset": "dcgan64", "data": "tar:DIR/folder.tar"},
+    "parquet": {"preset": "dcgan64", "data": "parquet:DIR/folder.parquet"},
     "pairs": {"preset": "pix2pix", "data": "pairs:DIR/pairs"},
     "unpaired": {"preset": "cyclegan", "data": "unpaired:DIR/unpaired"},
 }
@@ -48,7 +51,7 @@ def main() -> None:
         return
     sources = given.sources.split(",")
     with tempfile.TemporaryDirectory() as directory:
-        _make_files(Path(directory), given.files)
+        _make_files(Path(directory), given.files, sources)
         flags = {
             source: [flag.replace("DIR", directory) for flag in launching.as_flags(SOURCES[source])]
             + shlex.split(given.flags)
@@ -73,22 +76,33 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--steps", type=int, default=5, help=f"to train, after {launching.WARM_UP_STEPS} to warm up")
     parser.add_argument("--files", type=int, default=512, help="of each folder")
-    parser.add_argument("--sources", default=",".join(SOURCES))
+    found = [source for source in SOURCES if source != "parquet" or importlib.util.find_spec("datasets")]
+    parser.add_argument("--sources", default=",".join(found), help="parquet needs the extra hf of distgan")
     parser.add_argument("--training_rate", type=float, help="images a second; measured if not given")
     parser.add_argument("--flags", default="", help="of distgan.train, for all")
     return parser.parse_args()
 
 
-def _make_files(directory: Path, count: int) -> None:
+def _make_files(directory: Path, count: int, sources: list[str]) -> None:
     for source, preset in (("folder", "dcgan64"), ("pairs", "pix2pix"), ("unpaired", "cyclegan")):
         launching.make_data(preset, directory / source, count)
     for form in ("zip", "tar"):
         shutil.make_archive(str(directory / "folder"), form, directory / "folder")
+    if "parquet" in sources:
+        _make_parquet(directory)
     (directory / "idx").mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (60_000, 28, 28), np.uint8)
     header = struct.pack(">2xBB3I", 0x08, 3, *pixels.shape)
     (directory / "idx" / "train-images-idx3-ubyte").write_bytes(header + pixels.tobytes())
     (directory / "idx" / "t10k-images-idx3-ubyte").write_bytes(header + pixels.tobytes())
+
+
+def _make_parquet(directory: Path) -> None:
+    from pyarrow import parquet, table
+
+    images = [path.read_bytes() for path in sorted((directory / "folder").rglob("*.jpg"))]
+    os.environ["HF_DATASETS_CACHE"] = str(directory / "cache")
+    parquet.write_table(table({"image": images}), directory / "folder.parquet")
 
 
 def _measure(what: str, flags: list[str], given: argparse.Namespace) -> Any:

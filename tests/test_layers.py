@@ -80,7 +80,7 @@ LOOKS = (  # what looks at runs, measures and serves them; all else trains
     "latent_page",
 )  # fmt: skip
 WIDENS = (  # more data, networks and features of a kind that is there already: nothing else needs these to be read
-    "data.archives", "data.emoji", "data.npz", "nets.residual", "gans.residual", "gans.augmentation",
+    "data.archives", "data.emoji", "data.npz", "data.parquet", "nets.residual", "gans.residual", "gans.augmentation",
     "metrics.imagenet",
 )  # fmt: skip
 

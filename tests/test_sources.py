@@ -94,8 +94,8 @@ class TestNames:
         sentence = refusal(function, data)
         assert sentence == (
             f"--data={data} names no data set: it may be one of mnist, mnist-colours, mnist-edges, mnist-domains, "
-            "emoji, emoji-styles, emoji-domains, idx:DIR, folder:DIR, zip:FILE, tar:FILES, npz:FILE, pairs:DIR, "
-            "unpaired:DIR, tfds:NAME."
+            "emoji, emoji-styles, emoji-domains, idx:DIR, folder:DIR, zip:FILE, tar:FILES, npz:FILE, "
+            "parquet:FILES, pairs:DIR, unpaired:DIR, hf:NAME, tfds:NAME."
         )
 
     def test_a_folder_without_its_kind_is_recognised(self, tmp_path: Path) -> None:

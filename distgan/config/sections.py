@@ -17,7 +17,8 @@ class Run(Section):
     data: str | None = option(
         "mnist",
         "Data set. Built in: mnist, mnist-colours, mnist-edges, mnist-domains, emoji, emoji-styles, emoji-domains. "
-        "Yours: idx:DIR, folder:DIR, zip:FILE, tar:FILES, npz:FILE, pairs:DIR, unpaired:DIR, tfds:NAME.",
+        "Yours: idx:DIR, folder:DIR, zip:FILE, tar:FILES, npz:FILE, parquet:FILES, pairs:DIR, unpaired:DIR, hf:NAME, "
+        "tfds:NAME.",
         main=True,
     )
     run_dir: str | None = option(None, "Directory of all outputs; runs/PRESET if not given.", main=True)

@@ -167,10 +167,15 @@ def _opened(name: str, archives: Archives, entries: Entries, wanted: Wanted) -> 
 
     sizes = {path: entries[path].size_bytes for path in sorted(entries)}
     source = open_images(name, lambda path: archives.read(entries[path]), sizes, wanted, class_of)
+    hash_classes(source)
+    return source
+
+
+def hash_classes(source: Source) -> None:
+    """Make the fingerprint depend on the classes, for a source whose paths do not name them."""
     if source.labels is not None:
         classes = repr((source.fingerprint, source.class_names)).encode() + source.labels.astype("<i4").tobytes()
         source.fingerprint = hashlib.sha256(classes).hexdigest()
-    return source
 
 
 def _folder_around(entries: Entries) -> str:

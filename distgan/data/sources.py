@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from distgan import paths
-from distgan.data import archives, arrays, derived, emoji, folders, npz, tfds
+from distgan.data import archives, arrays, derived, emoji, folders, npz, parquet, tfds
 from distgan.data.base import Source, Wanted
 from distgan.errors import UserError
 
@@ -18,6 +18,7 @@ class SourceKind(NamedTuple):
     open: Callable[[str, str, Wanted], Source]
 
 
+OF_PATHS = ("folder", "zip", "tar", "npz", "parquet")  # kinds that are recognised by a path
 IMAGES, PAIRS, DOMAINS = ("images",), ("pairs",), ("A", "B")
 SOURCES = {
     "mnist": SourceKind("mnist", IMAGES, lambda _, split, wanted: arrays.open_mnist(split).source(wanted)),
@@ -32,8 +33,10 @@ SOURCES = {
     "zip": SourceKind("zip:FILE", IMAGES, archives.open_zip),
     "tar": SourceKind("tar:FILES", IMAGES, archives.open_tar),
     "npz": SourceKind("npz:FILE", IMAGES, lambda rest, _, wanted: npz.open_npz(rest).source(wanted)),
+    "parquet": SourceKind("parquet:FILES", IMAGES, parquet.open_parquet),
     "pairs": SourceKind("pairs:DIR", PAIRS, folders.open_pairs),
     "unpaired": SourceKind("unpaired:DIR", DOMAINS, folders.open_unpaired),
+    "hf": SourceKind("hf:NAME", IMAGES, parquet.open_hub),
     "tfds": SourceKind("tfds:NAME", IMAGES, tfds.open_tfds),
 }
 
@@ -60,9 +63,7 @@ def kind_of(data: str) -> SourceKind:
     if kind is None or (":" in kind.spelling) != bool(rest):
         allowed = ", ".join(known.spelling for known in SOURCES.values())
         scheme = "folder" if os.path.isdir(data) else os.path.splitext(data)[1][1:]
-        meant = (
-            f" For the images in it give --data={scheme}:{data}." if scheme in ("folder", "zip", "tar", "npz") else ""
-        )
+        meant = f" For the images in it give --data={scheme}:{data}." if scheme in OF_PATHS else ""
         raise UserError(f"--data={data} names no data set: it may be one of {allowed}.{meant}")
     paths.check_local("data", data)
     return kind
