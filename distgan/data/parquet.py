@@ -5,6 +5,7 @@ decoded. In a Parquet file a picture can only be read together with all others o
 """
 
 import glob
+import logging
 import os
 import re
 import sys
@@ -55,11 +56,12 @@ def open_hub(data: str, split: str, wanted: Wanted) -> Source:
 
 
 def _opened(name: str, load: Callable[[Any], Any], split: str, wanted: Wanted) -> Source:
+    logging.getLogger("datasets").setLevel(logging.CRITICAL)  # its errors are part of our sentence
     try:
         import datasets
     except ImportError as error:
         raise UserError(f"--data={name} needs datasets ({error}): run `pip install datasets`.") from None
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # its errors are part of our sentence
+    datasets.logging.set_verbosity(logging.CRITICAL)  # which its import has changed
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     try:
