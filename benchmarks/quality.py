@@ -91,10 +91,11 @@ def _train(recipe: str, seed: int, given: argparse.Namespace) -> list[dict[str, 
         command = [*launching.backend_flags(layout), f"--run_dir={directory}", *launching.as_flags(flags)]
         command += shlex.split(given.flags)
         launching.run(layout, [sys.executable, "-m", "distgan.train", *command])
-        return _epochs(Path(directory) / "metrics.jsonl")
+        return measurements(Path(directory) / "metrics.jsonl")
 
 
-def _epochs(path: Path) -> list[dict[str, float]]:
+def measurements(path: Path) -> list[dict[str, float]]:
+    """What a run measured of its samples, by images shown and by seconds without those of measuring."""
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     measured, spent, began = [], 0.0, lines[0]["seconds"]
     for line in lines:

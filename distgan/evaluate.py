@@ -8,7 +8,7 @@ horovodrun -np 4 python -m distgan.evaluate --run_dir=runs/mnist
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,8 +63,6 @@ def main() -> int:
     from distgan.replicas.connect import connect
 
     replicas = connect(Config(backend=_BACKEND.value))
-    if replicas.is_chief:
-        print("measuring; 10,000 digits take about a minute on two cores", flush=True)
     try:
         facts, scores = _of_run(replicas) if _RUN_DIR.value else _of_images(replicas)
         if replicas.is_chief:
@@ -74,6 +72,11 @@ def main() -> int:
     if replicas.is_chief:
         _print(facts, scores, output)
     return 0
+
+
+def _told(replicas: "Replicas") -> Callable[[str], None]:
+    """Return a function that prints a line on the chief."""
+    return lambda text: print(text, flush=True) if replicas.is_chief else None
 
 
 def _output() -> Path:
@@ -100,6 +103,7 @@ def _of_run(replicas: "Replicas") -> Measured:
         run.image_shape,
         num_images=_NUM_IMAGES.value or run.config.evaluate_num_images,
         features=_FEATURES.value or run.config.features,
+        say=_told(replicas),
     )
     of_run = {"run_dir": str(_RUN_DIR.value), "checkpoint": _CHECKPOINT.value, "step": run.step, "seed": _SEED.value}
     return of_run | evaluator.facts(), run.scores(evaluator, _SEED.value)
@@ -118,7 +122,8 @@ def _of_images(replicas: "Replicas") -> Measured:
     if available < FEWEST_IMAGES:
         raise UserError(f"--images={_IMAGES.value} has {available} images: give {FEWEST_IMAGES} or more.")
     count = min(_NUM_IMAGES.value or Config().evaluate_num_images, available)
-    evaluator = Evaluator(replicas, str(_DATA.value), wanted, shape, num_images=count, features=_FEATURES.value)
+    settings = {"num_images": count, "features": _FEATURES.value, "say": _told(replicas)}
+    evaluator = Evaluator(replicas, str(_DATA.value), wanted, shape, **settings)
     scores = evaluator.scores_of(lambda first, number: given.read("images", np.arange(first, first + number)), count)
     return {"images": str(_IMAGES.value)} | evaluator.facts(), scores
 

@@ -97,10 +97,17 @@ def _parse(arguments: list[str], allows_words: bool = False) -> list[str]:
     except SystemExit:  # from --help, for which absl uses another status
         sys.exit(0)
     except flags.Error as error:
-        _refuse(older.flag_is_now(getattr(error, "flagname", "")) or _sentence(str(error)), all_ranks_know=True)
+        flag = getattr(error, "flagname", "")
+        _refuse(older.flag_is_now(flag) or _shortened(flag) or _sentence(str(error)), all_ranks_know=True)
     if rest and not allows_words:
         _refuse(f"{' '.join(rest)} is not a flag: flags are written as --name=value.", all_ranks_know=True)
     return rest
+
+
+def _shortened(flag: str) -> str:
+    """Return a sentence that names the flags of which an unknown one is the end; empty if there are none."""
+    meant = [name for name in flags.FLAGS if name.endswith(f"_{flag}")] if flag else []
+    return f"Unknown command line flag '{flag}'. Did you mean: {', '.join(sorted(meant))}." if meant else ""
 
 
 def _sentence(error: str) -> str:

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Sets up and trains on this machine: launch/train.sh [-- FLAGS], or make train FLAGS="...", where no flag has a space.
-# NP is the number of processes: one a GPU, or 4.
+# NP is the number of processes: one a GPU, or 4. CONFIG is a config.json to train.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # Not the recipe as it is, but a smaller and quicker one, for digits in minutes on two cores.
-default_flags=(--config=launch/mnist-quick.json)
+default_flags=(--config="${CONFIG:-launch/mnist-quick.json}")
 
 launch/setup.sh
 read -ra flags <<<"${FLAGS:-}"

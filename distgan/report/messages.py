@@ -55,5 +55,11 @@ def ending(run_dir: Path, checkpoint: str, distance: float | None, floor: float 
     return "\n".join(lines)
 
 
+def measured(step: int, scores: Mapping[str, float]) -> str:
+    """Return the line after a measurement of samples."""
+    distance, floor, seconds = (scores[f"quality/{name}"] for name in ("frechet_distance", "frechet_floor", "seconds"))
+    return f"step {step}: Frechet distance {distance:.4g} (real images: {floor:.3g}), measured in {seconds:.0f} s"
+
+
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" + ("" if number == 1 else "es" if what.endswith("s") else "s")

@@ -1,6 +1,7 @@
 """The quality of generated samples, measured while a run trains or afterwards."""
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -27,14 +28,16 @@ class Evaluator:
         *,
         num_images: int,
         features: str | None,
+        say: Callable[[str], None],
     ) -> None:
         """Compute the statistics of the real images, which takes a while if they are not cached yet.
 
-        As many real images are used as generated images are measured, or all if there are fewer. Raises `UserError`
-        if the data or the feature network is not available.
+        As many real images are used as generated images are measured, or all if there are fewer. `say` takes a line
+        before each long computation. Raises `UserError` if the data or the feature network is not available.
         """
-        self._replicas, self._num_images, self._data = replicas, num_images, data
+        self._replicas, self._num_images, self._data, self._say = replicas, num_images, data, say
         self._network = replicas.together(lambda: network_for(features, data, image_shape))
+        say(f"measuring the real images by the {self._network.name} features, if no earlier run did")
         self._reference = reference_for(data, wanted.of_shape(image_shape), self._network, num_images, replicas)
 
     def facts(self) -> dict[str, str | int]:
@@ -50,6 +53,8 @@ class Evaluator:
     def scores(self, gan: GAN, seed: int) -> dict[str, float]:
         """Return the scores of a GAN's samples by name: of the EMA if it is kept, and of the raw weights."""
         started = time.perf_counter()
+        twice = ", of the EMA and of the raw weights" if gan.averages else ""
+        self._say(f"measuring {self._num_images:,} samples{twice}")
 
         def scores_of(group: str, averaged: bool) -> dict[str, float]:
             def read(first: int, count: int) -> np.ndarray:

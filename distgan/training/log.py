@@ -68,6 +68,7 @@ class Log:
                 source.image_shape,
                 num_images=config.evaluate_num_images,
                 features=config.features,
+                say=self.say,
             )
         start = environment.describe(replicas, trainer.number_format, self._clock.step)
         start |= {"features": self._evaluator.facts()["features"]} if self._evaluator else {}
@@ -100,6 +101,7 @@ class Log:
         assert self._evaluator
         scores = self._evaluator.scores(self._trainer.gan, self._trainer.config.seed % STEPS)
         self._speed.pause(scores["quality/seconds"])
+        self.say(messages.measured(self._clock.step, scores))
         self._scalars(scores)
         self.warn(self._health.of_samples(scores))
         return scores["quality/frechet_distance"]
