@@ -196,6 +196,7 @@ def test_help_shows_the_flags_that_matter_by_section() -> None:
     [
         (["--batch_size=many"], "distgan: --batch_size=many is refused: it must be a whole number of at least 1."),
         (["--bach_size=3"], "distgan: Unknown command line flag 'bach_size'. Did you mean: batch_size."),
+        (["--learning_rate=1"], "'learning_rate'. Did you mean: discriminator_learning_rate, generator_learning_rate."),
         (["--noise_size=3"], "distgan: --noise_size is now --latent_dim."),
         (["--sample_every_steps=3"], "is now --sample_every, with a unit: --sample_every=10steps."),
         (["--steps=3", "--epochs=3"], "distgan: Give only one of --epochs and --steps."),

@@ -355,6 +355,13 @@ def test_distances_measured_in_other_ways_are_not_to_be_compared(tmp_path: Path)
     assert "Samples were measured by different --data and --features:" in " ".join(comparison.summary(runs))
 
 
+def test_a_run_without_scores_is_named(tmp_path: Path) -> None:
+    runs = [recorded.read(pages.make_run(tmp_path / name, logs=logs)) for name, logs in (("one", 60), ("short", 20))]
+    assert list(comparison.summary(runs))[-1] == (
+        "not measured while training, so without scores: short (--evaluate_every)"
+    )
+
+
 def test_each_plot_of_a_measure_says_what_it_is(tmp_path: Path) -> None:
     notes = {title: pages.text(figure).rpartition("training")[2].strip()
              for title, figure in pages.figures(_compared(tmp_path)).items()}  # fmt: skip
