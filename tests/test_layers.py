@@ -90,8 +90,8 @@ def test_the_package_is_no_larger_than_a_person_can_read() -> None:
     widens = sum(number for module, number in lines.items() if module.startswith(WIDENS))
     looks = sum(number for module, number in lines.items() if module.startswith(LOOKS) and module not in WIDENS)
     assert widens < 1_300
-    assert looks < 3_600
-    assert sum(lines.values()) - looks - widens < 7_450
+    assert looks < 3_650
+    assert sum(lines.values()) - looks - widens < 7_470
     assert max(lines.values()) <= 300, max(lines, key=lambda module: lines[module])
 
 
