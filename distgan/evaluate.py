@@ -8,7 +8,7 @@ horovodrun -np 4 python -m distgan.evaluate --run_dir=runs/mnist
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -135,10 +135,11 @@ def _given(wanted: "Wanted") -> "Source":
         from distgan.data.npz import open_npz
 
         images = open_npz(path, with_labels=False)
-        found, shape = images.pixels.shape[1:], (*(wanted.image_size or ()), wanted.channels)
-        if found != shape:
+        shapes = images.pixels.shape[1:], (*(wanted.image_size or ()), wanted.channels)
+        found, needed = ("x".join(map(str, shape)) for shape in shapes)
+        if found != needed:
             raise UserError(
-                f"--images={path} has images of {_by(found)}, but --data={_DATA.value} of {_by(shape)}: resize them "
+                f"--images={path} has images of {found}, but --data={_DATA.value} of {needed}: resize them "
                 "first; the way of resizing changes the scores."
             )
         return images.source(wanted)
@@ -149,10 +150,6 @@ def _given(wanted: "Wanted") -> "Source":
         raise UserError(f"--images={path} must be a directory of images, or an .npz file of images.")
     image_files("--images", path, "")  # raises an error that names the flag
     return open_source(f"folder:{path}", "train", wanted)
-
-
-def _by(shape: Iterable[int | None]) -> str:
-    return "x".join(map(str, shape))
 
 
 def _print(facts: Mapping[str, str | int], scores: Mapping[str, float], output: Path) -> None:

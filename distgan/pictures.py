@@ -82,9 +82,8 @@ def write_samples(output: str | Path, pixels: np.ndarray, columns: int | None = 
     if output.suffix == ".png":
         save_png(output, grid(pixels, columns))
     elif output.suffix == ".npz":
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, pixels=pixels)
-        atomic.write(output, buffer.getvalue())
+        with atomic.replaced(output) as unfinished:
+            np.savez_compressed(unfinished, pixels=pixels)
     else:
         output.mkdir(parents=True, exist_ok=True)
         for index, picture in enumerate(pixels):

@@ -8,7 +8,7 @@ from typing import Any, TextIO
 import keras
 import numpy as np
 
-from distgan import paths
+from distgan import latent_search, paths
 from distgan.config import Config, load_config
 from distgan.data.base import Shape
 from distgan.data.order import STEPS, Draws
@@ -56,16 +56,28 @@ class Run:
         num_images, seed = operator.index(num_images), operator.index(seed)  # of tensors too
         if not (0 <= num_images < MOST_IMAGES and 0 <= seed < STEPS):
             raise UserError(f"num_images={num_images} must be below 2**31, seed={seed} below 2**63, both 0 or more.")
-        numbers = None if classes is None else self._numbers(classes)
-        if numbers is not None and len(numbers) != num_images:
-            raise UserError(f"There are {len(numbers)} classes for {num_images} images: give one class per image.")
+        numbers = None if classes is None else self.numbers_of(classes, num_images)
         if not num_images:
             return np.zeros((0, *self.image_shape), np.uint8)
         wanted: dict[str, Any] = {} if numbers is None else {"classes": numbers}
         return to_pixels(self.gan.generate(num_images, seed, **wanted)).numpy()
 
-    def _numbers(self, classes: Sequence[int | str]) -> np.ndarray:
-        """Return classes by number, int32. Raises `UserError` if the run has none of that label or folder."""
+    def generate_from(self, latents: Any, classes: Sequence[int | str] | None = None) -> np.ndarray:
+        """Generate images as `generate` does, from latents `[n, latent_dim]`; a conditional run needs their classes.
+
+        Raises `UserError` if the latents or the classes do not suit the run.
+        """
+        latents, width = np.asarray(latents, np.float32), self.gan.latents(Draws("samples", 0, 0, 1)).shape[1]
+        if latents.shape != (len(latents), width):
+            raise UserError(f"The run takes latents [number, {width}], not {list(latents.shape)}.")
+        classes = [] if classes is None and self.gan.num_classes else classes
+        numbers = None if classes is None else self.numbers_of(classes, len(latents))
+        return to_pixels(self.gan.images_of(latents, numbers)).numpy()
+
+    project = latent_search.project
+
+    def numbers_of(self, classes: Sequence[int | str], num_images: int) -> np.ndarray:
+        """Return classes by number, int32. Raises `UserError` if they are unknown, or not one per image."""
         names = self.gan.class_names
         if not names:
             raise UserError("The run is not class-conditional: remove the classes, or train with --conditional.")
@@ -74,6 +86,8 @@ class Run:
         unknown = [str(one) for one in dict.fromkeys(classes) if str(one) not in known]
         if unknown:
             raise UserError(f"The run has no class {', '.join(unknown)}: its classes are {in_short(names)}.")
+        if len(classes) != num_images:
+            raise UserError(f"There are {len(classes)} classes for {num_images} images: give one class per image.")
         return np.array([known[str(one)] for one in classes], np.int32)
 
     def scores(self, evaluator: Evaluator, seed: int = 0) -> dict[str, float]:

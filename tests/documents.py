@@ -71,6 +71,8 @@ def quick(words: list[str]) -> list[str]:
     program, flags = words[2], words[3:]
     if program == "distgan.evaluate":
         return [*words, "--num_images=100"]
+    if program == "distgan.project":
+        return [*words, "--steps=1"]
     if program != "distgan.train":
         return words
     length = {} if any(flag.startswith("--epochs=") for flag in flags) else {"steps": 1}

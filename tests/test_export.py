@@ -175,7 +175,7 @@ def test_generators_give_the_images_of_a_seed_without_distgan(
         requests += [
             (saved_model, "serving_default", asked), (saved_model, "generate", asked),
             (saved_model, "generate", asked | {"seed": np.int64(4)}),
-            (keras_file, None, {"inputs": to_export._latents(Draws("samples", 3, 0, 5))}),
+            (keras_file, None, {"inputs": to_export.latents(Draws("samples", 3, 0, 5))}),
         ]  # fmt: skip
     answers = load_elsewhere(*requests)
     for number, preset in enumerate(presets):

@@ -30,8 +30,8 @@ STOREYS = (
     ("training.log",),
     ("training.loop",),
     ("training.elastic",),
-    ("run", "program", "serving", "latent_page", "hardware"),
-    ("dcgan", "train", "sample", "evaluate", "export", "compare", "doctor"),
+    ("run", "latent_search", "program", "serving", "latent_page", "hardware"),
+    ("dcgan", "train", "sample", "project", "evaluate", "export", "compare", "doctor"),
 )
 PACKAGE = Path(distgan.__file__).parent
 MODULES = {
@@ -77,7 +77,7 @@ def test_networks_losses_and_data_know_no_config_and_do_not_communicate() -> Non
 LOOKS = (  # what looks at runs, measures and serves them; all else trains
     "report", "metrics", "pictures", "serving", "doctor", "hardware", "sample", "evaluate", "export", "compare",
     "training.log", "training.health", "training.environment", "training.evaluation", "training.profiler",
-    "latent_page",
+    "latent_page", "latent_search", "project",
 )  # fmt: skip
 WIDENS = (  # more data, networks and features of a kind that is there already: nothing else needs these to be read
     "data.archives", "data.emoji", "data.npz", "data.parquet", "nets.residual", "gans.residual", "gans.augmentation",

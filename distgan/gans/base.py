@@ -80,6 +80,14 @@ class Sampling:
         """
         raise UserError(f"A {type(self).__name__} has no latents to interpolate: --output can't be a .gif.")
 
+    def latents(self, draws: Draws) -> tf.Tensor:
+        """Return random latents, float32 `[count, latent_dim]`. Raises `UserError` if the GAN has none."""
+        raise UserError(f"A {type(self).__name__} has no latents: choose a run that generates images from noise.")
+
+    def images_of(self, latents: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+        """Generate images `[n, height, width, channels]` in [-1, 1]; `classes`, `[n]`, are not used if it has none."""
+        raise NotImplementedError
+
     def translate(self, images: tf.Tensor, direction: str, draws: Draws) -> tf.Tensor:
         """Translate images of one domain, float32 `[n, height, width, channels]` in [-1, 1], to the other domain.
 

@@ -66,7 +66,7 @@ class NoiseToImage(GAN):
     def losses(self, batch: Batch, phase: tuple[str, ...]) -> Losses:
         """Return the adversarial losses of `--loss` with penalties, and values to log, such as accuracies."""
         draws, classes = batch.draws, self._one_hot(self._classes(batch))
-        latents = _joined(self._latents(draws.of("noise")), classes)
+        latents = _joined(self.latents(draws.of("noise")), classes)
         fakes = self.networks["generator"](latents, training=True, draws=draws.of("generator"))
         fakes = fakes if "generator" in phase else tf.stop_gradient(fakes)
         fake_logits = self._logits(fakes, classes, draws.of("fake"))
@@ -156,7 +156,7 @@ class NoiseToImage(GAN):
         generator = self.shown("generator") if averaged else self.networks["generator"]
         if classes is None:
             classes = self.classes_of(count, seed, first)
-        noise = self._latents(Draws("samples", seed, first, count))
+        noise = self.latents(Draws("samples", seed, first, count))
         return self._images(_joined(noise, self._one_hot(classes)), generator)
 
     def classes_of(self, count: int, seed: int, first: int = 0) -> np.ndarray | None:
@@ -168,7 +168,7 @@ class NoiseToImage(GAN):
     def walk(self, count: int, seed: int) -> tf.Tensor:
         """Generate `count` images on a closed walk through 3+ latents, float32 `[count, height, width, channels]`."""
         num_stops = max(3, -(-count // FRAMES_PER_STOP))
-        stops = self._latents(Draws("samples", seed, 0, num_stops))
+        stops = self.latents(Draws("samples", seed, 0, num_stops))
         stage, way = tf.range(count) * num_stops // count, tf.range(count) * num_stops % count
         part = tf.cast(way, tf.float32)[:, None] / count
         # On great circles: with these weights, the sum of independent normal vectors is a normal vector too.
@@ -178,6 +178,11 @@ class NoiseToImage(GAN):
         classes = None if classes is None else _between(classes, stage, (1 - part, part))
         return self._images(_joined(latents, classes), self.shown("generator"))
 
+    def images_of(self, latents: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+        """Generate images from latents, differentiably."""
+        one_hot = self._one_hot(classes) if self.num_classes else None
+        return self._images(_joined(latents, one_hot), self.shown("generator"))
+
     def _images(self, latents: tf.Tensor, generator: keras.Model) -> tf.Tensor:
         if not tf.executing_eagerly():  # the number of latents is unknown while tracing
             return generator(latents, training=False)
@@ -185,7 +190,8 @@ class NoiseToImage(GAN):
         parts = (latents[start : start + GENERATED_AT_ONCE] for start in starts)
         return tf.concat([generator(part, training=False) for part in parts], 0)
 
-    def _latents(self, draws: Draws) -> tf.Tensor:
+    def latents(self, draws: Draws) -> tf.Tensor:
+        """Return random latents, float32 `[count, latent_dim]`."""
         is_uniform = self._noise == "uniform"
         return 2 * draws.uniform(self._noise_shape) - 1 if is_uniform else draws.normal(self._noise_shape)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from distgan.data.base import Shape
 from distgan.nets.classifier import classifier
@@ -38,17 +39,13 @@ def load(path: Path = WEIGHTS) -> keras.Model:
 
 def read_digits(images: Any) -> np.ndarray:
     """Return the predicted digit of each image, int64 `[batch]`; see `prepare` for the images."""
-    return logits(images).argmax(1).astype(np.int64)
+    batches = (images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE))
+    return np.concatenate([np.argmax(outputs(batch)[1], 1) for batch in batches])
 
 
-def logits(images: Any) -> np.ndarray:
-    """Return the classifier's logits, float32 `[batch, 10]`; see `prepare` for the images."""
-    return _outputs_of("logits", images)
-
-
-def features(images: Any) -> np.ndarray:
-    """Return the classifier's penultimate layer, float32 `[batch, 64]`, 0 or more; see `prepare` for the images."""
-    return _outputs_of("features", images)
+def outputs(images: Any) -> list[tf.Tensor]:
+    """Return features, float32 `[batch, 64]`, and logits `[batch, 10]`, differentiable; see `prepare` for images."""
+    return _with_features()(prepare(images), training=False)
 
 
 def reads(image_shape: Shape) -> bool:
@@ -58,7 +55,7 @@ def reads(image_shape: Shape) -> bool:
     return height == width and of_size and channels in (1, 3)
 
 
-def prepare(images: np.ndarray) -> np.ndarray:
+def prepare(images: Any) -> tf.Tensor:
     """Convert light digits on black, `[batch, size, size, 1 or 3]` in [-1, 1], to the classifier's input.
 
     A size of 28 is kept; 32 is cut to its middle 28; a larger multiple of 32 is first averaged down to 32. A colour
@@ -72,25 +69,17 @@ def prepare(images: np.ndarray) -> np.ndarray:
             f"Images of shape {list(images.shape)} cannot be read: they must be [batch, size, size, 1 or 3], "
             f"of size {IMAGE_SHAPE[0]} or a multiple of {PADDED_SIZE}."
         )
-    grey = images.astype(np.float32).max(3, keepdims=True)
+    grey = tf.reduce_max(tf.cast(images, tf.float32), 3, keepdims=True)
     if grey.shape[1] != IMAGE_SHAPE[0]:
         factor = grey.shape[1] // PADDED_SIZE
-        padded = grey.reshape(-1, PADDED_SIZE, factor, PADDED_SIZE, factor, 1).mean((2, 4))
+        padded = tf.reduce_mean(tf.reshape(grey, [-1, PADDED_SIZE, factor, PADDED_SIZE, factor, 1]), [2, 4])
         grey = padded[:, EDGE:-EDGE, EDGE:-EDGE]
-    brightest = grey.max((1, 2, 3), keepdims=True)
-    top = np.where(brightest > STRETCHED_ABOVE, brightest, np.float32(1))
+    brightest = tf.reduce_max(grey, [1, 2, 3], keepdims=True)
+    top = tf.where(brightest > STRETCHED_ABOVE, brightest, 1.0)
     return (grey + 1) * (2 / (top + 1)) - 1
 
 
 @functools.cache
-def _up_to(layer: str) -> keras.Model:
+def _with_features() -> keras.Model:
     model = load()
-    return keras.Model(model.input, model.get_layer(layer).output, name=layer)
-
-
-def _outputs_of(layer: str, images: Any) -> np.ndarray:
-    """Return a layer's outputs for images, computed in batches to limit the memory."""
-    model = _up_to(layer)
-    starts = range(0, len(images), BATCH_SIZE)
-    batches = (prepare(np.asarray(images[start : start + BATCH_SIZE])) for start in starts)
-    return np.concatenate([np.asarray(model(batch, training=False)) for batch in batches])
+    return keras.Model(model.input, [model.get_layer("features").output, model.output], name="with_features")

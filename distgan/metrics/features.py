@@ -32,6 +32,7 @@ class FeatureNetwork(NamedTuple):
     width: the length of a feature vector; num_classes: the number of classes, or 0.
     read: takes pixels, uint8 `[n, height, width, channels]`; returns features, float32 `[n, width]`, and class
       probabilities, float32 `[n, num_classes]`.
+    of: takes images, float32 `[n, height, width, channels]` in [-1, 1]; returns features, differentiable.
     """
 
     name: str
@@ -39,6 +40,7 @@ class FeatureNetwork(NamedTuple):
     width: int
     num_classes: int
     read: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+    of: Callable[[tf.Tensor], tf.Tensor]
 
 
 def network_for(name: str | None, data: str, image_shape: Shape) -> FeatureNetwork:
@@ -51,18 +53,16 @@ def network_for(name: str | None, data: str, image_shape: Shape) -> FeatureNetwo
         return _NAMED[name]() if name in _NAMED else _of_file(paths.local("features", name))
     is_small = image_shape == digits.IMAGE_SHAPE
     if is_small or (data in _OF_DIGITS and digits.reads(image_shape)):
-        return FeatureNetwork("digits", digits.WEIGHTS_SHA256, FEATURES, digits.NUM_CLASSES, _read_digits)
+        facts = "digits", digits.WEIGHTS_SHA256, FEATURES, digits.NUM_CLASSES
+        return FeatureNetwork(*facts, _read_digits, lambda images: digits.outputs(images)[0])
     keras_home = os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")
     has_inception = Path(keras_home, "models", INCEPTION_FILE).is_file()
     return _imagenet() if imagenet.weights_file() and not has_inception else _inception()
 
 
 def _read_digits(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    features = digits.features(to_images(pixels).numpy())
-    kernel, bias = digits.load().get_layer("logits").get_weights()
-    logits = features @ kernel + bias
-    powers = np.exp(logits - logits.max(1, keepdims=True))
-    return features, powers / powers.sum(1, keepdims=True)
+    features, logits = digits.outputs(to_images(pixels))
+    return features.numpy(), tf.nn.softmax(logits).numpy()
 
 
 def _of_file(path: Path) -> FeatureNetwork:
@@ -85,9 +85,7 @@ def _of_file(path: Path) -> FeatureNetwork:
             f"--features={path} turns {inputs} into {outputs}: it must turn images [n, height, width, 1 or 3], of one "
             "size, into features [n, width]."
         )
-    run = _compiled(model, inputs[1:])
-    nothing = np.zeros((0, 0), np.float32)
-    return FeatureNetwork(path.name, digest, outputs[1], 0, lambda pixels: (run(pixels)[0], nothing))
+    return _of_model(path.name, digest, model, inputs[1:])
 
 
 def _inception() -> FeatureNetwork:
@@ -102,44 +100,36 @@ def _inception() -> FeatureNetwork:
         ) from None
     both = keras.Model(model.input, [model.get_layer("avg_pool").output, model.output])
     digest = hashlib.sha256(b"".join(weights.tobytes() for weights in model.get_weights())).hexdigest()
-    return _of_classifier("inception", digest, both, (INCEPTION_SIZE, INCEPTION_SIZE, 3))
+    return _of_model("inception", digest, both, (INCEPTION_SIZE, INCEPTION_SIZE, 3))
 
 
 def _imagenet() -> FeatureNetwork:
     """Load EfficientNet-Lite0 with ImageNet weights: its pooled features and its 1,000 classes."""
-    return _of_classifier("imagenet", imagenet.WEIGHTS_SHA256, imagenet.model(), imagenet.IMAGE_SHAPE)
+    return _of_model("imagenet", imagenet.WEIGHTS_SHA256, imagenet.model(), imagenet.IMAGE_SHAPE)
 
 
-def _of_classifier(name: str, fingerprint: str, model: keras.Model, shape: Shape) -> FeatureNetwork:
-    """Return the network of a model from images of a shape to features and class probabilities."""
-    run = _compiled(model, shape)
-    width, num_classes = (output.shape[1] for output in model.outputs)
+def _of_model(name: str, fingerprint: str, model: keras.Model, shape: Shape) -> FeatureNetwork:
+    """Return the network of a model from images of a shape to features and, if it has them, class probabilities."""
+    outputs, nothing = outputs_of(model, shape), np.zeros((0, 0), np.float32)
+    run = traced(outputs, reduce_retracing=True)
+    width, num_classes = [output.shape[1] for output in (*model.outputs, nothing)][:2]
 
     def read(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        features, probabilities = run(pixels)
-        return features, probabilities
+        parts = [run(tf.constant(pixels[start : start + AT_ONCE])) for start in range(0, len(pixels), AT_ONCE)]
+        found = [np.concatenate(output).astype(np.float32) for output in zip(*parts, strict=True)]
+        return found[0], [*found, nothing][1]
 
-    return FeatureNetwork(name, fingerprint, width, num_classes, read)
+    return FeatureNetwork(name, fingerprint, width, num_classes, read, lambda images: outputs(images)[0])
 
 
 _NAMED = {"imagenet": _imagenet, "inception": _inception}
 
 
-def _compiled(model: keras.Model, shape: Shape) -> Callable[[np.ndarray], list[np.ndarray]]:
-    run = traced(outputs_of(model, shape), reduce_retracing=True)
-
-    def outputs(pixels: np.ndarray) -> list[np.ndarray]:
-        parts = [run(tf.constant(pixels[start : start + AT_ONCE])) for start in range(0, len(pixels), AT_ONCE)]
-        return [np.concatenate(output).astype(np.float32) for output in zip(*parts, strict=True)]
-
-    return outputs
-
-
 def outputs_of(model: keras.Model, shape: Shape) -> Callable[[tf.Tensor], list[tf.Tensor]]:
-    """Return a function that converts pixels to images of a shape, in [-1, 1], and runs the model on them."""
+    """Return a function that converts pixels, or images in [-1, 1], to a shape and runs the model on them."""
 
     def outputs(pixels: tf.Tensor) -> list[tf.Tensor]:
-        images = to_images(pixels)
+        images = to_images(pixels) if pixels.dtype == tf.uint8 else pixels
         if images.shape[1:3] != shape[:2]:
             images = _resized(images, *shape[:2])
         if images.shape[3] != shape[2]:
