@@ -32,8 +32,8 @@ def project(
     `start` and `end` are distances, of the best random latents and of those found: the mean of the squared
     distances of pixels and `features`, each divided by its mean over random latents. Raises `UserError`.
     """
-    if (found := [picture.dtype, *picture.shape]) != [np.uint8, *run.image_shape]:
-        raise UserError(f"The run makes uint8 pictures {list(run.image_shape)}, not {found[0]} {found[1:]}.")
+    if (given := [picture.dtype, *picture.shape]) != [np.uint8, *run.image_shape]:
+        raise UserError(f"The run makes uint8 pictures {list(run.image_shape)}, not {given[0]} {given[1:]}.")
     gan, image = run.gan, to_images(picture[None])
     tried = range(max(1, gan.num_classes)) if label is None else run.numbers_of([label], 1)
     each = STARTS * max(1, CANDIDATES // STARTS // len(tried))

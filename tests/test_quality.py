@@ -40,7 +40,7 @@ def _as_network(width: int) -> FeatureNetwork:
     def read(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return rows, np.zeros((len(rows), 0))
 
-    return FeatureNetwork("rows", "", width, 0, read)
+    return FeatureNetwork("rows", "", width, 0, read, lambda images: tf.reshape(images, [len(images), -1]))
 
 
 def _features(rows: np.ndarray) -> quality.Features:
