@@ -55,6 +55,7 @@ async function draw() {
     view.isDrawn = !view.isStale;
   }
   isDrawing = false;
+  byId("state").hidden = true;
 }
 
 function paint(canvas, image) {
