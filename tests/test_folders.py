@@ -1,16 +1,20 @@
 """Folders of image files: each format's pixels; bad files named, counted and replaced; pairs and domains found."""
 
 import os
+import shutil
 import struct
 import subprocess
 import sys
 import warnings
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -18,6 +22,7 @@ from distgan.data import folders
 from distgan.data.base import Source, Wanted
 from distgan.data.folders import open_folder, open_pairs, open_unpaired
 from distgan.data.images import BadImageError, fitted, open_picture
+from distgan.data.sources import open_source
 from distgan.errors import UserError
 
 Opener = Callable[[str, str, Wanted], Source]
@@ -312,6 +317,15 @@ class TestClasses:
         ]
 
 
+@pytest.fixture
+def sparse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Twelve files, three of which, in a row around the end, go bad once the folder is open."""
+    monkeypatch.setattr(folders, "MOST_SAMPLED", 2)
+    write_many(tmp_path, 12)
+    (tmp_path / "005.png").write_text("no image")
+    return tmp_path
+
+
 class TestBadFiles:
     def test_are_refused_with_the_list_if_more_than_one_in_a_hundred(self, tmp_path: Path) -> None:
         write_many(tmp_path, 200)
@@ -328,14 +342,6 @@ class TestBadFiles:
         assert source.faults == {"100.png": "empty", "zzz.png": "not an image"}
         assert source.streams == {"images": 200} and source.num_files == 200
         assert first_values(source)[99:102] == [99, 101, 101] and first_values(source)[199] == 0
-
-    @pytest.fixture
-    def sparse(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """Twelve files, three of which, in a row around the end, go bad once the folder is open."""
-        monkeypatch.setattr(folders, "MOST_SAMPLED", 2)
-        write_many(tmp_path, 12)
-        (tmp_path / "005.png").write_text("no image")
-        return tmp_path
 
     def test_are_found_when_read_where_the_sample_missed_them(self, sparse: Path) -> None:
         sources = [open_folder(str(sparse), "train", Wanted()) for _ in range(2)]
@@ -361,6 +367,80 @@ class TestBadFiles:
             path.write_text("")
         with pytest.raises(UserError, match="12 images in a row can't be read"):
             source.read("images", np.array([3]))
+
+
+class TestDecodedPixels:
+    """Kept of a small data set; the first epoch reads its examples in two parts."""
+
+    @staticmethod
+    def read_all(source: Source) -> dict[str, list[np.ndarray]]:
+        halves = {stream: np.array_split(np.arange(number)[::-1], 2) for stream, number in source.streams.items()}
+        return {stream: [source.read(stream, part) for part in parts] for stream, parts in halves.items()}
+
+    @pytest.mark.parametrize("kind", ["folder", "pairs", "unpaired"])
+    def test_are_all_that_the_second_epoch_reads(self, tmp_path: Path, kind: str) -> None:
+        folder = {"folder": ("a",), "pairs": ("A", "B"), "unpaired": ("trainA", "trainB")}[kind]
+        for number, name in enumerate(folder):
+            write_many(tmp_path / kind / name, 11 if kind == "pairs" else 11 - number)
+        source = open_source(f"{kind}:{tmp_path / kind}", "train", Wanted(image_size=(5, 4), margin_pixels=2))
+        first = self.read_all(source)
+        shutil.rmtree(tmp_path / kind)
+        for stream, parts in self.read_all(source).items():
+            for part, before in zip(parts, first[stream], strict=True):
+                np.testing.assert_array_equal(part, before, strict=True)
+            np.testing.assert_array_equal(source.read(stream, np.array([3, 0, 3])), parts[1][[1, 4, 1]], strict=True)
+
+    def test_are_only_of_what_was_read(self, tmp_path: Path) -> None:
+        write_many(tmp_path, 4)
+        source = open_folder(str(tmp_path), "train", Wanted())
+        source.read("images", np.array([2]))
+        write(tmp_path / "002.png", 77)
+        write(tmp_path / "003.png", 77)
+        assert source.read("images", np.arange(4))[:, 0, 0, 0].tolist() == [0, 1, 2, 77]
+        assert source.read("images", np.arange(4)).flags.owndata
+
+    @pytest.mark.parametrize("limit", ["MOST_KEPT_BYTES", "memory"])
+    def test_are_not_kept_of_a_large_set(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+        write_many(tmp_path, 10)
+        for most, value in ((10 * 6 * 8, 3), (10 * 6 * 8 - 1, 77)):
+            write(tmp_path / "003.png", 3)
+            if limit == "memory":
+                free = folders.MOST_KEPT_PART * most
+                monkeypatch.setattr(psutil, "virtual_memory", lambda free=free: SimpleNamespace(available=free))
+            else:
+                monkeypatch.setattr(folders, limit, most)
+            source = open_folder(str(tmp_path), "train", Wanted())
+            self.read_all(source)
+            write(tmp_path / "003.png", 77)
+            assert first_values(source)[3] == value
+
+    def test_of_a_bad_file_are_those_of_the_next_good_one_in_each_epoch(self, sparse: Path) -> None:
+        source = open_folder(str(sparse), "train", Wanted())
+        epochs = [first_values(source)]
+        write(sparse / "005.png", 77)
+        assert [*epochs, first_values(source)] == [[0, 1, 2, 3, 4, 6, 6, 7, 8, 9, 10, 11]] * 2
+        assert source.faults == {"005.png": "not an image"}
+
+    def test_are_not_kept_of_a_read_that_failed(self, sparse: Path) -> None:
+        source = open_folder(str(sparse), "train", Wanted())
+        (sparse / "003.png").rename(sparse / "away")
+        (sparse / "003.png").symlink_to(sparse / ("x" * 300))  # for which the system has an error of its own
+        with pytest.raises(UserError, match="File name too long"):
+            source.read("images", np.arange(12))
+        (sparse / "away").replace(sparse / "003.png")
+        assert first_values(source) == [0, 1, 2, 3, 4, 6, 6, 7, 8, 9, 10, 11]
+
+    def test_are_right_for_many_readers_at_once(self, tmp_path: Path) -> None:
+        write_many(tmp_path, 120)
+        source = open_folder(str(tmp_path), "train", Wanted())
+
+        def reads_its_own(seed: int) -> bool:
+            examples = np.random.default_rng(seed).permutation(120)
+            parts = examples.reshape(8, 15)
+            return all((source.read("images", part) == part[:, None, None, None]).all() for part in parts)
+
+        with ThreadPoolExecutor(6) as pool:
+            assert all(pool.map(reads_its_own, range(24)))
 
 
 class TestPairs:

@@ -13,6 +13,7 @@ import pytest
 import small_runs
 
 from distgan.config import Config
+from distgan.data import folders
 from distgan.errors import UserError
 from distgan.replicas.base import Replicas
 from distgan.training import loop
@@ -39,10 +40,19 @@ def test_more_than_one_bad_file_in_a_hundred_ends_the_run_with_the_list_and_a_ch
     assert saved == max(small_runs.logged_steps(tmp_path / "run"))
 
 
+# The program, for which each folder is too large to keep its pixels.
+READS_AGAIN = """
+import runpy
+from distgan.data import folders
+folders.MOST_KEPT_BYTES = 0
+runpy.run_module("distgan.train", run_name="__main__")
+"""
+
+
 def test_a_folder_that_goes_away_ends_the_run_with_one_sentence(tmp_path: Path) -> None:
     pictures = picture_files.write_folder(tmp_path / "pictures", 300)
     flags = [f"--{name}={value}" for name, value in SETTINGS.items()]
-    command = [sys.executable, "-m", "distgan.train", *flags, f"--data=folder:{pictures}", "--steps=1000000",
+    command = [sys.executable, "-c", READS_AGAIN, *flags, f"--data=folder:{pictures}", "--steps=1000000",
                f"--run_dir={tmp_path / 'run'}"]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         small_runs.wait_for_step(tmp_path / "run", 1, [process])
@@ -52,3 +62,24 @@ def test_a_folder_that_goes_away_ends_the_run_with_one_sentence(tmp_path: Path) 
     assert errors.startswith(f"distgan: --data=folder:{pictures}: ")
     assert "No such file or directory" in errors
     assert errors.count("\n") == 1
+
+
+def test_kept_pixels_train_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tuple(NOT_LOOKED_AT[:2])
+    pictures = picture_files.write_folder(tmp_path / "pictures", NUM_PICTURES, broken=broken)
+    settings = SETTINGS | {"data": f"folder:{pictures}", "batch_size": 200, "jitter_pixels": 2, "mirror": True}
+    fitted, made = folders.fitted, list[int]()
+
+    def counted(*picture: Any) -> Any:
+        made[-1] += 1
+        return fitted(*picture)
+
+    monkeypatch.setattr(folders, "fitted", counted)
+    for name, most_bytes in (("once", folders.MOST_KEPT_BYTES), ("anew", 0)):
+        made.append(0)
+        monkeypatch.setattr(folders, "MOST_KEPT_BYTES", most_bytes)
+        said = small_runs.train(tmp_path / name, steps=13, **settings)
+        assert all(f"{number:05d}.png is left out" in said for number in broken)
+    assert small_runs.digest(tmp_path / "once", 13) == small_runs.digest(tmp_path / "anew", 13)
+    once, anew = made
+    assert NUM_PICTURES <= once <= NUM_PICTURES + 400 < 13 * 200 <= anew  # some are decoded by two readers at a time

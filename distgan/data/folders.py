@@ -1,6 +1,7 @@
 """Data sets of image files, in folders or elsewhere: single images, pairs, or two domains."""
 
 import hashlib
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from itertools import chain, islice
 from typing import NamedTuple
 
 import numpy as np
+import psutil
 from PIL import Image
 
 from distgan.data.base import Source, Wanted, refuse_faults
@@ -20,6 +22,7 @@ from distgan.paths import expanded
 
 MOST_SAMPLED = 1000  # the most files that are decoded to check a data set when it is opened
 MOST_PASSED = 1000  # the most examples that are tried to find a valid one
+MOST_KEPT_BYTES, MOST_KEPT_PART = 2**28, 16  # of pixels that are decoded once: 256 MiB, and 1/16 of the free memory
 NUM_THREADS = min(8, len(os.sched_getaffinity(0)))
 
 Streams = dict[str, tuple[list[str], ...]]
@@ -88,17 +91,39 @@ class ImageFiles:
 
 @dataclass(eq=False, kw_only=True)
 class FileSource(Source):
-    """A data set whose files are decoded each time they are read; `fit` is that of `Wanted`."""
+    """A data set whose files are decoded once if all its pixels may be kept, else each time they are read.
+
+    fit: that of `Wanted`.
+    kept: for each stream the pixels, `[n, *example_shape]`, and whether they are there, `[n]`; empty if none are kept.
+    """
 
     files: ImageFiles = field(repr=False)
     fit: str
+    kept: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False)
     pool: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, NUM_THREADS), repr=False)
 
+    def __post_init__(self) -> None:
+        """Provide for pixels to be kept if they are few; what is not written to yet takes no memory."""
+        num_bytes = sum(self.streams.values()) * math.prod(self.example_shape)
+        if num_bytes <= min(MOST_KEPT_BYTES, psutil.virtual_memory().available // MOST_KEPT_PART):
+            for stream, number in self.streams.items():
+                self.kept[stream] = np.empty((number, *self.example_shape), np.uint8), np.zeros(number, bool)
+
     def read(self, stream: str, examples: np.ndarray) -> np.ndarray:
-        """Decode examples, uint8 `[n, *example_shape]`; the next valid example replaces an invalid one.
+        """Return examples, uint8 `[n, *example_shape]`; the next valid example replaces an invalid one.
 
         Raises `UserError` if `MOST_PASSED` in a row, or all, are invalid (files are gone), or if one cannot be read.
         """
+        if not self.kept:
+            return self._decoded(stream, examples)
+        kept, is_there = self.kept[stream]
+        missing = ~is_there[examples]  # read before the pixels: other threads write it after them
+        pixels = kept[examples]
+        pixels[missing] = kept[examples[missing]] = self._decoded(stream, examples[missing])
+        is_there[examples[missing]] = True
+        return pixels
+
+    def _decoded(self, stream: str, examples: np.ndarray) -> np.ndarray:
         pixels = np.empty((len(examples), *self.example_shape), np.uint8)
         try:
             for place, example in enumerate(self.pool.map(partial(self._good, stream), examples.tolist())):
