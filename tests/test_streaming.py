@@ -13,7 +13,7 @@ import pytest
 import small_runs
 
 from distgan.config import Config
-from distgan.data import folders
+from distgan.data import folders, images
 from distgan.errors import UserError
 from distgan.replicas.base import Replicas
 from distgan.training import loop
@@ -68,11 +68,11 @@ def test_kept_pixels_train_to_the_same_weights(tmp_path: Path, monkeypatch: pyte
     broken = tuple(NOT_LOOKED_AT[:2])
     pictures = picture_files.write_folder(tmp_path / "pictures", NUM_PICTURES, broken=broken)
     settings = SETTINGS | {"data": f"folder:{pictures}", "batch_size": 200, "jitter_pixels": 2, "mirror": True}
-    fitted, made = folders.fitted, list[int]()
+    made = list[int]()
 
     def counted(*picture: Any) -> Any:
         made[-1] += 1
-        return fitted(*picture)
+        return images.fitted(*picture)
 
     monkeypatch.setattr(folders, "fitted", counted)
     for name, most_bytes in (("once", folders.MOST_KEPT_BYTES), ("anew", 0)):
