@@ -1,6 +1,7 @@
 """All that comes from outside, as functions of bytes that must end well or with one sentence, whatever the bytes."""
 
 import hashlib
+import importlib.util
 import io
 import json
 import tarfile
@@ -10,11 +11,13 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import numpy as np
 from absl import flags
 from idx_files import idx_bytes, write_idx
 from PIL import Image
+from torch_files import VALID
 
 from distgan.config import Config, command_line, load_config
 from distgan.config.config import options
@@ -24,6 +27,7 @@ from distgan.data.base import Wanted
 from distgan.data.idx import read_idx
 from distgan.data.images import BadImageError, fitted, open_picture
 from distgan.data.npz import open_npz
+from distgan.data.parquet import open_parquet
 from distgan.errors import UserError
 from distgan.replicas import launcher
 from distgan.store import checkpoint
@@ -80,6 +84,20 @@ def _zip(content: bytes, directory: Path) -> None:
 def _tar(content: bytes, directory: Path) -> None:
     (directory / "x.tar").write_bytes(content)
     open_tar(str(directory / "x.tar"), "train", Wanted(image_size=(8, 8)))
+
+
+def _parquet(content: bytes, directory: Path) -> None:
+    import datasets
+
+    (directory / "x.parquet").write_bytes(content)
+    with mock.patch.object(datasets.config, "HF_DATASETS_CACHE", directory / "cache"):
+        open_parquet(str(directory / "x.parquet"), "train", Wanted(image_size=(8, 8)))
+
+
+def _torch(content: bytes, directory: Path) -> None:
+    from distgan.metrics.imagenet import read_tensors  # with TensorFlow, which the others do not need
+
+    read_tensors(content, "x.pth")
 
 
 def _config(content: bytes, directory: Path) -> None:
@@ -178,6 +196,18 @@ def _tars() -> list[bytes]:
     return made
 
 
+def _parquets() -> list[bytes]:
+    from pyarrow import BufferOutputStream, parquet, table
+
+    made = []
+    for packed in ("none", "zstd"):
+        stream = BufferOutputStream()
+        columns = {"image": [{"bytes": picture} for picture in _pictures()[:2]], "label": ["b", "a"]}
+        parquet.write_table(table(columns), stream, compression=packed)
+        made.append(stream.getvalue().to_pybytes())
+    return made
+
+
 IMAGES = np.arange(3 * 16, dtype=np.uint8).reshape(3, 4, 4)
 
 
@@ -210,4 +240,7 @@ TARGETS = {
         b'TF_CONFIG={"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 0}}',
         b"SLURM_STEP_NUM_TASKS=4\0SLURM_PROCID=1\0SLURM_LOCALID=0\0SLURM_NTASKS_PER_NODE=2(x2)",
     ]),
+    "torch": Target(_torch, lambda: [VALID]),
 }  # fmt: skip
+if importlib.util.find_spec("datasets"):
+    TARGETS["parquet"] = Target(_parquet, _parquets)

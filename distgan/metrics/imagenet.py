@@ -9,9 +9,10 @@ import functools
 import hashlib
 import io
 import pickle  # nosec B403: only _Inert uses it
+import pickletools
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import keras
 import numpy as np
@@ -184,11 +185,20 @@ class _Inert(pickle.Unpickler):
         return _Storage(key=pid[2], dtype=pid[1])
 
 
+def _unpickled(file: BinaryIO) -> Any:
+    """Read one pickle. Its objects' numbers may not exceed its length: `pickle` makes an array of as many."""
+    start = file.tell()
+    if any("PUT" in code.name and (number or 0) > (place or 0) for code, number, place in pickletools.genops(file)):
+        raise pickle.UnpicklingError("it numbers more objects than it has")
+    file.seek(start)
+    return _Inert(file).load()
+
+
 def read_tensors(content: bytes, path: str) -> dict[str, np.ndarray]:
     """Return the tensors of a PyTorch file by name, and execute nothing. Raises `UserError` if it can't be read."""
     file = io.BytesIO(content)
     try:
-        *_, tensors, keys = [_Inert(file).load() for _ in range(5)]  # first a magic number, versions and type sizes
+        *_, tensors, keys = [_unpickled(file) for _ in range(5)]  # first a magic number, versions and type sizes
         dtypes = {tensor.storage.key: np.dtype(tensor.storage.dtype) for tensor in tensors.values()}
         storages = {}
         for key in keys:
