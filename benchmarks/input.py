@@ -5,9 +5,9 @@
     python benchmarks/input.py --sources=folder --training_rate=2000                  # trains nothing
 
 Each source is drained by itself on one core, to images that are ready for the networks: order, reading and decoding,
-cropping and mirroring as its preset has them. Beside it, in turn, the same preset trains on the source on one core,
-unless --training_rate says how fast. Files are JPEGs, smooth with some noise, made in a temporary folder, and so in the
-page cache. Prints a table and writes results/input_*.json.
+cropping and mirroring as its preset has them. Files are decoded each time, as if they were many. Beside it,
+in turn, the same preset trains on the source on one core, unless --training_rate says how fast. Files are JPEGs, smooth
+with some noise, made in a temporary folder, and so in the page cache. Prints a table and writes results/input_*.json.
 """
 
 import argparse
@@ -116,11 +116,12 @@ def drain(flags: list[str], seconds: float) -> tuple[float, float]:
     """Batches and images a second that a source gives, made ready for the networks as in a step."""
     import tensorflow as tf
 
-    from distgan.data import pipeline
+    from distgan.data import folders, pipeline
     from distgan.replicas.connect import connect
     from distgan.training.feed import open_data
     from distgan.training.trainer import Trainer
 
+    folders.MOST_KEPT_BYTES = 0
     config = launching.config_of(flags)
     replicas = connect(config)
     source = open_data(config, replicas)
