@@ -91,7 +91,7 @@ def test_the_package_is_no_larger_than_a_person_can_read() -> None:
     looks = sum(number for module, number in lines.items() if module.startswith(LOOKS) and module not in WIDENS)
     assert widens < 1_300
     assert looks < 3_650
-    assert sum(lines.values()) - looks - widens < 7_470
+    assert sum(lines.values()) - looks - widens < 7_490
     assert max(lines.values()) <= 300, max(lines, key=lambda module: lines[module])
 
 
