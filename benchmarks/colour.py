@@ -5,7 +5,7 @@
 
 First measures the images per second of each recipe, in short runs in turn. Then trains each with each seed for the
 images that it would see in the given minutes, so that other work on the machine does not change the result. The
-learning rates of mnist_best and rgb_best fall to zero in that time. Samples are measured by the imagenet features,
+learning rates of rgb_best and r3gan fall to zero in that time. Samples are measured by the imagenet features,
 evenly spread over the run. When a run ends it is added to results/<name>_*.json, in place of an earlier one
 like it: the hours may be spent in parts. Prints a table of the last and the best measurement of each run.
 """
@@ -31,10 +31,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     "tutorial": {"preset": "mnist"},
     "faces": {"preset": "faces"},
     "dcgan": {"preset": "dcgan"},
-    "mnist_best": {"preset": "mnist_best", "conditional": False},
     "rgb_best": {"preset": "rgb_best"},
+    "r3gan": {"preset": "r3gan"},
 }
-FALLING = ("mnist_best", "rgb_best")  # recipes whose learning rates fall
+FALLING = ("rgb_best", "r3gan")  # recipes whose learning rates fall
 SPEED_STEPS = 40
 ALL_CORES = Layout("single", crowded=True)
 

@@ -68,7 +68,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "dcgan": {"data": "mnist-colours", "image_size": "28x28", "filters": 8, "mirror": True},
     "dcgan64": FEW | {"data": "mnist", "image_size": "32x32", "channels": 3, "filters": 8, "generator_filters": 16},
     "faces": FEW | {"data": "mnist", "channels": 3, "filters": 8, "generator_filters": 8},
-    "rgb_best": FEW | {"data": "mnist", "channels": 3, "filters": 8, "group_channels": 4, "r1_every_steps": 2},
+    "rgb_best": FEW | {"data": "mnist", "channels": 3, "filters": 8, "generator_filters": 8, "r1_every_steps": 2},
+    "r3gan": FEW | {"data": "mnist", "channels": 3, "filters": 8, "group_channels": 4, "r1_every_steps": 2},
     "pix2pix": {"data": "mnist-edges", "image_size": "32x32", "filters": 8},
     "cyclegan": {"data": "mnist-domains", "image_size": "32x32", "filters": 8, "residual_blocks": 2},
 }

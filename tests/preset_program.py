@@ -36,6 +36,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "dcgan64": FEW | {"data": "mnist", "image_size": "32x32", "channels": 3, "filters": 4, "generator_filters": 8},
     "faces": FEW | {"data": "mnist", "channels": 3, "filters": 4, "generator_filters": 4, "discriminator_updates": 2},
     "rgb_best": FEW | {
+        "data": "mnist", "image_size": "16x16", "channels": 3, "filters": 4, "generator_filters": 4,
+        "conditional": True, "augment": "color", "augment_target": 0.6, "augment_adapt_images": 20,
+        "loss": "relativistic", "r1_every_steps": 2, "r2_weight": 1.0,
+    },
+    "r3gan": FEW | {
         "data": "mnist", "image_size": "16x16", "channels": 3, "filters": 4, "group_channels": 4, "r1_every_steps": 2,
         "conditional": True, "augment": "color,translation,cutout", "augment_target": 0.6, "augment_adapt_images": 20,
         "seed": 1,

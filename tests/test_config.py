@@ -30,7 +30,7 @@ from distgan.gans.registry import GANS
         ({"precision": "half"}, "--precision=half is refused: it must be one of auto, float32, mixed_bfloat16, "
                                 "mixed_float16, float64."),
         ({"preset": "stylegan"}, "--preset=stylegan is refused: it must be one of mnist, mnist_large, mnist_best, "
-                                 "mlp, dcgan, dcgan64, faces, rgb_best, pix2pix, cyclegan."),
+                                 "mlp, dcgan, dcgan64, faces, rgb_best, r3gan, pix2pix, cyclegan."),
         ({"preset": "dcgan"}, "--preset=dcgan has no data of its own: give --data, e.g. --data=folder:DIR, "
                               "or --data=mnist-colours to try it."),
         ({"preset": "cyclegan"}, "--preset=cyclegan has no data of its own: give --data, e.g. "

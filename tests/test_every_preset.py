@@ -29,11 +29,11 @@ QUICK = ["dcgan"]  # the preset that is tried without the slow tests
 # What the slow tests try: all presets in one layout, and some in each of the others.
 EVERY = {
     "horovod-2": [preset for preset in PRESETS if preset not in QUICK],  # QUICK is tried there anyway
-    "mirrored-2": ["rgb_best", "cyclegan"],
-    "multiworker-2": ["dcgan", "rgb_best"],
+    "mirrored-2": ["r3gan", "cyclegan"],
+    "multiworker-2": ["dcgan", "r3gan"],
 }
 # What is killed: one preset of each kind, with all that a run may hold, and one without the slow tests.
-KILLED, KILLED_SLOWLY = ["mlp"], ["mnist_best", "dcgan", "faces", "rgb_best", "pix2pix", "cyclegan"]
+KILLED, KILLED_SLOWLY = ["mlp"], ["mnist_best", "dcgan", "faces", "r3gan", "pix2pix", "cyclegan"]
 WHOLE_STEPS = preset_program.WHOLE["steps"]
 NUM_PICTURES = 1100  # more than are looked at when a run starts
 
@@ -116,7 +116,7 @@ def test_the_image_history_is_full_and_was_exchanged(single: Callable[[str], Pat
 
 @pytest.mark.slow
 def test_the_augmentation_has_adapted(single: Callable[[str], Path]) -> None:
-    assert 0 < small_runs.state(single("rgb_best"), 2)["augmentation/probability"] < 1
+    assert 0 < small_runs.state(single("r3gan"), 2)["augmentation/probability"] < 1
 
 
 def test_a_file_that_is_no_image_is_named_once_and_replaced_alike(pictures: Path, ran: Ran) -> None:

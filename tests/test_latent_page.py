@@ -30,7 +30,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "mlp": {"noise": "uniform"},
     "dcgan": {"data": "mnist-colours"},
     "dcgan64": {"normalization": "none"},
-    "rgb_best": {"image_size": "14x18"},
+    "r3gan": {"image_size": "14x18"},
 }
 DRAWN = """new Promise((then) => {
   const look = () => (views.every((view) => view.isDrawn) ? then(true) : setTimeout(look, 5));
@@ -152,7 +152,7 @@ def test_latents_and_walks_are_those_of_normal_or_uniform_noise(
 
 @needs_chromium
 def test_the_download_is_the_picture_enlarged(browser: Browser, tmp_path: Path) -> None:
-    _open(browser, _run("rgb_best"), tmp_path)
+    _open(browser, _run("r3gan"), tmp_path)
     browser.evaluate(
         "HTMLAnchorElement.prototype.click = function () { globalThis.saved = [this.download, this.href]; }"
     )
