@@ -6,6 +6,7 @@ python -m distgan.evaluate --images=samples.npz --data=mnist
 horovodrun -np 4 python -m distgan.evaluate --run_dir=runs/mnist
 """
 
+import functools
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -74,9 +75,9 @@ def main() -> int:
     return 0
 
 
-def _told(replicas: "Replicas") -> Callable[[str], None]:
+def _say_on_chief(replicas: "Replicas") -> Callable[[str], None]:
     """Return a function that prints a line on the chief."""
-    return lambda text: print(text, flush=True) if replicas.is_chief else None
+    return functools.partial(print, flush=True) if replicas.is_chief else lambda text: None
 
 
 def _output() -> Path:
@@ -103,7 +104,7 @@ def _of_run(replicas: "Replicas") -> Measured:
         run.image_shape,
         num_images=_NUM_IMAGES.value or run.config.evaluate_num_images,
         features=_FEATURES.value or run.config.features,
-        say=_told(replicas),
+        say=_say_on_chief(replicas),
     )
     of_run = {"run_dir": str(_RUN_DIR.value), "checkpoint": _CHECKPOINT.value, "step": run.step, "seed": _SEED.value}
     return of_run | evaluator.facts(), run.scores(evaluator, _SEED.value)
@@ -122,7 +123,7 @@ def _of_images(replicas: "Replicas") -> Measured:
     if available < FEWEST_IMAGES:
         raise UserError(f"--images={_IMAGES.value} has {available} images: give {FEWEST_IMAGES} or more.")
     count = min(_NUM_IMAGES.value or Config().evaluate_num_images, available)
-    settings = {"num_images": count, "features": _FEATURES.value, "say": _told(replicas)}
+    settings = {"num_images": count, "features": _FEATURES.value, "say": _say_on_chief(replicas)}
     evaluator = Evaluator(replicas, str(_DATA.value), wanted, shape, **settings)
     scores = evaluator.scores_of(lambda first, number: given.read("images", np.arange(first, first + number)), count)
     return {"images": str(_IMAGES.value)} | evaluator.facts(), scores

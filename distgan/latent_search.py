@@ -17,7 +17,7 @@ from distgan.metrics.features import network_for
 from distgan.tracing import traced
 
 # About how many random latents; the best, searched for a quarter of the steps; and the best of these, to the end.
-CANDIDATES, STARTS, FINALISTS = 256, 16, 4
+CANDIDATES, STARTS, FINALISTS = 256, 8, 2
 LEARNING_RATE, RAMP_UP, RAMP_DOWN = 0.1, 0.05, 0.25  # ramps are parts of a search
 NOISE, NOISE_PART = 0.05, 0.75  # noise at the start, in random latents, and the part in which it falls to 0
 NORM_MARGIN = 2  # three standard deviations of a normal vector's norm, whatever its length
@@ -75,5 +75,7 @@ def _search(slope: Any, run: Any, latents: tf.Tensor, *, further: Any, steps: in
         optimizer.apply([slope(variable + NOISE * max(0, 1 - part / NOISE_PART) ** 2 * noise, *further)[1]], [variable])
         norms = tf.norm(latents := tf.convert_to_tensor(variable), axis=1, keepdims=True)
         of_norm = latents * (tf.clip_by_value(norms, middle - NORM_MARGIN, middle + NORM_MARGIN) / norms)
-        variable.assign(of_norm if run.config.gan.noise == "normal" else tf.clip_by_value(latents, -1, 1))
+        variable.assign(
+            of_norm if getattr(run.config.gan, "noise", "normal") == "normal" else tf.clip_by_value(latents, -1, 1)
+        )
     return tf.convert_to_tensor(variable)

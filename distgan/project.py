@@ -2,7 +2,7 @@
 
 python -m distgan.project --run_dir=runs/faces --image=photo.jpg --output=photo.png
 
-The output is the picture, fitted as in training, beside the image found; photo.npz has the latents.
+The output is the picture, fitted as in training, beside the image found; photo.latents.npz has the latents.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ _STEPS = flags.DEFINE_integer("steps", 200, "Steps of the search.", lower_bound=
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the search.", lower_bound=0, upper_bound=2**63 - 1)
 _FEATURES = flags.DEFINE_string("features", None, "imagenet, inception or FILE.keras. Default: the run's.")
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "newest", ["newest", "best"], "best: by Frechet distance.")
-_OUTPUT = flags.DEFINE_string("output", "projection.png", "A .png to write, with an .npz beside it.")
+_OUTPUT = flags.DEFINE_string("output", "projection.png", "A .png to write, with a .latents.npz beside it.")
 
 
 def main() -> int:
@@ -44,13 +44,13 @@ def main() -> int:
         found = run.project(picture, _CLASS.value, steps=_STEPS.value, seed=_SEED.value, features=_FEATURES.value)
         made = run.generate_from(found["latents"][None], [found["label"]] if "label" in found else None)
         pictures.save_png(output, pictures.grid(np.stack([picture, *made]), columns=2))
-        with atomic.replaced(output.with_suffix(".npz")) as unfinished:
+        with atomic.replaced(output.with_suffix(".latents.npz")) as unfinished:
             np.savez(unfinished, **found)
     except (BadImageError, OSError) as error:
         raise UserError(sentence_of(error) if isinstance(error, OSError) else f"--image={image}: {error}.") from None
     of_class = f"class {found['label']}, " if "label" in found else ""
     said = f"{of_class}distance {found['start']:.3g} at the start, {found['end']:.3g} at the end, of random images 1"
-    print(said, output, output.with_suffix(".npz"), sep="\n")
+    print(said, output, output.with_suffix(".latents.npz"), sep="\n")
     return 0
 
 

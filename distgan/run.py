@@ -68,10 +68,12 @@ class Run:
         Raises `UserError` if the latents or the classes do not suit the run.
         """
         latents, width = np.asarray(latents, np.float32), self.gan.latents(Draws("samples", 0, 0, 1)).shape[1]
-        if latents.shape != (len(latents), width):
+        if latents.ndim != 2 or latents.shape[1] != width:
             raise UserError(f"The run takes latents [number, {width}], not {list(latents.shape)}.")
         classes = [] if classes is None and self.gan.num_classes else classes
         numbers = None if classes is None else self.numbers_of(classes, len(latents))
+        if not len(latents):
+            return np.zeros((0, *self.image_shape), np.uint8)
         return to_pixels(self.gan.images_of(latents, numbers)).numpy()
 
     project = latent_search.project

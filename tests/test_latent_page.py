@@ -126,7 +126,12 @@ def test_sliders_classes_seeds_and_walks_change_the_picture(browser: Browser, tm
     seed = "byId('seed').value = 0; byId('seed').dispatchEvent(new Event('change'));"
     assert after(f"{{ {seed} }}") == pictures[0]
     after("document.querySelectorAll('.sheet button')[5].click()")
-    walked = "new Promise((then) => { byId('walk').click(); setTimeout(() => then(byId('walk').click()), 200); })"
+    walked = f"""new Promise((then) => {{
+      const before = {SHOWN};
+      byId('walk').click();
+      const look = () => ({SHOWN} === before ? setTimeout(look, 5) : then(byId('walk').click()));
+      look();
+    }})"""
     after(walked)
     assert browser.evaluate("byId('walk').textContent") == "Walk"
     assert len(set(pictures)) == len(pictures) - 3

@@ -95,7 +95,7 @@ def test_the_program_writes_the_pair_and_the_latents(run_dir: Path, run: Run, tm
     assert answer.returncode == 0, answer.stderr
     said, *written = answer.stdout.splitlines()
     assert said.startswith("class ") and " at the start, " in said
-    assert written == [str(output), str(output.with_suffix(".npz"))]
+    assert written == [str(output), str(output.with_suffix(".latents.npz"))]
     with np.load(written[1]) as arrays:
         assert arrays["latents"].shape == (10,)
         assert f"class {arrays['label']}, distance {arrays['start']:.3g}" in said

@@ -60,7 +60,8 @@ def _opened(name: str, load: Callable[[Any], Any], split: str, wanted: Wanted) -
     try:
         import datasets
     except ImportError as error:
-        raise UserError(f"--data={name} needs datasets ({error}): run `pip install datasets`.") from None
+        raise UserError(f'--data={name} needs datasets ({error}): run `pip install "distgan[hf]"`.') from None
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # else it reports each opening, of local files too, to the hub
     datasets.logging.set_verbosity(logging.CRITICAL)  # which its import has changed
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
@@ -71,9 +72,10 @@ def _opened(name: str, load: Callable[[Any], Any], split: str, wanted: Wanted) -
         raise UserError(f"--data={name} can't be opened ({reason}): give files or a data set that can.") from None
     if isinstance(splits, datasets.Dataset):
         splits = {"train": splits}
-    chosen = [splits[one] for one in SPLITS[split] if one in splits]
+    chosen = [splits[one] for one in SPLITS[split] if one in splits and len(splits[one])]
     if not chosen:
-        raise UserError(f"--data={name} has the splits {in_short(list(splits))}: one must be named train.")
+        named = in_short([f"{one} ({len(rows)} rows)" for one, rows in splits.items()])
+        raise UserError(f"--data={name} has the splits {named}: one must be named train, and have rows.")
     return _source(name, chosen[0], wanted)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from distgan.data.order import Draws
+from distgan.errors import UserError
 from distgan.gans.augmentation_options import AugmentationOptions
 
 SHIFT = 1 / 8  # of the size: the largest shift in each direction
@@ -95,7 +96,8 @@ class Policy:
     """The augmentations of a GAN, each applied to an image with a probability, which may adapt.
 
     An adaptive probability starts at 0, rises in steps in which the discriminator separates real images too well, and
-    falls in the others (Karras et al. 2020, "Training generative adversarial networks with limited data", sec. 3).
+    falls where it separates them too badly (Karras et al. 2020, "Training generative adversarial networks with limited
+    data", sec. 3).
 
     Attributes:
         memory: the adaptive probability by name, as a variable of the run's state; else empty.
@@ -116,8 +118,15 @@ class Policy:
         return augmented(images, self._names, draws, self._probability)
 
     def signs(self, real_logits: tf.Tensor, threshold: Any) -> dict[str, tf.Tensor]:
-        """Return the sum of the signs of real logits `[batch, 1]` minus a threshold; {} if nothing adapts."""
-        return {SIGN: tf.reduce_sum(tf.sign(real_logits - threshold))} if self.memory else {}
+        """Return the sum of the signs of real logits `[batch, 1]` minus a threshold; {} if nothing adapts.
+
+        Raises `UserError` if there is no threshold.
+        """
+        if not self.memory:
+            return {}
+        if threshold is None:
+            raise UserError("--augment_target needs a --loss with a logit from which on an image counts as real.")
+        return {SIGN: tf.reduce_sum(tf.sign(real_logits - threshold))}
 
     def adapt(self, means: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Move the probability, if the `means` over the global batch include that of the signs (eq. 1, r_t).

@@ -86,7 +86,7 @@ class Sampling:
 
     def images_of(self, latents: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
         """Generate images `[n, height, width, channels]` in [-1, 1]; `classes`, `[n]`, are not used if it has none."""
-        raise NotImplementedError
+        raise UserError(f"A {type(self).__name__} has no latents: choose a run that generates images from noise.")
 
     def translate(self, images: tf.Tensor, direction: str, draws: Draws) -> tf.Tensor:
         """Translate images of one domain, float32 `[n, height, width, channels]` in [-1, 1], to the other domain.

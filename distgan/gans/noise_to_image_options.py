@@ -64,10 +64,13 @@ class NoiseToImageOptions(AugmentationOptions, SpectralNormOptions):
         check_augmentation(self)
         if self.real_label < 1 and self.loss not in CROSS_ENTROPIES:
             raise UserError(f"--real_label={self.real_label:g} is not used by --loss={self.loss}: remove it.")
-        has_schedule = (self.r1_weight or self.r2_weight) and config.learning_rate_schedule != "constant"
-        if self.final_penalty_part < 1 and not has_schedule:
-            what = "--r1_weight or --r2_weight, and --learning_rate_schedule=linear or cosine: give them, or remove it."
-            raise UserError(f"--final_penalty_part={self.final_penalty_part:g} needs {what}")
+        if self.final_penalty_part < 1:
+            needed = "" if self.r1_weight or self.r2_weight else "--r1_weight or --r2_weight"
+            needed = needed or ("--learning_rate_schedule" if config.learning_rate_schedule == "constant" else "")
+            if needed:
+                raise UserError(
+                    f"--final_penalty_part={self.final_penalty_part:g} needs {needed}: give it, or remove it."
+                )
         for name in ("gradient_penalty", "r1_weight", "r2_weight"):
             if (value := getattr(self, name)) and self.normalizes_discriminator and self.normalization != "none":
                 raise UserError(

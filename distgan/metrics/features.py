@@ -21,7 +21,7 @@ from distgan.tracing import traced
 
 INCEPTION_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
 INCEPTION_SIZE = 299  # pixels
-AT_ONCE = 50  # images; the activations of 500, which are measured in a part, take gigabytes
+RUN_AT_ONCE = 50  # images; the activations of a part of `quality` take gigabytes
 _OF_DIGITS = ("mnist", "mnist-colours")  # data sets for which the digit classifier is used at each size it accepts
 
 
@@ -43,21 +43,33 @@ class FeatureNetwork(NamedTuple):
     of: Callable[[tf.Tensor], tf.Tensor]
 
 
-def network_for(name: str | None, data: str, image_shape: Shape) -> FeatureNetwork:
-    """Return the network of `--features`; if not given, the digit classifier if it suits the data.
+def choose(given: str | None, data: str, image_shape: Shape) -> str:
+    """Return the value of `--features`; if not given, "" for the digit classifier, if it suits the data.
 
-    For other data it is Inception if its weights are on this machine, else EfficientNet-Lite0 if its package is, else
-    Inception, which is downloaded. Raises `UserError` if the network cannot be loaded.
+    For other data it is "inception" if its weights are on this machine, else "imagenet" if its package is, else
+    "inception", which is downloaded.
     """
-    if name is not None:
-        return _NAMED[name]() if name in _NAMED else _of_file(paths.local("features", name))
+    if given is not None:
+        return given
     is_small = image_shape == digits.IMAGE_SHAPE
     if is_small or (data in _OF_DIGITS and digits.reads(image_shape)):
-        facts = "digits", digits.WEIGHTS_SHA256, FEATURES, digits.NUM_CLASSES
-        return FeatureNetwork(*facts, _read_digits, lambda images: digits.outputs(images)[0])
+        return ""
     keras_home = os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")
     has_inception = Path(keras_home, "models", INCEPTION_FILE).is_file()
-    return _imagenet() if imagenet.weights_file() and not has_inception else _inception()
+    return "imagenet" if imagenet.weights_file() and not has_inception else "inception"
+
+
+def network_for(given: str | None, data: str, image_shape: Shape) -> FeatureNetwork:
+    """Load the network that `choose` names."""
+    return load(choose(given, data, image_shape))
+
+
+def load(chosen: str) -> FeatureNetwork:
+    """Load the network that `choose` has returned. Raises `UserError` if it cannot be loaded."""
+    if not chosen:
+        facts = "digits", digits.WEIGHTS_SHA256, FEATURES, digits.NUM_CLASSES
+        return FeatureNetwork(*facts, _read_digits, lambda images: digits.outputs(images)[0])
+    return _NAMED[chosen]() if chosen in _NAMED else _of_file(paths.local("features", chosen))
 
 
 def _read_digits(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -115,7 +127,7 @@ def _of_model(name: str, fingerprint: str, model: keras.Model, shape: Shape) -> 
     width, num_classes = [output.shape[1] for output in (*model.outputs, nothing)][:2]
 
     def read(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        parts = [run(tf.constant(pixels[start : start + AT_ONCE])) for start in range(0, len(pixels), AT_ONCE)]
+        parts = [run(tf.constant(pixels[start : start + RUN_AT_ONCE])) for start in range(0, len(pixels), RUN_AT_ONCE)]
         found = [np.concatenate(output).astype(np.float32) for output in zip(*parts, strict=True)]
         return found[0], [*found, nothing][1]
 

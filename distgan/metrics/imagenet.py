@@ -9,7 +9,7 @@ import functools
 import hashlib
 import io
 import pickle  # nosec B403: only _Inert uses it
-import pickletools
+import pickletools  # nosec B403: it only reads the codes
 from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,15 @@ FEWEST_IMAGES = 100  # for a comparison point by point
 FEWEST_HELD_OUT = 2000  # the smallest test split that is used as the real images
 
 
-def reference_for(data: str, wanted: Wanted, network: FeatureNetwork, count: int, replicas: Replicas) -> Reference:
+def reference_for(
+    data: str,
+    wanted: Wanted,
+    network: FeatureNetwork,
+    count: int,
+    replicas: Replicas,
+    *,
+    say: Callable[[str], None] = lambda text: None,
+) -> Reference:
     """Return a data set's reference, with at most `count` images a set; processes share the work and return the same.
 
     The real images are the test split, and the training images are from the training split. If the test split has fewer
@@ -38,6 +47,7 @@ def reference_for(data: str, wanted: Wanted, network: FeatureNetwork, count: int
     path = paths.cache_directory() / file if replicas.is_chief else file
     arrays = _from_chief(_cached(path) if replicas.is_chief else None, replicas)
     if arrays is None:
+        say(f"measuring the real images by the {network.name} features, once for all runs")
         found = (find_features(read, min(count, size), network, replicas) for read, size, _ in (real, training))
         arrays = _as_arrays(make_reference(next(found), next(found), num_trained_on, replicas))
         if replicas.is_chief:

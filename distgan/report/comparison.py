@@ -49,7 +49,7 @@ def _newest(run: Recorded) -> tuple[str, str]:
 def _caution(runs: list[Recorded]) -> str:
     """Return a warning that scores cannot be compared if the settings of the measures differ; else an empty text."""
     measured = [_measured_by(run) for run in runs if any(name.startswith("quality/") for name in run.names)]
-    differ = [f"--{name}" for name in MEASURED_BY if len({setting(by[name]) for by in measured}) > 1]
+    differ = [f"--{name}" for name in MEASURED_BY if len({setting(by[name]) for by in measured if by[name]}) > 1]
     said = f"Samples were measured by different {' and '.join(differ)}: distances of such runs can't be compared."
     return said if differ else ""
 
@@ -57,7 +57,8 @@ def _caution(runs: list[Recorded]) -> str:
 def _measured_by(run: Recorded) -> dict[str, Any]:
     """Return the settings that change the scores; the default of the features depends on the machine of the start."""
     by = {name: run.config.get(name) for name in MEASURED_BY}
-    return by | {"features": by["features"] or (run.starts[-1].get("features") if run.starts else None)}
+    recorded = [start["features"] for start in run.starts if start.get("features")]  # not by older versions
+    return by | {"features": by["features"] or (recorded[-1] if recorded else None)}
 
 
 def summary(runs: list[Recorded]) -> Iterator[str]:

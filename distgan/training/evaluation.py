@@ -8,7 +8,7 @@ import numpy as np
 from distgan.data.base import Shape, Wanted
 from distgan.data.pipeline import to_pixels
 from distgan.gans.base import GAN
-from distgan.metrics.features import network_for
+from distgan.metrics import features as feature_networks
 from distgan.metrics.quality import Read, find_features, judge
 from distgan.metrics.reference import reference_for
 from distgan.replicas.base import Replicas
@@ -36,9 +36,11 @@ class Evaluator:
         before each long computation. Raises `UserError` if the data or the feature network is not available.
         """
         self._replicas, self._num_images, self._data, self._say = replicas, num_images, data, say
-        self._network = replicas.together(lambda: network_for(features, data, image_shape))
-        say(f"measuring the real images by the {self._network.name} features, if no earlier run did")
-        self._reference = reference_for(data, wanted.of_shape(image_shape), self._network, num_images, replicas)
+        chosen = replicas.agree(feature_networks.choose(features, data, image_shape))  # as machines may differ
+        self._network = replicas.together(lambda: feature_networks.load(chosen))
+        self._reference = reference_for(
+            data, wanted.of_shape(image_shape), self._network, num_images, replicas, say=say
+        )
 
     def facts(self) -> dict[str, str | int]:
         """Return the settings of the measurement by name; compare scores only if these are equal."""
