@@ -5,7 +5,7 @@ import layouts
 import limits
 import pytest
 
-ROUNDS = 3
+ROUNDS = 2
 faults.LIMIT_SECONDS = round(limits.LIMIT_SECONDS / 2)
 
 
