@@ -350,9 +350,16 @@ def test_distances_measured_in_other_ways_are_not_to_be_compared(tmp_path: Path)
     assert cautions(evaluate_num_images=500) == [said, said]  # at the numbers, and at the curves
     assert cautions(data="fashion_mnist")[0].startswith("Samples were measured by different --data:")
     assert not [row for row in _compared(tmp_path, data="fashion_mnist").iter("td") if row.find("b") is not None]
-    (tmp_path / "two" / "environment.json").write_text('{"starts": [{"seconds": 1000, "features": "imagenet"}]}')
-    runs = [recorded.read(tmp_path / name) for name in ("one", "two")]
-    assert "Samples were measured by different --data and --features:" in " ".join(comparison.summary(runs))
+    for name, features in (("two", "imagenet"), ("one", "digits")):
+        assert "different --data:" in " ".join(comparison.summary(_read(tmp_path)))  # where it is not recorded
+        (tmp_path / name / "environment.json").write_text(
+            json.dumps({"starts": [{"seconds": 1000, "features": features}, {"seconds": 1001}]})
+        )
+    assert "Samples were measured by different --data and --features:" in " ".join(comparison.summary(_read(tmp_path)))
+
+
+def _read(directory: Path) -> list[recorded.Recorded]:
+    return [recorded.read(directory / name) for name in ("one", "two")]
 
 
 def test_a_run_without_scores_is_named(tmp_path: Path) -> None:
