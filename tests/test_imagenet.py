@@ -125,11 +125,9 @@ def test_without_the_package_a_sentence_says_how_to_get_it(package: Path, monkey
 
 def test_without_a_name_the_network_is_the_one_that_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    for name in ("imagenet", "inception"):
-        monkeypatch.setattr(features, f"_{name}", lambda name=name: name)
 
-    def default() -> Any:
-        return features.network_for(None, "folder:photos", (64, 64, 3))
+    def default() -> str:
+        return features.choose(None, "folder:photos", (64, 64, 3))
 
     monkeypatch.setattr(imagenet, "weights_file", lambda: None)
     assert default() == "inception"
