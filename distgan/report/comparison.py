@@ -68,8 +68,7 @@ def summary(runs: list[Recorded]) -> Iterator[str]:
         values = [value for value, _ in _values(f"quality/{name}", runs, has_best=False)]
         if any(values):
             yield f"{name:18}" + "".join(f"{value or '-':>12}" for value in values)
-    unmeasured = [run.name for run in runs if not any(name.startswith("quality/") for name in run.names)]
-    if unmeasured:
+    if unmeasured := [run.name for run in runs if not any(name.startswith("quality/") for name in run.names)]:
         yield f"not measured while training, so without scores: {', '.join(unmeasured)} (--evaluate_every)"
     if caution := _caution(runs):
         yield f"warning: {caution}"

@@ -1,6 +1,7 @@
 """Pages from templates: values are escaped, only the package's scripts run, and nothing is loaded."""
 
 import base64
+import functools
 import hashlib
 import re
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from distgan.report import numbers
 TEMPLATES = Path(__file__).parent / "templates"
 CSS = ("uPlot.min.css", "page.css")
 JS = ("uPlot.iife.min.js", "page.js")
+_text_of = functools.cache(lambda names: "".join((TEMPLATES / name).read_text() for name in names))  # a page a sample
 _NUMBER = re.compile(r"\N{MINUS SIGN}?\d")  # begins a table cell that is not broken into lines
 _UNFIT = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # characters that HTML does not allow
 
@@ -40,7 +42,7 @@ _ENVIRONMENT.tests["number_in_words"] = lambda cell: _NUMBER.match(str(cell))
 
 def render(template: str, css: Sequence[str] = CSS, js: Sequence[str] = JS, **values: Any) -> bytes:
     """Render a page's template with styles and scripts embedded."""
-    style, script = ("".join((TEMPLATES / name).read_text() for name in names) for names in (css, js))
+    style, script = _text_of(tuple(css)), _text_of(tuple(js))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     page = _ENVIRONMENT.get_template(template)
