@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DCGAN", "Config", "Run", "UserError", "load", "train"]
 
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # TensorFlow leaves it off on processors without AVX-512
+
 
 def _choose_tensorflow() -> None:
     """Let Keras run on TensorFlow. Raises `UserError` if it has been imported with another backend."""

@@ -101,7 +101,8 @@ def make_shares(
 
         def examples(stream: str, num_examples: int) -> tf.Tensor:
             drawn = order.examples_at(tf.reshape(positions, [-1]), num_examples, seed, stream)
-            return tf.transpose(tf.reshape(drawn, [steps, image_phases, rows.shape[0] or -1]), [0, 2, 1])
+            of_phases = tf.unstack(tf.reshape(drawn, [steps, image_phases, rows.shape[0] or -1]), axis=1)
+            return tf.stack(of_phases, axis=2)  # `tf.transpose` of int64 makes oneDNN print a warning
 
         return {"rows": rows, "examples": {stream: examples(stream, n) for stream, n in source.streams.items()}}
 
