@@ -23,6 +23,7 @@ else
   bench startup --rounds=1 --layouts=single:1
   bench memory --cases=mnist,mlp --growth_steps=200
   bench peers --rounds=1 --steps=3 --batch_size=64
+  bench onednn --rounds=1 --steps=8 --cases=mnist
   bench fixed_cost --rounds=1 --steps=200
   bench project
   bench faults --rounds=1

@@ -1,15 +1,18 @@
-"""How well do the small Pix2Pix and CycleGAN learn the tasks made of MNIST?
+"""How well do the small Pix2Pix and CycleGAN learn the tasks made of MNIST and of emoji?
 
-    python benchmarks/translation.py [--task=edges] [--task=domains]        # about 16 minutes on 2 cores
+    python benchmarks/translation.py [--task=mnist-edges] [--task=emoji-styles]   # of all, an hour on 2 cores
     python benchmarks/translation.py --judged=20 --flags="--steps=2"        # a minute, which tells nothing of quality
 
-Trains launch/mnist-edges.json and launch/mnist-domains.json as they stand, one process, and judges them on the digits
-of MNIST's test set, which they have not seen:
+Trains launch/TASK.json as it stands, one process, and judges it on images that it has not seen:
 
-edges     the L1 distance of translations to their targets, over that of the untouched outlines; and how often the
-          colour of a translation is the one of its class
-domains   how often a classifier, trained here to tell the two domains apart, takes a translation for one of the other
-          domain; and how often the digit classifier still reads the same digit
+mnist-edges    the L1 distance of translations to their targets, over that of the untouched outlines; and how often the
+               colour of a translation is the one of its class
+mnist-domains  how often a classifier, trained here to tell the two domains apart, takes a translation for one of the
+               other domain; and how often the digit classifier still reads the same digit
+emoji-styles   the L1 and feature distances of translations, Twemoji to Noto, to their targets; beside them those of
+               the untouched inputs, and of the training target whose input is nearest
+emoji-domains  the same, Fluent to Noto and back, where the targets are not in the training data; the nearest is the
+               nearest training image of the other domain
 
 Prints a table and writes results/translation-*_*.json, a file a task.
 """
@@ -28,9 +31,10 @@ import record
 
 import distgan
 from distgan.config import load_config
-from distgan.data import derived
+from distgan.data import derived, emoji
 from distgan.data.arrays import open_mnist
 from distgan.data.base import Source, Wanted
+from distgan.metrics import features
 from distgan.metrics.digits import read_digits
 from distgan.nets.classifier import classifier
 
@@ -41,8 +45,8 @@ AT_ONCE = 100
 
 def main() -> None:
     given = _arguments()
-    for task in given.task or ["edges", "domains"]:
-        path = LAUNCH / f"mnist-{task}.json"
+    for task in given.task or JUDGES:
+        path = LAUNCH / f"{task}.json"
         directory = load_config(path).directory
         if directory.exists():
             sys.exit(f"{directory} is there already: remove it, as the training is timed.")
@@ -53,13 +57,13 @@ def main() -> None:
         run = distgan.load(directory)
         measured = {"minutes": minutes} | JUDGES[task](run, given.judged)
         for name, value in measured.items():
-            print(f"{task:8} {name:45} {value:.3f}")
+            print(f"{task:14} {name:45} {value:.3f}")
         print(record.write(f"translation-{task}", run.config.values() | {"judged": given.judged}, measured))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", action="append", choices=["edges", "domains"], help="both, if not given")
+    parser.add_argument("--task", action="append", choices=JUDGES, help="all, if not given")
     parser.add_argument("--judged", type=int, default=2000, help="translations of each kind")
     parser.add_argument("--flags", default="", help="of distgan.train, besides what the file says")
     return parser.parse_args()
@@ -99,7 +103,58 @@ def judge_domains(run: "distgan.Run", judged: int) -> dict[str, float]:
     }
 
 
-JUDGES: dict[str, Any] = {"edges": judge_edges, "domains": judge_domains}
+def judge_styles(run: "distgan.Run", judged: int) -> dict[str, float]:
+    """The distances of translations to held-out emoji to their targets, beside those of trivial answers."""
+    held_out, known = _emoji(run, "test", judged), _emoji(run, "train", judged)
+    inputs = held_out[emoji.FROM_STYLE]
+    nearest = known[emoji.TO_STYLE][_nearest(inputs, known[emoji.FROM_STYLE])]
+    return _to_targets("AtoB", run.translate(inputs, "AtoB"), inputs, nearest, held_out[emoji.TO_STYLE])
+
+
+def judge_emoji_domains(run: "distgan.Run", judged: int) -> dict[str, float]:
+    """The same of two domains, in both directions."""
+    held_out, measured = _emoji(run, "test", judged), {}
+    source = emoji.open_domains("train", Wanted(image_size=run.image_shape[:2]))
+    for direction, one, other in (("AtoB", "A", "B"), ("BtoA", "B", "A")):
+        inputs, targets = (held_out[emoji.DOMAIN_STYLES[domain]] for domain in (one, other))
+        known = source.read(other, np.arange(source.streams[other]))
+        nearest = known[_nearest(inputs, known)]
+        measured |= _to_targets(direction, run.translate(inputs, direction), inputs, nearest, targets)
+    return measured
+
+
+def _emoji(run: "distgan.Run", split: str, most: int) -> dict[str, np.ndarray]:
+    """The same emoji in each style, of the run's size."""
+    source = emoji.open_images(split, Wanted(image_size=run.image_shape[:2]))
+    number = min(most if split == "test" else sys.maxsize, source.streams["images"] // len(emoji.STYLES))
+    pixels = source.read("images", np.arange(number * len(emoji.STYLES)))
+    return {style: pixels[place :: len(emoji.STYLES)] for place, style in enumerate(emoji.STYLES)}
+
+
+def _nearest(pixels: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The number of the known image that is nearest to each by L1."""
+    return np.array([np.abs(known.astype(np.int16) - one).mean((1, 2, 3)).argmin() for one in pixels])
+
+
+def _to_targets(
+    direction: str, translated: np.ndarray, unchanged: np.ndarray, nearest: np.ndarray, targets: np.ndarray
+) -> dict[str, float]:
+    """The mean L1, of levels 0 to 1, and distances of imagenet features, of three answers to their targets."""
+    read, measured = features.load("imagenet").read, {}
+    wanted = read(targets)[0]
+    for name, pixels in {"translations": translated, "inputs": unchanged, "nearest": nearest}.items():
+        measured[f"{direction}, L1 of {name}"] = _distance(pixels, targets) / 255
+        apart = np.linalg.norm(read(pixels)[0] - wanted, axis=1)
+        measured[f"{direction}, feature distance of {name}"] = float(apart.mean())
+    return measured
+
+
+JUDGES: dict[str, Any] = {
+    "mnist-edges": judge_edges,
+    "mnist-domains": judge_domains,
+    "emoji-styles": judge_styles,
+    "emoji-domains": judge_emoji_domains,
+}
 
 
 def _labels() -> np.ndarray:

