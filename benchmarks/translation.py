@@ -113,7 +113,8 @@ def judge_styles(run: "distgan.Run", judged: int) -> dict[str, float]:
 
 def judge_emoji_domains(run: "distgan.Run", judged: int) -> dict[str, float]:
     """The same of two domains, in both directions."""
-    held_out, measured = _emoji(run, "test", judged), {}
+    held_out = _emoji(run, "test", judged)
+    measured: dict[str, float] = {}
     source = emoji.open_domains("train", Wanted(image_size=run.image_shape[:2]))
     for direction, one, other in (("AtoB", "A", "B"), ("BtoA", "B", "A")):
         inputs, targets = (held_out[emoji.DOMAIN_STYLES[domain]] for domain in (one, other))
@@ -140,7 +141,8 @@ def _to_targets(
     direction: str, translated: np.ndarray, unchanged: np.ndarray, nearest: np.ndarray, targets: np.ndarray
 ) -> dict[str, float]:
     """The mean L1, of levels 0 to 1, and distances of imagenet features, of three answers to their targets."""
-    read, measured = features.load("imagenet").read, {}
+    read = features.load("imagenet").read
+    measured: dict[str, float] = {}
     wanted = read(targets)[0]
     for name, pixels in {"translations": translated, "inputs": unchanged, "nearest": nearest}.items():
         measured[f"{direction}, L1 of {name}"] = _distance(pixels, targets) / 255

@@ -250,6 +250,17 @@ def test_a_run_logs_its_quality_and_keeps_the_best_checkpoint(run_dir: Path) -> 
 
 
 @pytest.mark.slow
+def test_a_smaller_distance_of_other_features_is_not_better(run_dir: Path, tmp_path: Path) -> None:
+    small_runs.train(tmp_path, **EVALUATED, ema_half_life_images=100)
+    (best,) = (tmp_path / "best").iterdir()
+    manifest = json.loads((best / "manifest.json").read_text())
+    assert manifest["features"] == "digits"
+    (best / "manifest.json").write_text(json.dumps(manifest | {"frechet_distance": 1.0, "features": "imagenet"}))
+    small_runs.train(tmp_path, **EVALUATED | {"steps": 5}, ema_half_life_images=100)
+    assert [path.name for path in (tmp_path / "best").iterdir()] == ["step_000000005"]
+
+
+@pytest.mark.slow
 def test_the_best_checkpoint_stays_while_others_are_worse(run_dir: Path, tmp_path: Path) -> None:
     small_runs.train(tmp_path, **EVALUATED, ema_half_life_images=100)
     (best,) = (tmp_path / "best").iterdir()

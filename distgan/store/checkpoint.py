@@ -132,10 +132,10 @@ def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         raise ValueError(f"{STATE_FILE} refers to data outside of the file") from None
 
 
-def fact(path: Path, name: str, default: float) -> float:
-    """Return a number from a checkpoint's manifest; the default if it can't be read."""
+def fact(path: Path, name: str, default: Any) -> Any:
+    """Return an entry of a checkpoint's manifest, of the default's type; the default if it can't be read."""
     try:
-        return float(json.loads((path / MANIFEST_FILE).read_text())[name])
+        return type(default)(json.loads((path / MANIFEST_FILE).read_text())[name])
     except (OSError, ValueError, KeyError, TypeError):
         return default
 

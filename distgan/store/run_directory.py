@@ -23,7 +23,7 @@ from distgan.store import atomic, checkpoint
 from distgan.store.lock import RunLock
 
 BEST = "best"  # the directory of the checkpoint with the best samples
-FRECHET_DISTANCE = "frechet_distance"  # the name of its distance in the manifest
+FRECHET_DISTANCE, FEATURES = "frechet_distance", "features"  # in its manifest
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors that more free space solves
 DIVERGED = 5  # exit status of a run whose replicas must be equal and are not
 
@@ -224,14 +224,16 @@ class RunDirectory:
             )
         return None
 
-    def keep_if_best(self, frechet_distance: float) -> None:
-        """Keep the checkpoint just saved as the best one, unless the present best has an equal or smaller distance."""
+    def keep_if_best(self, distance: float, features: str) -> None:
+        """Keep the checkpoint just saved as the best, unless the best has no larger distance by the same features."""
         self.settle()
 
         def keep() -> None:
             newest, best = checkpoint.newest_path(self._checkpoints), checkpoint.newest_path(self.path / BEST)
-            if newest and not (best and checkpoint.fact(best, FRECHET_DISTANCE, math.inf) <= frechet_distance):
-                checkpoint.keep_as_only(newest, self.path / BEST, {FRECHET_DISTANCE: frechet_distance})
+            if best and checkpoint.fact(best, FEATURES, features) != features:
+                best = None
+            if newest and not (best and checkpoint.fact(best, FRECHET_DISTANCE, math.inf) <= distance):
+                checkpoint.keep_as_only(newest, self.path / BEST, {FRECHET_DISTANCE: distance, FEATURES: features})
 
         self._replicas.on_chief(keep)
 

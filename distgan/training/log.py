@@ -96,15 +96,15 @@ class Log:
         self.warn(self._health.of_training(means))
         return health.not_finite(values, self._clock.step, self._trainer.number_format)
 
-    def evaluate(self) -> float:
-        """Measure the samples and log the scores; returns the Frechet distance. Its time is not training time."""
+    def evaluate(self) -> tuple[float, str]:
+        """Measure the samples and log the scores; returns the Frechet distance, and the features by which it is."""
         assert self._evaluator
         scores = self._evaluator.scores(self._trainer.gan, self._trainer.config.seed % STEPS)
         self._speed.pause(scores["quality/seconds"])
         self.say(messages.measured(self._clock.step, scores))
         self._scalars(scores)
         self.warn(self._health.of_samples(scores))
-        return scores["quality/frechet_distance"]
+        return scores["quality/frechet_distance"], str(self._evaluator.facts()["features"])
 
     def warn(self, texts: list[str]) -> None:
         """Log warnings."""

@@ -116,9 +116,9 @@ def _loop(
                 raise Regrouping
         # ---- evaluate
         if log.evaluates and (clock.is_over or clock.due(config.evaluate_every)):
-            distance = log.evaluate()
+            measured = log.evaluate()
             _save(trainer, directory)
-            directory.keep_if_best(distance)
+            directory.keep_if_best(*measured)
             log.page("running")
 
     profiler.close()
