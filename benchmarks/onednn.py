@@ -7,6 +7,7 @@ Trains each case with TF_ENABLE_ONEDNN_OPTS=0 and 1 in fresh processes, in turn,
 AVX-512, TensorFlow's default is 1. Prints a table and writes results/onednn_*.json.
 """
 
+import argparse
 import itertools
 import os
 import statistics
@@ -31,11 +32,7 @@ ALL_CORES = Layout("single", crowded=True)
 
 
 def main() -> None:
-    parser = launching.parser(__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=40, help="of each training")
-    parser.add_argument("--cases", default=",".join(CASES))
-    given = parser.parse_args()
+    given = _arguments()
     cases = list(itertools.product(given.cases.split(","), ("0", "1")))
 
     def speed(case: tuple[str, str]) -> float:
@@ -53,6 +50,14 @@ def main() -> None:
         ),
     )
     print(record.write("onednn", vars(given), rows))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = launching.parser(__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=40, help="of each training")
+    parser.add_argument("--cases", default=",".join(CASES))
+    return parser.parse_args()
 
 
 def _row(case: str, without: list[float], given: list[float]) -> dict[str, Any]:
