@@ -93,7 +93,7 @@ def test_the_package_is_no_larger_than_a_person_can_read() -> None:
     launches = sum(number for module, number in lines.items() if module in LAUNCHES)
     assert widens < 1_300
     assert looks < 3_650
-    assert launches < 650
+    assert launches < 700
     assert sum(lines.values()) - looks - widens - launches < 7_340
     assert max(lines.values()) <= 300, max(lines, key=lambda module: lines[module])
 
