@@ -26,7 +26,7 @@ class AloneError(TrainingError):
     """An error that ends this process only, which therefore prints it."""
 
     @classmethod
-    def of_start(cls, rank: int, timeout_seconds: float, missing: Sequence[int] = ()) -> "AloneError":
+    def of_start(cls, rank: int, timeout_seconds: float, missing: Sequence[object] = ()) -> "AloneError":
         """Return the error of a process that did not meet the others in time; `missing` are absent ranks, if known."""
         known = f" (missing: rank {', '.join(map(str, missing))})" if missing else ""
         begin = f"rank {rank} could not connect to the others within {timeout_seconds:g} seconds{known}"

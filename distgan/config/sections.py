@@ -119,7 +119,8 @@ class System(Section):
 
     backend: str = option(
         "auto",
-        "auto is horovod under a launcher, multiworker if TF_CONFIG is set, mirrored with several GPUs, else single.",
+        "auto is horovod under horovodrun, or under MPI or Slurm if Horovod is installed; multiworker under any other "
+        "launcher, such as torchrun, or with TF_CONFIG; mirrored with several GPUs; else single.",
         choices=("auto", "single", "mirrored", "multiworker", "horovod"),
         main=True,
     )

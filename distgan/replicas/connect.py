@@ -1,5 +1,6 @@
 """Join the other processes of a run through the chosen backend."""
 
+import importlib.util
 import os
 from collections.abc import Mapping
 
@@ -7,7 +8,7 @@ import tensorflow as tf
 
 from distgan.config import Config
 from distgan.errors import UserError
-from distgan.replicas import devices, launcher, strategy
+from distgan.replicas import cluster, devices, launcher, strategy
 from distgan.replicas.base import Replicas
 from distgan.replicas.hvd import HorovodReplicas
 
@@ -24,17 +25,15 @@ def connect(config: Config) -> Replicas:
     if virtual_devices and backend != "mirrored":
         raise UserError(f"--virtual_devices={virtual_devices} is for --backend=mirrored; here it is {backend}.")
     if backend == "horovod":
-        replicas = HorovodReplicas(
-            bool(config.profile_range()), config.stall_timeout_seconds, config.start_timeout_seconds
-        )
+        timeline = bool(config.profile_range())
+        replicas = HorovodReplicas(timeline, config.stall_timeout_seconds, config.start_timeout_seconds)
         devices.set_up(replicas.local_rank, replicas.local_size, 0, config.deterministic)
         return replicas
-    place = launcher.worker_of_host() if backend == "multiworker" else (0, 1)
-    if place is None:
-        raise UserError("--backend=multiworker needs TF_CONFIG, which names the cluster; see docs/launch.md.")
-    devices.set_up(*place, virtual_devices, config.deterministic)
     if backend == "multiworker":
-        return strategy.multiworker()
+        with cluster.formed(config.start_timeout_seconds) as place:
+            devices.set_up(*place, 0, config.deterministic)
+            return strategy.multiworker()
+    devices.set_up(0, 1, virtual_devices, config.deterministic)
     return strategy.mirrored() if backend == "mirrored" else Replicas()
 
 
@@ -42,8 +41,10 @@ def choose_backend(backend: str, environment: Mapping[str, str] = os.environ) ->
     """Return `backend`, or for `auto` the backend that a process's environment selects."""
     if backend != "auto":
         return backend
-    if launcher.launched_size(environment):
+    started_by, size = launcher.launched_by(environment), launcher.launched_size(environment)
+    by_mpi = size > 1 and started_by.startswith(("OMPI", "PMI", "SLURM"))
+    if started_by == "HOROVOD_SIZE" or (by_mpi and importlib.util.find_spec("horovod")):
         return "horovod"
-    if launcher.worker_of_host(environment):
+    if size > 1 or launcher.worker_of_host(environment):
         return "multiworker"
     return "mirrored" if len(tf.config.list_physical_devices("GPU")) > 1 else "single"

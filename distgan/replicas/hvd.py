@@ -61,8 +61,8 @@ class HorovodReplicas(Replicas):
         started = launcher.launched_size()
         if started > 1 and self.size == 1:
             raise UserError(
-                f"The launcher started {started} processes but Horovod sees 1, as it is built without MPI: start them "
-                "with horovodrun, or run `make setup` with an MPI installed."
+                f"The launcher started {started} processes but Horovod sees 1: use --backend=multiworker, or "
+                "horovodrun, or mpirun or srun and a Horovod built with MPI (`make setup` where MPI is installed)."
             )
 
     def _join(self) -> None:

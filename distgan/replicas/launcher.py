@@ -2,28 +2,44 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 
 from distgan.errors import UserError
 
-# For each launcher: the variables of the number of processes and of this one's rank, and of both on this host. sbatch
-# alone sets SLURM_PROCID too, but only an srun step with several tasks is a launch.
+# For each launcher: the variables of the number of processes and of this one's rank, and of both on this host. The
+# second row is of torchrun and its imitators, which may run under one of those below. sbatch alone sets SLURM_PROCID
+# too, but only an srun step with several tasks is a launch.
 _LAUNCHERS = (
     ("HOROVOD_SIZE", "HOROVOD_RANK", "HOROVOD_LOCAL_SIZE", "HOROVOD_LOCAL_RANK"),
+    ("WORLD_SIZE", "RANK", "LOCAL_WORLD_SIZE", "LOCAL_RANK"),
     ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
     ("PMI_SIZE", "PMI_RANK", "MPI_LOCALNRANKS", "MPI_LOCALRANKID"),
-    ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_NTASKS_PER_NODE", "SLURM_LOCALID"),
+    ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_STEP_TASKS_PER_NODE", "SLURM_LOCALID"),
+    ("WORLD_SIZE", "JOB_COMPLETION_INDEX", "", ""),  # of an indexed job
+    ("PET_NNODES", "PET_NODE_RANK", "", ""),  # of Kubeflow Trainer
 )
+
+
+def launched_by(environment: Mapping[str, str] = os.environ) -> str:
+    """Return the variable in which the launcher gives the number of processes; empty if there is no launcher."""
+    return next((size for size, *_ in _started_by(environment)), "")
 
 
 def launched_size(environment: Mapping[str, str] = os.environ) -> int:
     """Return the number of processes that a launcher started, including this one; 0 if there is no launcher."""
-    return next((_number(environment, size) for size, _ in _started_by(environment)), 0)
+    return next((number(environment, size) for size, *_ in _started_by(environment)), 0)
 
 
 def launched_rank(environment: Mapping[str, str] = os.environ) -> int:
     """Return the rank of this process among the launched ones; 0 if there is no launcher."""
-    return next((_number(environment, rank) for _, rank in _started_by(environment)), 0)
+    return next((number(environment, rank) for _, rank, *_ in _started_by(environment)), 0)
+
+
+def is_on_one_host(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether the launcher says that all its processes are on this host."""
+    size, _, on_host, _ = next(iter(_started_by(environment)), ("", "", "", ""))
+    return on_host in environment and number(environment, on_host) == number(environment, size)
 
 
 def place_on_host(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
@@ -31,7 +47,7 @@ def place_on_host(environment: Mapping[str, str] = os.environ) -> tuple[int, int
     for _, _, size, rank in _LAUNCHERS:
         if rank in environment:
             known = launched_size(environment) or 1
-            return _number(environment, rank), _number(environment, size) if size in environment else known
+            return number(environment, rank), number(environment, size) if size in environment else known
     return 0, 1
 
 
@@ -45,17 +61,17 @@ def elastic_job(environment: Mapping[str, str] = os.environ) -> str:
 def rendezvous_server(environment: Mapping[str, str] = os.environ) -> tuple[str, int] | None:
     """Return the host and port of the key-value store of this process's `horovodrun`; None if there is none."""
     address = environment.get("HOROVOD_GLOO_RENDEZVOUS_ADDR")
-    return (address, _number(environment, "HOROVOD_GLOO_RENDEZVOUS_PORT")) if address else None
+    return (address, number(environment, "HOROVOD_GLOO_RENDEZVOUS_PORT")) if address else None
 
 
-def _started_by(environment: Mapping[str, str]) -> list[tuple[str, str]]:
-    found = [(size, rank) for size, rank, _, _ in _LAUNCHERS if size in environment and rank in environment]
-    return [(size, rank) for size, rank in found if not size.startswith("SLURM") or _number(environment, size) > 1]
+def _started_by(environment: Mapping[str, str]) -> list[tuple[str, str, str, str]]:
+    found = [row for row in _LAUNCHERS if row[0] in environment and row[1] in environment]
+    return [row for row in found if not row[0].startswith("SLURM") or number(environment, row[0]) > 1]
 
 
-def _number(environment: Mapping[str, str], name: str) -> int:
+def number(environment: Mapping[str, str], name: str) -> int:
     """Return a number that a launcher has set. Raises `UserError` if it is not a number."""
-    text = environment.get(name, "").partition("(")[0]  # Slurm's 2(x3) means two on each of three machines
+    text = re.split("[(,]", environment.get(name, ""))[0]  # Slurm's 2(x3),1 means two on the first of three hosts, ...
     if not text.isascii() or not text.isdecimal():
         raise UserError(f"{name}={text} is refused: it must be a number. Unset it, or start with a launcher.")
     return int(text)
