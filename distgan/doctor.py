@@ -3,8 +3,8 @@
     python -m distgan.doctor
     horovodrun -np 4 -H host1:2,host2:2 python -m distgan.doctor        # those machines, and the network between them
 
-By itself it looks at this machine, and lets two processes of Horovod meet on it. Started by horovodrun, mpirun or srun,
-or with TF_CONFIG, all processes meet as they would to train. The exit status is 1 if anything is to be mended.
+By itself it looks at this machine, and lets two processes of Horovod meet on it. Started by a launcher, or with
+TF_CONFIG, all processes meet as they would to train. The exit status is 1 if anything is to be mended.
 """
 
 import mmap
@@ -69,6 +69,7 @@ def examine() -> Iterator[Finding]:
     yield Finding("Python", f"{platform.python_version()}, {sys.executable}")
     yield from (
         _tensorflow(),
+        _backend(),
         _horovod_s_parts(),
         _mpi(),
         hardware.gpus(nccl_built=not hvd or hvd.nccl_built()),
@@ -88,6 +89,15 @@ def _tensorflow() -> Finding:
     return Finding("TensorFlow", found)
 
 
+def _backend() -> Finding:
+    from distgan.replicas.connect import choose_backend
+
+    started_by = launcher.launched_by()
+    config = "TF_CONFIG" if launcher.worker_of_host() else "no launcher"
+    why = f"{started_by}={launcher.launched_size()}" if started_by else config
+    return Finding("Backend", f"--backend=auto is {choose_backend('auto')} here ({why})")
+
+
 def _horovod() -> Any:
     """Return Horovod's module, or None."""
     try:
@@ -100,20 +110,14 @@ def _horovod() -> Any:
 def _horovod_s_parts() -> Finding:
     hvd = _horovod()
     if not hvd:
-        return Finding(
-            "Horovod",
-            "none: --backend=single, mirrored and multiworker only",
-            "run `make setup`, which builds it; for GPUs it needs nvcc of CUDA 12.",
-        )
+        advice = "run `make setup`, which builds it; for GPUs it needs nvcc of CUDA 12."
+        return Finding("Horovod", "none: --backend=single, mirrored and multiworker only", advice)
     controllers = [name for name, has in (("Gloo", hvd.gloo_built()), ("MPI", hvd.mpi_built())) if has]
     operations = [*(["NCCL"] if hvd.nccl_built() else []), *controllers]
     found = f"controllers {', '.join(controllers)}; operations {', '.join(operations)}"
     if not _has_our_patches():
-        return Finding(
-            "Horovod",
-            f"{found}, without our patches",
-            "run `make setup`: without the patches Horovod waits for a missing rank without a message.",
-        )
+        advice = "run `make setup`: without the patches Horovod waits for a missing rank without a message."
+        return Finding("Horovod", f"{found}, without our patches", advice)
     return Finding("Horovod", f"{found}; with distgan's patches")
 
 
@@ -132,11 +136,8 @@ def _mpi() -> Finding:
     found = hardware.output_of(mpirun, "--version").partition("\n")[0]
     hvd = _horovod()
     if hvd and not hvd.mpi_built():
-        return Finding(
-            "MPI",
-            f"{found}; Horovod was built without it",
-            "run `make setup` again, so that mpirun and srun can start processes.",
-        )
+        advice = "run `make setup` again, so that mpirun and srun can start processes."
+        return Finding("MPI", f"{found}; Horovod was built without it", advice)
     return Finding("MPI", found)
 
 
@@ -166,12 +167,11 @@ def _meet() -> int:
 
     findings = [finding for finding in examine() if finding.mend]
     replicas = connect(Config())
-    place = {"host": socket.gethostname(), "pid": os.getpid(), "gpu": _own_gpu(), "mend": findings}
-    places = replicas.gather(place)
+    places = replicas.gather({"host": socket.gethostname(), "pid": os.getpid(), "gpu": _own_gpu(), "mend": findings})
     took = {size: _seconds_to_sum(replicas, size) for size in SUMMED_BYTES}
     if not replicas.is_chief:
         return 0
-    found = [
+    found = [_backend()] + [
         Finding(f"Rank {rank}", f"{one['host']}, process {one['pid']}, {one['gpu']}") for rank, one in enumerate(places)
     ]
     hosts = len({one["host"] for one in places})

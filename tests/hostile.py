@@ -29,7 +29,7 @@ from distgan.data.images import BadImageError, fitted, open_picture
 from distgan.data.npz import open_npz
 from distgan.data.parquet import open_parquet
 from distgan.errors import UserError
-from distgan.replicas import launcher
+from distgan.replicas import cluster, launcher
 from distgan.store import checkpoint
 
 
@@ -137,6 +137,7 @@ def _environment(content: bytes, directory: Path) -> None:
     launcher.launched_rank(environment)
     launcher.place_on_host(environment)
     launcher.worker_of_host(environment)
+    cluster._Launch.of(environment)
 
 
 def _write_checkpoint(directory: Path, manifest: bytes, state: bytes) -> None:
@@ -238,7 +239,8 @@ TARGETS = {
     "environment": Target(_environment, lambda: [
         b"HOROVOD_SIZE=4\0HOROVOD_RANK=1\0HOROVOD_LOCAL_RANK=1",
         b'TF_CONFIG={"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 0}}',
-        b"SLURM_STEP_NUM_TASKS=4\0SLURM_PROCID=1\0SLURM_LOCALID=0\0SLURM_NTASKS_PER_NODE=2(x2)",
+        b"SLURM_STEP_NUM_TASKS=4\0SLURM_PROCID=1\0SLURM_LOCALID=0\0SLURM_STEP_TASKS_PER_NODE=2(x2)",
+        b"WORLD_SIZE=4\0RANK=1\0LOCAL_RANK=0\0LOCAL_WORLD_SIZE=2\0MASTER_ADDR=a\0MASTER_PORT=29500",
     ]),
     "torch": Target(_torch, lambda: [VALID]),
 }  # fmt: skip

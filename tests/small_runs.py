@@ -48,6 +48,14 @@ def state(run_dir: Path, step: int) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
+def assert_same(run_dir: Path, expected: Path, step: int) -> None:
+    """Compare all variables of two runs in float64 at a step."""
+    found, wanted = state(run_dir, step), state(expected, step)
+    assert found.keys() == wanted.keys()
+    for name, array in wanted.items():
+        np.testing.assert_allclose(found[name], array, rtol=0, atol=1e-10, err_msg=name)
+
+
 def workers(run_dir: Path) -> list[psutil.Process]:
     """The processes of this test that train into a directory, oldest first, without the parents that watch them."""
     found = {}

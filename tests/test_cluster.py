@@ -197,10 +197,15 @@ def _program_at(address: tuple[str, int], answer: bytes) -> Iterator[None]:
         thread.join()
 
 
-@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"x" * 100_000, b"\xff\n"])
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"x" * 100_000, b"\xff\n", b"JOB\n\n", b"JOB\n\xff\n"],
+    ids=["silent", "http", "long", "binary", "empty", "binary at the end"],
+)
 def test_another_program_is_not_taken_for_rank_0(answer: bytes, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "ANSWER_SECONDS", 0.5)
-    with _program_at(_chief_s_port(_ours(0, 2, port)), answer):
+    job = cluster._Launch.of(_ours(0, 2, port)).job.encode()
+    with _program_at(_chief_s_port(_ours(0, 2, port)), answer.replace(b"JOB", job)):
         ranks = [Process(_ours(rank, 2, port)) for rank in range(2)]
         assert ranks[0].workers() == ranks[1].workers()
 
@@ -222,7 +227,8 @@ def test_what_is_no_report_is_not_answered_and_harms_nobody(port: int) -> None:
     chief = Process(environments[0])
     for line in (
         b"\n", b"\x00\xff\xfe\n", b"GET / HTTP/1.1\r\n\r\n", b"x" * 10_000, b"[" * 400 + b"\n", job + b"\n",
-        job + b" 1 2 3\n", job + b" one 2 3 127.0.0.1\n", job + b" 1 2 3 no.address\n", b"other 1 2 3 127.0.0.1\n",
+        job + b" 1 2 3\n", job + b" one 2 3 127.0.0.1\n", job + b" 1 2 3 no.address\n",
+        job + b" 1 2 70000 127.0.0.1\n", b"other 1 2 3 127.0.0.1\n",
         job + b" " + b"9" * 400 + b"e 2 3 127.0.0.1\n", "³".encode() + b"\n",
     ):  # fmt: skip
         reset = contextlib.suppress(ConnectionResetError)
@@ -288,10 +294,10 @@ def test_a_row_of_occupied_ports_is_reported(port: int) -> None:
 @pytest.mark.parametrize(
     ("nodes", "first"),
     [("node1", "node1"), ("node1,node2", "node1"), ("node[01-03,07],x2", "node01"), ("a[3,5-7]", "a3"),
-     ("rack[1-2]node[09-12]", "rack1node09"), ("gpu-[7-8].example", "gpu-7.example"), ("", "")],
+     ("rack[1-2]node[09-12]", "rack1node09"), ("gpu-[7-8].example", "gpu-7.example"), ("x,node[1-2]", "x")],
 )  # fmt: skip
-def test_the_first_host_of_slurm_s_list_is_found(nodes: str, first: str) -> None:
-    assert cluster._first_host(nodes) == first
+def test_rank_0_is_on_the_first_host_of_slurm_s_list(nodes: str, first: str) -> None:
+    assert cluster._Launch.of(_srun(1, 2, 1) | {"SLURM_STEP_NODELIST": nodes}).host == first
 
 
 ELSEWHERE = {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_LOCAL_SIZE": "2"}

@@ -54,12 +54,14 @@ def _horovodrun(hosts: Any, processes: int, *command: str) -> list[str]:
     return hosts.on("host1", str(layouts.HOROVODRUN), "-np", str(processes), "-H", places, *command)
 
 
-def _start_workers(hosts: Any, *command: str) -> list[subprocess.Popen[str]]:
+def _start_workers(hosts: Any, *command: str, by_rank: bool = False) -> list[subprocess.Popen[str]]:
     workers = [f"{name}:2222" for name in hosts.names]
+    job = {"WORLD_SIZE": "2", "MASTER_ADDR": "host1", "MASTER_PORT": "29500", "LOCAL_WORLD_SIZE": "1"}
     return [
         subprocess.Popen(
             hosts.on(name, *command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env=os.environ | {"TF_CONFIG": layouts.tf_config(workers, index)},
+            env=os.environ | (job | {"RANK": str(index), "LOCAL_RANK": "0"} if by_rank else
+                              {"TF_CONFIG": layouts.tf_config(workers, index)}),
         )
         for index, name in enumerate(hosts.names)
     ]  # fmt: skip
@@ -81,8 +83,11 @@ def test_four_processes_on_two_hosts_make_the_run_of_one(
     _assert_same(small_runs.state(tmp_path, SETTINGS["steps"]), alone)
 
 
-def test_workers_on_two_hosts_make_the_run_of_one(hosts: Any, alone: dict[str, np.ndarray], tmp_path: Path) -> None:
-    workers = _start_workers(hosts, *_train(tmp_path))
+@pytest.mark.parametrize("by_rank", [True, False], ids=["ranks", "TF_CONFIG"])
+def test_workers_on_two_hosts_make_the_run_of_one(
+    by_rank: bool, hosts: Any, alone: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    workers = _start_workers(hosts, *_train(tmp_path), by_rank=by_rank)
     outputs = [limits.output_of(worker) for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], outputs
     assert "backend multiworker: 2 replicas in 2 processes" in outputs[0]

@@ -3,9 +3,6 @@
 The schema of an MPIJob itself comes with the MPI Operator, in no package; its pods are checked by Kubernetes' schema.
 """
 
-import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from distgan.replicas import launcher
+from distgan.replicas import cluster
 
 LAUNCH = Path(__file__).parent.parent / "launch"
 VERSION = "1.30"
@@ -76,28 +73,16 @@ def test_mpirun_starts_as_many_ranks_as_there_are_slots() -> None:
     assert int(command[command.index("-np") + 1]) == job["spec"]["slotsPerWorker"] * _replicas()["Worker"]["replicas"]
 
 
-def test_each_worker_of_the_job_knows_its_cluster_and_its_place(tmp_path: Path) -> None:
+def test_each_worker_of_the_job_knows_its_place_and_where_rank_0_is() -> None:
     (job,) = (one for one in _documents("k8s-multiworker.yaml") if one["kind"] == "Job")
     (service,) = (one for one in _documents("k8s-multiworker.yaml") if one["kind"] == "Service")
     pod = job["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    (workers,) = (variable["value"] for variable in container["env"] if variable["name"] == "WORKERS")
-    assert int(workers) == job["spec"]["completions"] == job["spec"]["parallelism"]
+    given = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert int(given["WORLD_SIZE"]) == job["spec"]["completions"] == job["spec"]["parallelism"]
     assert pod["subdomain"] == service["metadata"]["name"]
-    python = tmp_path / "python"
-    python.write_text('#!/bin/sh\necho "$TF_CONFIG"; echo "$@"\n')
-    python.chmod(0o755)
-    for index in range(int(workers)):
-        environment = {
-            "PATH": f"{tmp_path}:{os.environ['PATH']}",
-            "WORKERS": workers,
-            "JOB_COMPLETION_INDEX": str(index),
-        }
-        said = subprocess.run(
-            [*container["command"], *container["args"]], env=environment, capture_output=True, text=True, check=True
-        ).stdout.splitlines()
-        config = json.loads(said[0])
-        name = job["metadata"]["name"]
-        assert config["cluster"]["worker"] == [f"{name}-{one}.{pod['subdomain']}:2222" for one in range(int(workers))]
-        assert launcher.worker_of_host({"TF_CONFIG": said[0]}) == (0, 1)
-        assert said[1] == " ".join(["-m distgan.train --backend=multiworker", *container["args"]])
+    for index in range(job["spec"]["completions"]):
+        launch = cluster._Launch.of(given | {"JOB_COMPLETION_INDEX": str(index)})
+        assert (launch.rank, launch.size) == (index, job["spec"]["completions"])
+        assert launch.host == f"{job['metadata']['name']}-0.{pod['subdomain']}"
+    assert container["command"] == ["python", "-m", "distgan.train"]

@@ -1,5 +1,6 @@
 """Who started this process, what it may use, and what is refused before anything runs."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -25,6 +26,15 @@ TWO_WORKERS = layouts.tf_config(["a:1", "b:1"], 1)
         ({"SLURM_STEP_NUM_TASKS": "8", "SLURM_PROCID": "7"}, 8, 7),
         ({"SLURM_PROCID": "0", "SLURM_JOB_ID": "1"}, 0, 0),
         ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, 0, 0),
+        ({"WORLD_SIZE": "4", "RANK": "3"}, 4, 3),
+        ({"WORLD_SIZE": "4", "RANK": "3", "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}, 4, 3),
+        ({"WORLD_SIZE": "4", "RANK": "0", "HOROVOD_SIZE": "2", "HOROVOD_RANK": "1"}, 2, 1),
+        ({"WORLD_SIZE": "4"}, 0, 0),
+        ({"RANK": "3"}, 0, 0),
+        ({"WORLD_SIZE": "4", "JOB_COMPLETION_INDEX": "2"}, 4, 2),
+        ({"WORLD_SIZE": "4", "RANK": "3", "JOB_COMPLETION_INDEX": "1"}, 4, 3),
+        ({"JOB_COMPLETION_INDEX": "2"}, 0, 0),
+        ({"PET_NNODES": "2", "PET_NODE_RANK": "1"}, 2, 1),
     ],
 )
 def test_a_launcher_is_told_from_its_environment(environment: dict[str, str], size: int, rank: int) -> None:
@@ -35,11 +45,30 @@ def test_a_launcher_is_told_from_its_environment(environment: dict[str, str], si
     ("environment", "backend"),
     [({}, "single"), ({"HOROVOD_SIZE": "1", "HOROVOD_RANK": "0"}, "horovod"),
      ({"TF_CONFIG": TWO_WORKERS}, "multiworker"),
-     ({"HOROVOD_SIZE": "2", "HOROVOD_RANK": "0", "TF_CONFIG": TWO_WORKERS}, "horovod")],
+     ({"HOROVOD_SIZE": "2", "HOROVOD_RANK": "0", "TF_CONFIG": TWO_WORKERS}, "horovod"),
+     ({"WORLD_SIZE": "2", "RANK": "0"}, "multiworker"), ({"WORLD_SIZE": "1", "RANK": "0"}, "single"),
+     ({"WORLD_SIZE": "2", "JOB_COMPLETION_INDEX": "1"}, "multiworker"), ({"RANK": "0"}, "single"),
+     ({"OMPI_COMM_WORLD_SIZE": "1", "OMPI_COMM_WORLD_RANK": "0"}, "single"),
+     ({"OMPI_COMM_WORLD_SIZE": "1", "OMPI_COMM_WORLD_RANK": "0", "TF_CONFIG": TWO_WORKERS}, "multiworker")],
 )  # fmt: skip
 def test_auto_is_what_the_process_was_started_by(environment: dict[str, str], backend: str) -> None:
     assert choose_backend("auto", environment) == backend
     assert choose_backend("mirrored", environment) == "mirrored"
+
+
+@pytest.mark.parametrize(
+    ("size", "rank"),
+    [("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"), ("PMI_SIZE", "PMI_RANK"),
+     ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID")],
+)  # fmt: skip
+def test_under_mpi_and_slurm_auto_is_horovod_where_it_is_installed(
+    size: str, rank: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {"horovod": True}
+    monkeypatch.setattr(importlib.util, "find_spec", found.get)
+    assert choose_backend("auto", {size: "2", rank: "1"}) == "horovod"
+    found["horovod"] = False
+    assert choose_backend("auto", {size: "2", rank: "1"}) == "multiworker"
 
 
 @pytest.mark.parametrize(
@@ -100,10 +129,12 @@ def test_everything_else_works_without_horovod(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
-def test_a_launch_that_horovod_does_not_see_is_refused() -> None:
-    answer = _python(TRAIN + RUN, OMPI_COMM_WORLD_SIZE="3", OMPI_COMM_WORLD_RANK="0")
+@pytest.mark.parametrize("prefix", ["OMPI_COMM_", ""], ids=["mpirun", "torchrun"])
+def test_a_launch_that_horovod_does_not_see_is_refused(prefix: str) -> None:
+    rank = f"{prefix}WORLD_RANK" if prefix else "RANK"
+    answer = _python(TRAIN + RUN, **{f"{prefix}WORLD_SIZE": "3", rank: "0"})
     assert answer.returncode == 2
-    assert "The launcher started 3 processes but Horovod sees 1" in answer.stderr
+    assert "The launcher started 3 processes but Horovod sees 1: use --backend=multiworker, or" in answer.stderr
 
 
 @pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
@@ -130,6 +161,9 @@ def test_virtual_devices_are_for_mirrored_only() -> None:
         ({"HOROVOD_LOCAL_RANK": "2", "HOROVOD_LOCAL_SIZE": "4"}, (2, 4)),
         ({"OMPI_COMM_WORLD_LOCAL_RANK": "1", "OMPI_COMM_WORLD_LOCAL_SIZE": "2"}, (1, 2)),
         ({"SLURM_LOCALID": "3", "SLURM_STEP_NUM_TASKS": "8", "SLURM_PROCID": "7"}, (3, 8)),
+        ({"SLURM_LOCALID": "1", "SLURM_STEP_NUM_TASKS": "7", "SLURM_STEP_TASKS_PER_NODE": "3(x2),1"}, (1, 3)),
+        ({"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "RANK": "3", "WORLD_SIZE": "4"}, (1, 2)),
+        ({"JOB_COMPLETION_INDEX": "1", "WORLD_SIZE": "4"}, (0, 1)),
     ],
 )
 def test_a_process_knows_its_place_on_its_host(environment: dict[str, str], place: tuple[int, int]) -> None:

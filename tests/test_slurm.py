@@ -14,7 +14,6 @@ from typing import Any
 
 import layouts
 import limits
-import numpy as np
 import pytest
 import small_runs
 import virtual_hosts
@@ -108,9 +107,17 @@ def test_ranks_that_srun_started_make_the_run_of_one(slurm: Slurm, tmp_path: Pat
                      sys.executable, "-m", "distgan.train", *small_runs.flags(together, **settings))  # fmt: skip
     assert "backend horovod: 2 replicas in 2 processes" in said
     small_runs.train(alone, **settings)
-    found, expected = (small_runs.state(run_dir, settings["steps"]) for run_dir in (together, alone))
-    for name, array in expected.items():
-        np.testing.assert_allclose(found[name], array, rtol=0, atol=1e-10, err_msg=name)
+    small_runs.assert_same(together, alone, settings["steps"])
+
+
+def test_ranks_that_srun_started_make_the_run_of_one_without_horovod(slurm: Slurm, tmp_path: Path) -> None:
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    settings: dict[str, Any] = {"precision": "float64", "steps": 4}
+    said = slurm.run("srun", "--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=1", sys.executable, "-m",
+                     "distgan.train", "--backend=multiworker", *small_runs.flags(together, **settings))  # fmt: skip
+    assert "backend multiworker: 2 replicas in 2 processes" in said
+    small_runs.train(alone, **settings)
+    small_runs.assert_same(together, alone, settings["steps"])
 
 
 def test_a_job_whose_time_is_up_saves_and_goes_back(slurm: Slurm, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from distgan.errors import AloneError, UserError
 from distgan.replicas import launcher, watchdog
 
-PAUSE_SECONDS, ANSWER_SECONDS = 0.05, 5.0
+PAUSE_SECONDS, ANSWER_SECONDS = 0.1, 5.0
 CHIEF_FIRST_SECONDS = 2.0  # the others wait longer than rank 0, which knows who is missing
 REPORT_BYTES, ANSWER_BYTES = 512, 2**22  # of a line, at most
 NUM_PORTS, FIRST_PORT = 8, 20_000
@@ -53,15 +53,13 @@ def formed(timeout_seconds: float, environment: MutableMapping[str, str] = os.en
         return
     launch = _Launch.of(environment)
     with socket.socket() as holder:
-        holder.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # so that gRPC, which sets it too, can listen there
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # gRPC sets it too, so it can listen there
         holder.bind(("", 0))
         meet = _report if launch.rank else _answer
         workers = asyncio.run(meet(launch, holder.getsockname()[1], timeout_seconds))
         task = {"type": "worker", "index": launch.rank}
         environment["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers}, "task": task})
-        # Without it, gRPC connects to them through the proxy of the environment.
+        # Without it, gRPC connects through the proxy that the environment names.
         environment.setdefault("no_grpc_proxy", ",".join({worker.rpartition(":")[0] for worker in workers}))
         watchdog.starts()  # TensorFlow connects from now on, and has as much time again
         yield launcher.worker_of_host(environment) or (0, 1)
@@ -101,16 +99,11 @@ def _host_of_chief(environment: Mapping[str, str]) -> str:
     # mpirun starts its daemons as a step, which leaves out its own host.
     by_mpirun = launcher.launched_by(environment).startswith("OMPI")
     nodes = environment.get("SLURM_JOB_NODELIST" if by_mpirun else "SLURM_STEP_NODELIST", "")
-    host = environment.get("MASTER_ADDR") or environment.get("PET_MASTER_ADDR") or _first_host(nodes)
+    first = re.sub(r"\[(\w+)[^]]*\]", r"\1", nodes).partition(",")[0]  # node01 of node[01-03,07],x2
+    host = environment.get("MASTER_ADDR") or environment.get("PET_MASTER_ADDR") or first
     if not host:
         raise UserError("Set MASTER_ADDR to the host of rank 0, for all ranks (`mpirun -x MASTER_ADDR=host`).")
     return host.strip("[]")
-
-
-def _first_host(nodes: str) -> str:
-    """Return the first host of a list of Slurm's: `node01` of `node[01-03,07],x2`."""
-    first = re.match(r"(\[[^]]*\]|[^,[])*", nodes)
-    return re.sub(r"\[(\w+)[^]]*\]", r"\1", first[0]) if first else ""
 
 
 class _Chief:
@@ -130,7 +123,7 @@ class _Chief:
                 job, *numbers, host = (await reader.readline()).decode("ascii").split()
             rank, size, port = map(int, numbers)
             address = ipaddress.ip_address(host)
-            if job != self._launch.job or self.all_are_here.done():
+            if job != self._launch.job or self.all_are_here.done() or not 0 < port < 2**16:
                 return
             reached = writer.get_extra_info("sockname")[0].removeprefix("::ffff:")
             is_here = address.is_loopback or host == reached
@@ -241,5 +234,5 @@ async def _ask(launch: _Launch, port: int, own_port: int, missing: list[str]) ->
             if is_chief:
                 missing.clear()
                 line = await reader.readline()
-                return line.decode().split() if line.endswith(b"\n") else [""]
+                return (line.decode().split() if line.endswith(b"\n") else []) or [""]
     return [""]
