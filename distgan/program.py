@@ -36,10 +36,10 @@ def run(main: Callable[[], int], help_text: Callable[[list[str]], str] | None = 
     raise AssertionError("app.run does not return")
 
 
-def run_on(main: Callable[[list[str]], int]) -> Never:
-    """Run a program as `run` does, with words allowed before, between and after its flags."""
+def run_on(main: Callable[[list[str]], int], flags_first: bool = False) -> Never:
+    """Run a program as `run` does, with words before, between and after its flags; or only after them."""
     _open_streams()
-    flags.FLAGS.set_gnu_getopt()
+    flags.FLAGS.set_gnu_getopt(not flags_first)
     app.run(lambda words: _exit_with(lambda: main(words)), flags_parser=lambda arguments: _parse(arguments, True))
     raise AssertionError("app.run does not return")
 

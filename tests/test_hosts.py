@@ -106,6 +106,24 @@ def test_the_doctor_sees_every_rank_and_its_host(hosts: Any) -> None:
     assert "by horovod, 4 processes on 2 hosts: 4 bytes in " in job.stdout
 
 
+def test_the_launcher_starts_processes_over_ssh_which_end_with_it(hosts: Any) -> None:
+    shows_place = 'echo "$RANK of $WORLD_SIZE, $LOCAL_RANK on $(hostname), meets at $MASTER_ADDR"; exec sleep 1000'
+    command = [sys.executable, "-m", "distgan.launch", "-H", "host1:1,host2:2", "--", "sh", "-c", shows_place]
+    job = subprocess.Popen(hosts.on("host1", "sh", "-c", '"$@" & echo $!; wait', "sh", *command),
+                           stdout=subprocess.PIPE, text=True)  # fmt: skip
+    assert job.stdout
+    launcher = job.stdout.readline().strip()
+    assert sorted(job.stdout.readline() for _ in range(3)) == [
+        "[0] 0 of 3, 0 on host1, meets at host1\n",
+        "[1] 1 of 3, 0 on host2, meets at host1\n",
+        "[2] 2 of 3, 1 on host2, meets at host1\n",
+    ]
+    subprocess.run(hosts.on("host1", "kill", "-9", launcher), check=True)
+    limits.output_of(job)
+    for name in hosts.names:
+        limits.wait_until(functools.partial(_is_without, hosts, name, "launch_agent|sleep 1000"), f"end of {name}'s")
+
+
 @needs_horovod
 def test_a_host_that_does_not_know_its_own_name_can_train(hosts: Any, tmp_path: Path) -> None:
     command = [str(layouts.HOROVODRUN), "-np", "2", *_train(tmp_path)]
@@ -164,11 +182,11 @@ def test_workers_end_when_a_cable_is_pulled(hosts: Any, tmp_path: Path) -> None:
 
 def _wait_until_nobody_trains(hosts: Any) -> None:
     for name in hosts.names:
-        limits.wait_until(functools.partial(_is_without_trainers, hosts, name), f"end of those on {name}")
+        limits.wait_until(functools.partial(_is_without, hosts, name, "distgan.train"), f"end of those on {name}")
 
 
-def _is_without_trainers(hosts: Any, name: str) -> bool:
-    command = hosts.on(name, "pgrep", "-f", "distgan.train")
+def _is_without(hosts: Any, name: str, pattern: str) -> bool:
+    command = hosts.on(name, "pgrep", "-f", pattern)
     return subprocess.run(command, capture_output=True, check=False).returncode != 0
 
 

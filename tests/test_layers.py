@@ -31,7 +31,7 @@ STOREYS = (
     ("training.loop",),
     ("training.elastic",),
     ("run", "latent_search", "program", "serving", "latent_page", "hardware"),
-    ("dcgan", "train", "sample", "project", "evaluate", "export", "compare", "doctor"),
+    ("dcgan", "train", "sample", "project", "evaluate", "export", "compare", "doctor", "launch", "launch_agent"),
 )
 PACKAGE = Path(distgan.__file__).parent
 MODULES = {
@@ -83,7 +83,9 @@ WIDENS = (  # more data, networks and features of a kind that is there already: 
     "data.archives", "data.emoji", "data.npz", "data.parquet", "nets.residual", "gans.residual", "gans.augmentation",
     "metrics.imagenet",
 )  # fmt: skip
-LAUNCHES = ("launch", "replicas.launcher", "replicas.rendezvous", "replicas.cluster")  # starts processes that meet
+LAUNCHES = (  # starts processes that meet
+    "launch", "launch_agent", "replicas.launcher", "replicas.rendezvous", "replicas.cluster",
+)  # fmt: skip
 
 
 def test_the_package_is_no_larger_than_a_person_can_read() -> None:
