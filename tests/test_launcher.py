@@ -117,7 +117,7 @@ RUN = "import runpy; runpy.run_module('distgan.train', run_name='__main__')"
 def test_without_horovod_its_backend_says_how_to_get_it() -> None:
     answer = _python(f"{TRAIN}sys.modules['horovod'] = None\n{RUN}")
     assert answer.returncode == 2
-    assert "--backend=horovod needs Horovod, which is not installed here" in answer.stderr
+    assert "--backend=horovod needs Horovod, which is missing" in answer.stderr
     assert "make setup" in answer.stderr
     assert "Traceback" not in answer.stderr
 

@@ -39,9 +39,7 @@ class HorovodReplicas(Replicas):
         try:
             import horovod.tensorflow as hvd
         except ImportError as error:
-            raise UserError(
-                f"--backend=horovod needs Horovod, which is not installed here ({error}): run `make setup`."
-            ) from None
+            raise UserError(f"--backend=horovod needs Horovod, which is missing ({error}): run `make setup`.") from None
         self._hvd = hvd
         self.is_elastic = bool(launcher.elastic_job())
         server = launcher.rendezvous_server()
