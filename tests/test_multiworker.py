@@ -83,6 +83,12 @@ def test_ranks_of_mpirun_make_the_run_of_one(tmp_path: Path, alone: Path) -> Non
 
 
 @pytest.mark.slow
+def test_ranks_of_our_launcher_make_the_run_of_one(tmp_path: Path, alone: Path) -> None:
+    job = limits.run([sys.executable, "-m", "distgan.launch", "-n", "2", "--", *_train(tmp_path)[1:]])
+    _assert_same(job.returncode, job.stdout + job.stderr, tmp_path, alone)
+
+
+@pytest.mark.slow
 def test_ranks_of_torchrun_itself_make_the_run_of_one(tmp_path: Path, alone: Path) -> None:
     pytest.importorskip("torch", reason="PyTorch, the extra `bench`, is not installed here")
     job = limits.run([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", *_train(tmp_path)])
