@@ -136,8 +136,8 @@ def _environment(content: bytes, directory: Path) -> None:
     launcher.launched_size(environment)
     launcher.launched_rank(environment)
     launcher.place_on_host(environment)
-    launcher.worker_of_host(environment)
-    cluster._Launch.of(environment)
+    if not launcher.worker_of_host(environment):
+        cluster._Launch.of(environment)
 
 
 def _write_checkpoint(directory: Path, manifest: bytes, state: bytes) -> None:
@@ -237,9 +237,10 @@ TARGETS = {
     "flags": Target(_flags, lambda: [b"--preset=mnist\0--epochs=3\0--batch_size=64\0--loss=hinge",
                                      b"--image_size=28x28\0--profile_steps=3:7\0--noconditional\0--seed=1"]),
     "environment": Target(_environment, lambda: [
-        b"HOROVOD_SIZE=4\0HOROVOD_RANK=1\0HOROVOD_LOCAL_RANK=1",
+        b"HOROVOD_SIZE=4\0HOROVOD_RANK=1\0HOROVOD_LOCAL_RANK=1\0HOROVOD_LOCAL_SIZE=4",
         b'TF_CONFIG={"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 0}}',
-        b"SLURM_STEP_NUM_TASKS=4\0SLURM_PROCID=1\0SLURM_LOCALID=0\0SLURM_STEP_TASKS_PER_NODE=2(x2)",
+        b"SLURM_STEP_NUM_TASKS=4\0SLURM_PROCID=1\0SLURM_LOCALID=0\0SLURM_STEP_TASKS_PER_NODE=2(x2)"
+        b"\0SLURM_STEP_NODELIST=node[01-02]",
         b"WORLD_SIZE=4\0RANK=1\0LOCAL_RANK=0\0LOCAL_WORLD_SIZE=2\0MASTER_ADDR=a\0MASTER_PORT=29500",
     ]),
     "torch": Target(_torch, lambda: [VALID]),
