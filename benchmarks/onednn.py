@@ -19,12 +19,12 @@ from launching import Layout
 
 CASES = {
     "mnist": "--preset=mnist",
-    "mnist_best": "--preset=mnist_best",
+    "mnist_best": "--preset=mnist_best --evaluate_every=never",
     "mlp": "--preset=mlp",
     "dcgan": "--preset=dcgan --data=emoji",
     "faces": "--preset=faces --data=emoji --image_size=32x32",
-    "rgb_best": "--preset=rgb_best --data=emoji --image_size=32x32",
-    "r3gan": "--preset=r3gan --data=emoji --image_size=32x32",
+    "rgb_best": "--preset=rgb_best --data=emoji --image_size=32x32 --evaluate_every=never",
+    "r3gan": "--preset=r3gan --data=emoji --image_size=32x32 --evaluate_every=never",
     "pix2pix": f"--config={launching.ROOT}/launch/emoji-styles.json",
     "cyclegan": f"--config={launching.ROOT}/launch/emoji-domains.json",
 }
