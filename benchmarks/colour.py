@@ -7,12 +7,10 @@ First measures the images per second of each recipe, in short runs in turn. Then
 images that it would see in the given minutes, so that other work on the machine does not change the result. The
 learning rates of rgb_best and r3gan fall to zero in that time. Samples are measured by the imagenet features,
 evenly spread over the run. When a run ends it is added to results/<name>_*.json, in place of an earlier one
-like it: the hours may be spent in parts. All runs use oneDNN, which TensorFlow leaves off on processors without
-AVX-512. Prints a table of the last and the best measurement of each run.
+like it: the hours may be spent in parts. Prints a table of the last and the best measurement of each run.
 """
 
 import argparse
-import os
 import shlex
 import statistics
 import sys
@@ -38,7 +36,6 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 FALLING = ("rgb_best", "r3gan")  # recipes whose learning rates fall
 SPEED_STEPS = 40
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # for the commands that are run
 ALL_CORES = Layout("single", crowded=True)
 
 

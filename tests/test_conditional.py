@@ -21,9 +21,11 @@ from distgan.data.sources import open_source
 from distgan.errors import UserError
 from distgan.gans.base import make_gan
 from distgan.gans.noise_to_image import NoiseToImage
+from distgan.metrics.features import FeatureNetwork
 from distgan.pictures import grid
 from distgan.run import load
 from distgan.serving import write_keras, write_saved_model
+from distgan.training.evaluation import Evaluator
 
 NUM_CLASSES = 10
 
@@ -101,6 +103,28 @@ def test_how_many_are_read_as_asked_is_logged(run_dir: Path) -> None:
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     (last,) = (line for line in lines if "quality/class_accuracy" in line)
     assert 0 <= last["quality/class_accuracy"] <= 0.3  # after two steps, no more than by chance
+
+
+def test_a_classifier_with_other_classes_judges_none() -> None:
+    class Made:
+        class_names = ("cat", "dog")
+
+        def classes_of(self, number: int, seed: int) -> np.ndarray:
+            return np.arange(number) % len(self.class_names)
+
+    def asked(features: str, num_classes: int) -> list[int] | None:
+        evaluator = object.__new__(Evaluator)
+        evaluator._num_images = 3
+        evaluator._network = FeatureNetwork(features, "", 8, num_classes, None, None)  # type: ignore[arg-type]
+        found = evaluator._asked(Made(), seed=0)  # type: ignore[arg-type]
+        return None if found is None else found.tolist()
+
+    assert asked("mine.keras", 2) == [0, 1, 0]
+    assert asked("imagenet", 1000) is None
+    assert asked("digits", 10) is None
+    Made.class_names = ("3", "5")
+    assert asked("digits", 10) == [3, 5, 3]
+    assert asked("imagenet", 1000) is None
 
 
 def test_a_run_generates_the_classes_asked_for(run_dir: Path) -> None:

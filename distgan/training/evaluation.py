@@ -62,14 +62,18 @@ class Evaluator:
             def read(first: int, count: int) -> np.ndarray:
                 return to_pixels(gan.generate(count, seed, first, averaged)).numpy()
 
-            asked = gan.classes_of(self._num_images, seed)
-            if asked is not None and all(map(str.isdecimal, gan.class_names)):  # a classifier knows classes by label
-                asked = np.array(gan.class_names, np.int64)[asked]
-            scores = self.scores_of(read, self._num_images, asked)
+            scores = self.scores_of(read, self._num_images, self._asked(gan, seed))
             return {f"{group}/{name}": value for name, value in scores.items()}
 
         scores = scores_of(OF_SHOWN, averaged=True) | (scores_of(OF_RAW, averaged=False) if gan.averages else {})
         return scores | {f"{OF_SHOWN}/seconds": time.perf_counter() - started}
+
+    def _asked(self, gan: GAN, seed: int) -> np.ndarray | None:
+        """Return the class requested for each image, as the classifier numbers it; None if it has other classes."""
+        asked, names = gan.classes_of(self._num_images, seed), gan.class_names
+        if asked is not None and self._network.name == "digits":  # whose classes are the labels of MNIST
+            return np.array(names, np.int64)[asked] if all(map(str.isdecimal, names)) else None
+        return asked if len(names) == self._network.num_classes else None
 
     def scores_of(self, read: Read, count: int, asked: np.ndarray | None = None) -> dict[str, float]:
         """Return the scores of `count` images by name; `asked` are the classes requested for them, if any."""
