@@ -99,9 +99,9 @@ def test_the_package_is_no_larger_than_a_person_can_read() -> None:
     looks = sum(n for module, n in lines.items() if module.startswith(LOOKS) and module not in (*WIDENS, *HANDS_OVER))
     launches = sum(number for module, number in lines.items() if module in LAUNCHES)
     assert widens < 1_300
-    assert looks < 3_550
+    assert looks < 3_650
     assert hands_over < 800
-    assert launches < 1_000
+    assert launches < 1_060
     assert sum(lines.values()) - looks - hands_over - widens - launches < 7_400
     assert max(lines.values()) <= 300, max(lines, key=lambda module: lines[module])
 
