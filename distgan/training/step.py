@@ -1,5 +1,6 @@
 """One step of training, on one replica, and several steps in one call."""
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -55,10 +56,15 @@ def make_step(
         phase = gan.phases[number]
         image_phase = sum(gan.image_phases[:number]) if gan.image_phases[number] else None
         batch = batch_of(share, resident, image_phase, name=f"{config.seed}/{number}", step=state.step)
-        with tf.GradientTape(persistent=True) as tape:
+        # A tape for each player: with one tape, TensorFlow also computes gradients of the generator's layers from the
+        # discriminator's loss, which nobody uses but all replicas would sum.
+        tapes = {player: tf.GradientTape(watch_accessed_variables=False) for player in phase}
+        with contextlib.ExitStack() as stack:
+            for player, tape in tapes.items():
+                stack.enter_context(tape).watch([variable.value for variable in gan.trainable(player)])
             sums, logged = gan.losses(batch, phase)
             wanted = {player: state.optimizers[player].scale_loss(sums[player] / batch_size) for player in phase}
-        gradients = {player: tape.gradient(wanted[player], gan.trainable(player)) for player in phase}
+        gradients = {player: tapes[player].gradient(wanted[player], gan.trainable(player)) for player in phase}
         return gradients, {name: value / batch_size for name, value in logged.items()}
 
     compute = gradients_of_batch
