@@ -49,6 +49,14 @@ def gpus(nccl_built: bool) -> Finding:
     return Finding("GPUs", found or "none")
 
 
+def gpu_numbers() -> list[str]:
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; does not import TensorFlow."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is None:
+        return output_of("nvidia-smi", "--query-gpu=index", "--format=csv,noheader").split()
+    return [one.strip() for one in given.split(",") if one.strip() not in ("", "-1")]
+
+
 def _libraries() -> str:
     """Return the versions of the libraries for GPUs that pip has installed."""
     versions = []

@@ -30,7 +30,8 @@ STOREYS = (
     ("training.log",),
     ("training.loop",),
     ("training.elastic",),
-    ("run", "latent_search", "program", "serving", "latent_page", "formats", "model_card", "hardware"),
+    ("run", "latents", "latent_search", "program", "hardware", "trials", "dry_run"),
+    ("serving", "formats", "latent_page", "model_card"),
     ("dcgan", "train", "sample", "project", "evaluate", "export", "compare", "doctor"),
     ("launch", "launch_agent", "sweep"),
     ("cli",),
@@ -79,6 +80,7 @@ def test_networks_losses_and_data_know_no_config_and_do_not_communicate() -> Non
 LOOKS = (  # what looks at runs and measures them; all else trains
     "report", "metrics", "pictures", "doctor", "hardware", "sample", "evaluate", "compare", "training.log",
     "training.health", "training.environment", "training.evaluation", "training.profiler", "latent_search", "project",
+    "dry_run", "latents",
 )  # fmt: skip
 HANDS_OVER = (  # writes a run in the formats of other programs
     "export", "serving", "latent_page", "formats", "model_card", "report.trackers",
@@ -88,7 +90,8 @@ WIDENS = (  # more data, networks and features of a kind that is there already: 
     "metrics.imagenet",
 )  # fmt: skip
 LAUNCHES = (  # starts processes that meet, runs one after the other, or programs by name
-    "launch", "launch_agent", "replicas.launcher", "replicas.rendezvous", "replicas.cluster", "sweep", "cli",
+    "launch", "launch_agent", "replicas.launcher", "replicas.rendezvous", "replicas.cluster", "sweep", "trials",
+    "cli",
 )  # fmt: skip
 
 

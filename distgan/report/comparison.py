@@ -5,11 +5,14 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from distgan.report import document, panels
 from distgan.report.charts import style_of
 from distgan.report.numbers import duration, setting, short, whole
 from distgan.report.recorded import Recorded
 
+ORDERS = tuple(name for name, measure in panels.MEASURES.items() if measure.best)  # scores of which one end is best
 MEASURED_BY = ("data", "features", "evaluate_num_images")  # settings that change the scores
 
 
@@ -72,6 +75,30 @@ def summary(runs: list[Recorded]) -> Iterator[str]:
         yield f"not measured while training, so without scores: {', '.join(unmeasured)} (--evaluate_every)"
     if caution := _caution(runs):
         yield f"warning: {caution}"
+
+
+def ordered(runs: list[Recorded], by: str) -> list[Recorded]:
+    """Return runs in the order of their best value of a score; those without one last."""
+    sign = 1 if panels.MEASURES[by].best is min else -1
+    values = {run.directory: sign * _best(run, by) for run in runs}
+    return sorted(runs, key=lambda run: (math.isnan(values[run.directory]), values[run.directory]))
+
+
+def ranking(runs: list[Recorded], by: str) -> Iterator[str]:
+    """Yield lines: the best value of a score of each run, and the warning if they can't be compared."""
+    yield f"{panels.words(f'quality/{by}').capitalize()}, the best of each run:"
+    for run in runs:
+        value = _best(run, by)
+        yield f"{short(value) if math.isfinite(value) else 'not measured':>12}  {run.name}"
+    if caution := _caution(runs):
+        yield f"warning: {caution}"
+
+
+def _best(run: Recorded, by: str) -> float:
+    """Return the best value of a score that a run has logged; NaN if there is none."""
+    best, values = panels.MEASURES[by].best, run.curve(f"quality/{by}", "step")[1]
+    known = values[np.isfinite(values)].tolist()
+    return float(best(known)) if best and known else math.nan
 
 
 Row = tuple[str, list[tuple[str, bool]] | None]  # the name and, for each run, its value and if it is the best
