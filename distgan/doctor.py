@@ -3,10 +3,11 @@
     python -m distgan.doctor
     horovodrun -np 4 -H host1:2,host2:2 python -m distgan.doctor        # those machines, and the network between them
 
-By itself it looks at this machine, and lets two processes of Horovod meet on it. Started by a launcher, or with
+By itself it looks at this machine, and lets two processes meet on it. Started by a launcher, or with
 TF_CONFIG, all processes meet as they would to train. The exit status is 1 if anything is to be mended.
 """
 
+import json
 import mmap
 import os
 import platform
@@ -21,12 +22,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from absl import flags
+
 from distgan import hardware, program
 from distgan.config import Config
 from distgan.errors import UserError, first_line
 from distgan.hardware import Finding
 from distgan.replicas import launcher
 
+_JSON = flags.DEFINE_boolean("json", False, "Print the findings as JSON: what, found, and how to mend a problem.")
 MEETING_SECONDS = 120
 SUMMED_BYTES = (4, 10 * 2**20)  # the latency of a message, and the size of the mnist preset's gradients
 REPETITIONS = 11
@@ -47,13 +51,13 @@ def main() -> int:
                 file=sys.stderr,
             )
             return 1
-    findings = list(examine())
-    if _horovod():
-        findings.append(_two_processes())
-    return _tell(findings)
+    return _tell([*examine(), _two_processes()])
 
 
 def _tell(findings: list[Finding]) -> int:
+    if _JSON.value:
+        print(json.dumps([finding._asdict() for finding in findings], indent=2), flush=True)
+        return int(any(finding.mend for finding in findings))
     width = max(len(finding.what) for finding in findings)
     for finding in findings:
         print(f"{finding.what:{width}}  {finding.found}")
@@ -110,8 +114,7 @@ def _horovod() -> Any:
 def _horovod_s_parts() -> Finding:
     hvd = _horovod()
     if not hvd:
-        advice = "run `make setup`, which builds it; for GPUs it needs nvcc of CUDA 12."
-        return Finding("Horovod", "none: --backend=single, mirrored and multiworker only", advice)
+        return Finding("Horovod", "none: --backend=multiworker takes its place, except in elastic jobs")
     controllers = [name for name, has in (("Gloo", hvd.gloo_built()), ("MPI", hvd.mpi_built())) if has]
     operations = [*(["NCCL"] if hvd.nccl_built() else []), *controllers]
     found = f"controllers {', '.join(controllers)}; operations {', '.join(operations)}"
@@ -142,11 +145,13 @@ def _mpi() -> Finding:
 
 
 def _two_processes() -> Finding:
-    """Run this program in two processes of Horovod on this machine."""
+    """Run this program in two processes on this machine, by Horovod if it is installed."""
     horovodrun = shutil.which("horovodrun", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH')}")
-    if not horovodrun:
-        return Finding("Two processes", "no horovodrun", "put the directory of this Python on PATH.")
-    command = [horovodrun, "--gloo", "-np", "2", sys.executable, "-m", "distgan.doctor"]
+    command = [sys.executable, "-m", "distgan.launch", "-n", "2", "--", "distgan.doctor"]
+    if _horovod():
+        if not horovodrun:
+            return Finding("Two processes", "no horovodrun", "put the directory of this Python on PATH.")
+        command = [horovodrun, "--gloo", "-np", "2", sys.executable, "-m", "distgan.doctor"]
     try:
         job = subprocess.run(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=MEETING_SECONDS, check=False

@@ -9,6 +9,7 @@ horovodrun -np 4 python -m distgan.evaluate --run_dir=runs/mnist
 import functools
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +45,7 @@ _FEATURES = flags.DEFINE_string(
     "features", None, "imagenet, inception or FILE.keras, as for distgan.train. Default: the run's."
 )
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write. Default: RUN_DIR/evaluation.json, or IMAGES.json.")
+_JSON = flags.DEFINE_boolean("json", False, "Print the content of the file, and what else is said to standard error.")
 _BACKEND = flags.DEFINE_enum(
     "backend", "auto", ["auto", "single", "horovod", "multiworker"], "Backend, if several processes were started."
 )
@@ -66,18 +68,22 @@ def main() -> int:
     replicas = connect(Config(backend=_BACKEND.value))
     try:
         facts, scores = _of_run(replicas) if _RUN_DIR.value else _of_images(replicas)
+        text = json.dumps({**facts, **scores}, indent=2) + "\n"
         if replicas.is_chief:
-            atomic.write(output, (json.dumps({**facts, **scores}, indent=2) + "\n").encode())
+            atomic.write(output, text.encode())
     except OSError as error:
         raise UserError(sentence_of(error)) from None
-    if replicas.is_chief:
+    if replicas.is_chief and _JSON.value:
+        print(text, end="")
+    elif replicas.is_chief:
         _print(facts, scores, output)
     return 0
 
 
 def _say_on_chief(replicas: "Replicas") -> Callable[[str], None]:
     """Return a function that prints a line on the chief."""
-    return functools.partial(print, flush=True) if replicas.is_chief else lambda text: None
+    stream = sys.stderr if _JSON.value else sys.stdout
+    return functools.partial(print, flush=True, file=stream) if replicas.is_chief else lambda text: None
 
 
 def _output() -> Path:

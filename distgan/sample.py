@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import flags
 
-from distgan import paths, pictures, program
+from distgan import latents, paths, pictures, program
 from distgan.data.images import BadImageError, fitted, open_picture
 from distgan.data.trees import image_files
 from distgan.errors import UserError, sentence_of
@@ -31,6 +31,13 @@ _CLASSES = flags.DEFINE_list(
     "classes", None, "Classes to sample (labels or folders), for a conditional run; --num_images of each."
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Image i depends only on the seed and i.", lower_bound=0, upper_bound=2**63 - 1)
+_SEEDS = flags.DEFINE_list(
+    "seeds", None, "Instead of --seed: two or more, for images from the first image of one to that of the next."
+)
+_TRUNCATION = flags.DEFINE_float(
+    "truncation", None, "Largest value of normal latents; smaller ones give more typical, less varied images.", 0.01
+)
+_GRID = flags.DEFINE_string("grid", None, "ROWSxCOLUMNS of a .png, instead of --num_images.")
 _OUTPUT = flags.DEFINE_string(
     "output",
     None,
@@ -56,6 +63,7 @@ def main() -> int:
         raise UserError(f"--output={output} has an unknown file type: give {files}a directory.")
     if _DIRECTION.value and not _INPUT.value:
         raise UserError(f"--direction={_DIRECTION.value} needs --input, an image or a directory to translate.")
+    seeds, table = _seeds(), _table()
     names = _named(paths.local("input", _INPUT.value), output) if _INPUT.value else {}
     program.import_tensorflow()
     from distgan.replicas import devices
@@ -67,7 +75,7 @@ def main() -> int:
         if _INPUT.value:
             _translate(run, names, output)
         elif launcher.launched_rank() == 0:
-            _generate(run, output, _CLASSES.value or [])
+            _generate(run, output, seeds, *table)
     except OSError as error:
         raise UserError(sentence_of(error)) from None
     if launcher.launched_rank() == 0:
@@ -75,14 +83,51 @@ def main() -> int:
     return 0
 
 
-def _generate(run: "Run", output: Path, classes: list[str]) -> None:
-    if output.suffix == ".gif":
-        pictures.save_gif(output, list(run.walk(_NUM_IMAGES.value, _SEED.value)), GIF_MILLISECONDS)
+def _seeds() -> list[int]:
+    """Return the seeds of --seeds. Raises `UserError`."""
+    texts = _SEEDS.value or []
+    if (_SEEDS.value is not None and len(texts) < 2) or not all(map(str.isdecimal, texts)):
+        raise UserError(f"--seeds={','.join(texts)} is refused: give two or more whole numbers, e.g. 1,2,3.")
+    if _TRUNCATION.value and (texts or str(_OUTPUT.value).endswith(".gif")):
+        raise UserError("--truncation is not used with --seeds or for a .gif: remove one of them.")
+    return [min(int(text), 2**63 - 1) for text in texts]
+
+
+def _table() -> tuple[int, int | None]:
+    """Return the number of images, and the columns of their grid if it is given. Raises `UserError`."""
+    if _GRID.value is None:
+        return _NUM_IMAGES.value, None
+    rows, _, columns = _GRID.value.partition("x")
+    if not (rows.isdecimal() and columns.isdecimal() and int(rows) * int(columns)):
+        raise UserError(f"--grid={_GRID.value} is refused: it must be ROWSxCOLUMNS, e.g. 4x8.")
+    if _CLASSES.value and not _SEEDS.value:
+        raise UserError("--classes makes a row of each class: give --num_images of each, and not --grid.")
+    return int(rows) * int(columns), int(columns)
+
+
+def _generate(run: "Run", output: Path, seeds: list[int], number: int, columns: int | None) -> None:
+    seed, is_film = _SEED.value, output.suffix == ".gif"
+    wanted = [one for one in _CLASSES.value or [] for _ in range(number)]
+    if seeds:
+        found = latents.of_seeds(run, seeds, number)
+        pixels = run.generate_from(found, (wanted[:1] or _drawn(run, 1, seeds[0])) * number or None)
+    elif is_film:
+        pixels = run.walk(number, seed)
+    elif _TRUNCATION.value:
+        found = latents.of_seed(run, seed, len(wanted) or number, _TRUNCATION.value)
+        pixels = run.generate_from(found, wanted or _drawn(run, number, seed) or None)
     else:
-        each = _NUM_IMAGES.value
-        wanted = [one for one in classes for _ in range(each)]
-        pixels = run.generate(len(wanted) or each, _SEED.value, wanted or None)
-        pictures.write_samples(output, pixels, columns=each if wanted else None)
+        pixels = run.generate(len(wanted) or number, seed, wanted or None)
+    if is_film:
+        pictures.save_gif(output, list(pixels), GIF_MILLISECONDS)
+    else:
+        pictures.write_samples(output, pixels, columns=columns or (number if wanted else None))
+
+
+def _drawn(run: "Run", number: int, seed: int) -> list[str]:
+    """Return the classes that a seed draws for so many images; none if the run is not conditional."""
+    classes = run.gan.classes_of(number, seed)
+    return [] if classes is None else [run.gan.class_names[int(one)] for one in classes]
 
 
 def _named(source: Path, output: Path) -> dict[Path, Path]:

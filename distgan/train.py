@@ -9,20 +9,42 @@ Rerun the same command to resume a run that was stopped or killed. --helpfull ex
 import signal
 import sys
 
+from absl import flags
+
 from distgan import program
 from distgan.config import Config, command_line
 from distgan.data import sources
 from distgan.errors import AloneError, TrainingError, UserError, reason
-from distgan.replicas import watchdog
+from distgan.replicas import launcher, watchdog
 
 command_line.define_flags()
+_DRY_RUN = flags.DEFINE_boolean(
+    "dry_run", False, "Print the networks, memory, communication and length; train nothing."
+)
+_VALIDATE_DATA = flags.DEFINE_boolean("validate_data", False, "Read all images once, and report them; train nothing.")
 
 
 def main() -> int:
     """Train with the config of the flags, and return the exit status."""
     config = command_line.from_flags()
     sources.kind_of(str(config.data))
+    if _DRY_RUN.value or _VALIDATE_DATA.value:
+        return _look(config)
     return watchdog.guard(lambda: _train(config), config.stall_timeout_seconds, config.start_timeout_seconds)
+
+
+def _look(config: Config) -> int:
+    """Print what the flags ask for, on the chief."""
+    if launcher.launched_rank() > 0:
+        return 0
+    program.import_tensorflow()
+    from distgan import dry_run
+
+    for asked, lines in ((_VALIDATE_DATA, dry_run.check_data), (_DRY_RUN, dry_run.describe)):
+        if asked.value:
+            for line in lines(config):
+                print(line, flush=True)
+    return 0
 
 
 def _train(config: Config) -> int:

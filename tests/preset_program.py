@@ -31,7 +31,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "mnist": FEW | {"filters": 4},
     "mnist_large": FEW | {"filters": 4, "image_size": "56x56"},
     "mnist_best": FEW | {"filters": 4, "generator_filters": 4, "evaluate_num_images": 100},
-    "mlp": FEW | {"latent_dim": 10, "learning_rate_schedule": "constant"},
+    "mlp": FEW | {"latent_dim": 10, "learning_rate_schedule": "constant", "clip_gradients": 0.1},
     "dcgan": {"image_size": "14x10", "filters": 4, "mirror": True},
     "dcgan64": FEW | {"data": "mnist", "image_size": "32x32", "channels": 3, "filters": 4, "generator_filters": 8},
     "faces": FEW | {"data": "mnist", "channels": 3, "filters": 4, "generator_filters": 4, "discriminator_updates": 2},

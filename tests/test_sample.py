@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import picture_files
 import pytest
+import scipy.stats
 import small_runs
 from PIL import Image
 
 import distgan
+from distgan import latents
 from distgan.config import Config
 from distgan.replicas.base import Replicas
 from distgan.training import loop
@@ -57,6 +59,34 @@ def test_train_gives_what_load_gives(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+def test_truncated_latents_are_those_of_the_seed_in_the_same_order(run_dir: Path) -> None:
+    run = distgan.load(run_dir)
+    whole, few = latents.of_seed(run, 3, 500), latents.of_seed(run, 3, 500, most=0.7)
+    assert np.array_equal(few[:2], latents.of_seed(run, 3, 2, most=0.7))
+    assert 0.69 < np.abs(few).max() <= 0.7
+    assert np.array_equal(np.argsort(whole, axis=None), np.argsort(few, axis=None))
+    assert scipy.stats.kstest(few.ravel(), scipy.stats.truncnorm(-0.7, 0.7).cdf).pvalue > 0.01
+    assert np.allclose(latents.of_seed(run, 3, 500, most=9.0), whole, atol=1e-5)
+
+
+def test_latents_between_seeds_go_through_the_first_image_of_each(run_dir: Path) -> None:
+    run = distgan.load(run_dir)
+    way = latents.of_seeds(run, [5, 9, 5], 9)
+    assert np.allclose(way[[0, 8]], latents.of_seed(run, 5, 1), atol=1e-6)
+    assert np.allclose(way[4], latents.of_seed(run, 9, 1), atol=1e-6)
+    assert np.array_equal(run.generate_from(way)[:1], run.generate(1, seed=5))
+    assert np.linalg.norm(way[2]) > 0.7 * np.linalg.norm(way[[0, 4]], axis=1).min()  # a circle
+
+
+def test_a_grid_of_truncated_images_and_a_row_between_seeds_are_written(run_dir: Path, tmp_path: Path) -> None:
+    for flags, size in ((["--grid=2x3", "--truncation=0.5"], (3, 2)), (["--seeds=1,2", "--grid=1x5"], (5, 1))):
+        output = tmp_path / f"{len(flags[0])}.png"
+        answer = _sample(f"--run_dir={run_dir}", f"--output={output}", *flags)
+        assert answer.returncode == 0, answer.stderr
+        with Image.open(output) as image:
+            assert image.width / image.height == pytest.approx(size[0] / size[1], rel=0.1)
+
+
 def _sample(*flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "distgan.sample", *flags]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
@@ -83,6 +113,13 @@ def test_samples_are_written_as_their_name_says(output: str, run_dir: Path, tmp_
         (["--run_dir=/nowhere"], "distgan: /nowhere holds no checkpoint"),
         (["--run_dir=.", "--num_images=0"], "distgan: --num_images=0: 0 is not a positive integer"),
         (["--run_dir=.", "--output=x.jpg"], "distgan: --output=x.jpg"),
+        (["--run_dir=.", "--seeds=1"], "distgan: --seeds=1 is refused"),
+        (["--run_dir=.", "--seeds=1,a"], "distgan: --seeds=1,a is refused"),
+        (["--run_dir=.", "--grid=3"], "distgan: --grid=3 is refused"),
+        (["--run_dir=.", "--grid=3x0"], "distgan: --grid=3x0 is refused"),
+        (["--run_dir=.", "--grid=1x2", "--classes=1"], "distgan: --classes makes a row of each class"),
+        (["--run_dir=.", "--truncation=0"], "distgan: --truncation=0"),
+        (["--run_dir=.", "--truncation=1", "--output=a.gif"], "distgan: --truncation is not used"),
     ],
 )
 def test_a_wrong_command_line_gets_one_sentence_and_status_2(flags: list[str], sentence: str) -> None:

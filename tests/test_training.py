@@ -267,6 +267,27 @@ def test_the_recipe_s_step_takes_the_fast_ways_of_a_cpu(tmp_path: Path) -> None:
     assert "Conv2DBackpropInput" not in replicas.kinds
 
 
+@pytest.mark.parametrize("precision", ["float32", "float64", "mixed_float16"])
+def test_gradients_are_clipped_by_the_norm_of_all_of_them(precision: str) -> None:
+    optimizer = optimizers.make_optimizer(
+        "p", Optimizer(optimizer="sgd", learning_rate=1.0, beta_1=0.0), 1.0, precision, 2.0
+    )
+    dtype = "float64" if precision == "float64" else "float32"
+    variables = [keras.Variable([0.0], dtype=dtype), keras.Variable([0.0, 0.0], dtype=dtype)]
+    optimizer.build(variables)
+    scale = float(getattr(optimizer, "dynamic_scale", 1.0))
+
+    def moved(*gradients: list[float]) -> list[float]:
+        before = [variable.numpy() for variable in variables]
+        optimizer.apply([tf.constant(np.multiply(gradient, scale), dtype) for gradient in gradients], variables)
+        steps = [old - variable.numpy() for old, variable in zip(before, variables, strict=True)]
+        return [float(value) for step in steps for value in step]
+
+    assert moved([3.0], [0.0, 4.0]) == pytest.approx([1.2, 0.0, 1.6])  # a norm of 5
+    assert moved([0.0], [1.0, 1.0]) == pytest.approx([0.0, 1.0, 1.0])
+    assert moved([0.0], [0.0, 0.0]) == [0.0, 0.0, 0.0]
+
+
 def test_adam_is_keras_s() -> None:
     moved = []
     for kind in (optimizers.make_optimizer("ours", Optimizer(learning_rate=0.01, beta_1=0.5), 1.0, "float32"),

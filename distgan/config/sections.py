@@ -60,6 +60,12 @@ class Training(Section):
     ema_half_life_images: int = option(
         0, "Half-life, in images, of the EMA of the generator's weights. Samples use the EMA. 0 is off.", at_least=0
     )
+    clip_gradients: float | None = option(
+        None,
+        "Largest norm of all gradients of the generator together, and of the discriminator, summed over replicas; "
+        "larger ones are scaled down. Off if not given.",
+        above=0,
+    )
     seed: int = option(0, "Seed of weights, data order, noise and dropout.", at_least=0, main=True)
 
 

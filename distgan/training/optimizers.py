@@ -37,13 +37,17 @@ _OPTIMIZERS = {
 }
 
 
-def make_optimizer(player: str, settings: Optimizer, part: float, precision: str) -> keras.optimizers.Optimizer:
+def make_optimizer(
+    player: str, settings: Optimizer, part: float, precision: str, most_norm: float | None = None
+) -> keras.optimizers.Optimizer:
     """Return the optimizer of a player, with a `part` of its learning rate (see `lazy_part`).
 
-    Under float16 it scales the loss, and skips a step whose gradients overflowed.
+    It scales gradients down to the norm `most_norm`, if given. Under float16 it scales the loss, and skips a step whose
+    gradients overflowed.
     """
     rate, beta_1, beta_2 = part * settings.learning_rate, settings.beta_1**part, settings.beta_2**part
     optimizer = _OPTIMIZERS[settings.optimizer](rate, beta_1, beta_2, player)
+    optimizer.global_clipnorm = most_norm
     return keras.optimizers.LossScaleOptimizer(optimizer, name=player) if precision == "mixed_float16" else optimizer
 
 

@@ -32,7 +32,9 @@ class TrainState:
             settings = getattr(config, player)
             part = optimizers.lazy_part(player, gan, settings)
             self._rates[player] = part * settings.learning_rate
-            self.optimizers[player] = optimizers.make_optimizer(player, settings, part, precision)
+            self.optimizers[player] = optimizers.make_optimizer(
+                player, settings, part, precision, config.clip_gradients
+            )
             self.optimizers[player].build(gan.trainable(player))
         self.variables: dict[str, tf.Variable] = {"step": self.step, "images_shown": self.images_shown}
         networks = network_variables(gan)
