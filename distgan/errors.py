@@ -39,7 +39,7 @@ def sentence_of(error: OSError) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Shorten the message of an error of TensorFlow or Horovod, without its graph and source lines."""
+    """Shorten the message of an error of another program, without its graph and source lines."""
     about_graph = ("Graph execution error", "Detected at node", "File ", "<stack traces", "[[")
     lines = [line.strip() for line in str(error).splitlines()]
     said = next((line for line in lines if line and not line.startswith(about_graph)), type(error).__name__)

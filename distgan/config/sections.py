@@ -91,6 +91,11 @@ class Output(Section):
     sample_every: str = option("1epochs", "How often to save a sample picture.", cadence=("epochs", "steps"), main=True)
     num_samples: int = option(16, "Images in a sample picture.", at_least=1)
     log_every_steps: int = option(20, "Steps between log lines, which hold the means since the last one.", at_least=1)
+    track: str | None = option(
+        None,
+        "Services that receive the logs, samples and results too: Weights & Biases (wandb), MLflow, or both.",
+        choices=("wandb", "mlflow", "wandb,mlflow", "mlflow,wandb"),
+    )
     profile_steps: str | None = option(None, "FIRST:LAST, the steps to profile for TensorBoard, e.g. 100:110.")
 
 

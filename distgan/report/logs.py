@@ -1,9 +1,11 @@
 """Logs on disk: a run appends records, and a resumed run first cuts off the records after its checkpoint."""
 
+import io
 import itertools
 import json
 import os
 import struct
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,8 +14,17 @@ from typing import BinaryIO
 from google.protobuf.message import DecodeError
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 Steps = Iterator[tuple[int, int]]  # (step, end in bytes) of each complete record of a log
+
+
+def record_of(event: Event) -> bytes:
+    """Return an event, at the present time, as a record of a TensorBoard file."""
+    event.wall_time = time.time()
+    buffer = io.BytesIO()
+    RecordWriter(buffer).write(event.SerializeToString())
+    return buffer.getvalue()
 
 
 def append(path: Path, record: bytes) -> None:

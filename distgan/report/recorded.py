@@ -17,6 +17,7 @@ from distgan.config import older
 METRICS, CONFIG, ENVIRONMENT, PAGE = "metrics.jsonl", "config.json", "environment.json", "report.html"
 CLOCKS = ("step", "images_shown", "epoch", "seconds")
 MOST_PICTURE_BYTES = 400_000
+MOST_CHECKPOINT_BYTES = 2**30  # of one that is a result to hand on
 LARGEST = 1e100
 SHARE_OF = "quality/share_of_"  # prefix of the names of the shares of classes
 RANK = re.compile(r"speed/rank_(\d+)_(input|processor)_seconds")
@@ -115,11 +116,23 @@ def read(directory: Path) -> Recorded:
         directory,
         records,
         [line for line in lines if "warning" in line],
-        older.converted(_json(directory / CONFIG)),
+        older.converted(read_json(directory / CONFIG)),
         starts,
         _samples(directory / "samples", records),
-        _json(manifests[-1]) if manifests else {},
+        read_json(manifests[-1]) if manifests else {},
     )
+
+
+def results_of(directory: Path) -> dict[str, Path]:
+    """Return the page, the config, and the best checkpoint, or the newest if no samples were measured, by name.
+
+    Under these names the files are a run directory. A checkpoint above MOST_CHECKPOINT_BYTES is left out.
+    """
+    checkpoints = sorted(directory.glob("best/step_*")) or sorted(directory.glob("checkpoints/step_*"))
+    files = [path for one in checkpoints[-1:] for path in sorted(one.iterdir())]
+    files = files if sum(path.stat().st_size for path in files) <= MOST_CHECKPOINT_BYTES else []
+    named = {f"checkpoints/{path.parent.name}/{path.name}": path for path in files}
+    return named | {name: directory / name for name in (CONFIG, PAGE) if (directory / name).exists()}
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -130,11 +143,11 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def starts_of(directory: Path) -> list[dict[str, Any]]:
     """Return the starts in a run's environment.json. Raises `OSError` if it exists but cannot be read."""
-    stored = _json(directory / ENVIRONMENT).get("starts", [])
+    stored = read_json(directory / ENVIRONMENT).get("starts", [])
     return [start for start in stored if isinstance(start, dict) and _is_number(start.get("seconds"))]
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """Return the content of a JSON file; {} if it is missing or damaged."""
     return _parsed(path.read_bytes()) if path.exists() else {}
 

@@ -4,7 +4,6 @@ This module writes TensorBoard's files without TensorFlow and without a thread, 
 raises an ordinary OSError. It is reported once, and training continues: a missing log must not end a run.
 """
 
-import io
 import json
 import math
 import os
@@ -14,15 +13,14 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
-from tensorboard.summary.writer.record_writer import RecordWriter
 
 from distgan import pictures
-from distgan.report import logs
+from distgan.report import hparams, logs, trackers
 from distgan.report.console import Console
 from distgan.report.numbers import duration
 from distgan.report.recorded import PAGE
@@ -57,6 +55,7 @@ class Reporter:
         self._console = Console(console or sys.stdout)
         self._said: set[tuple[Path, int | None]] = set()
         self._next_page_seconds = -math.inf
+        self._senders: list[trackers.Sender] = []
         # Names must sort by time: TensorBoard reads the files of a directory in the order of their names.
         self._events_path = self.tensorboard_dir / (
             f"events.out.tfevents.{time.time():017.6f}.{socket.gethostname()}.{os.getpid()}"
@@ -64,16 +63,24 @@ class Reporter:
         if enabled:
             self._start(first_step + 1 if first_step else 0)
 
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """Report the settings to TensorBoard's HParams page, and to the services that `--track` names."""
+        self.spared(self.tensorboard_dir / hparams.FILE, lambda: hparams.write(self.tensorboard_dir, settings))
+        for name in trackers.names_of(settings["track"]) if self.enabled else []:
+            self._senders.append(trackers.Sender(name, self._run_dir, settings, self.say))
+
     def scalars(self, step: int, images_shown: int, epoch: float, values: dict[str, float]) -> None:
         """Log values named `group/name` as TensorBoard scalars and as one line of metrics.jsonl."""
         known = {name: float(v) if math.isfinite(v) else None for name, v in values.items()}
         self._add_line(step, images_shown, epoch, known)
         self._summarize(step, *(Summary.Value(tag=t, simple_value=v) for t, v in values.items()))
+        self._track(lambda run: run.scalars(step, {"images_shown": images_shown, "epoch": epoch, **values}))
 
     def warning(self, step: int, images_shown: int, epoch: float, text: str) -> None:
         """Print a problem of the run, and log it as a line of metrics.jsonl."""
         self.say(f"warning: {text}")
         self._add_line(step, images_shown, epoch, {"warning": text})
+        self._track(lambda run: run.warning(step, text))
 
     def progress(
         self,
@@ -115,7 +122,9 @@ class Reporter:
         picture = pictures.enlarge(pictures.grid(pixels))
         png = pictures.encode_png(picture)
         name = f"step_{step:06d}" if epoch is None else f"epoch_{epoch:04d}"
-        self.spared(self.samples_dir, partial(atomic.write, self.samples_dir / f"image_at_{name}.png", png))
+        path = self.samples_dir / f"image_at_{name}.png"
+        self.spared(self.samples_dir, partial(atomic.write, path, png))
+        self._track(lambda run: run.picture(step, path))
         height, width, channels = picture.shape
         image = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=png)
         self._summarize(step, Summary.Value(tag="samples", image=image))
@@ -149,14 +158,17 @@ class Reporter:
 
     def finish(self) -> None:
         """Close a finished run: write progress.gif and the last page."""
-        self.close()
+        self._console.leave_line()
         film = self._run_dir / "progress.gif"
         self.spared(film, lambda: pictures.progress_gif(self.samples_dir, film))
         self.page("finished")
+        self.close(0)
 
-    def close(self) -> None:
-        """End the live line, if there is one; all files are already complete on disk."""
+    def close(self, exit_status: int = 1) -> None:
+        """End the live line, if there is one, and the run at the services; all files are already complete on disk."""
         self._console.leave_line()
+        while self._senders:
+            self._senders.pop().finish(exit_status)
 
     def _start(self, first_new_step: int) -> None:
         for directory in (self.samples_dir, self.tensorboard_dir):
@@ -169,6 +181,10 @@ class Reporter:
         # (with --load_fast=false; the fast loader drops a tag's steps when they are logged again).
         self._log(Event(step=first_new_step, session_log=SessionLog(status=SessionLog.START)))
 
+    def _track(self, call: Callable[[trackers.Tracker], None]) -> None:
+        for sender in self._senders:
+            sender.send(call)
+
     def _add_line(self, step: int, images_shown: int, epoch: float, values: Mapping[str, object]) -> None:
         when = {"step": int(step), "images_shown": int(images_shown), "epoch": float(epoch), "seconds": time.time()}
         line = json.dumps({**when, **values}).encode() + b"\n"
@@ -178,10 +194,8 @@ class Reporter:
         self._log(Event(step=step, summary=Summary(value=values)))
 
     def _log(self, event: Event) -> None:
-        event.wall_time = time.time()
-        buffer = io.BytesIO()
-        RecordWriter(buffer).write(event.SerializeToString())
-        self.spared(self._events_path, lambda: logs.append(self._events_path, buffer.getvalue()))
+        record = logs.record_of(event)
+        self.spared(self._events_path, lambda: logs.append(self._events_path, record))
 
 
 def _histogram(array: np.ndarray) -> HistogramProto | None:

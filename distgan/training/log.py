@@ -50,6 +50,8 @@ class Log:
         self.say(f"run directory {self._run_dir}" + "".join(f"; {note}" for note in notes))
         if clock.is_over:
             self.say(f"This run is finished; a larger --{'steps' if config.steps else 'epochs'} continues it.")
+        else:
+            self._reporter.begin(config.values())
 
     def prepare(self) -> None:
         """Read the environment, the held-out images and the real images to measure by; together with all processes.
@@ -143,6 +145,7 @@ class Log:
         if stopped_by:
             self.say(f"{stopped_by.name}: stopped at step {step}, which is saved; rerun the command to resume.")
             self.page("stopped")
+            self.close(128 + stopped_by)
         else:
             self._reporter.finish()
             self.say(f"finished at step {step}")

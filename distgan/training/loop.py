@@ -9,6 +9,7 @@ from distgan.errors import TrainingError, UserError
 from distgan.replicas import watchdog
 from distgan.replicas.base import Replicas
 from distgan.replicas.votes import Exchange, Votes
+from distgan.report import trackers
 from distgan.store.run_directory import RunDirectory, Snapshot
 from distgan.training import signals
 from distgan.training.clock import Clock
@@ -39,6 +40,7 @@ def train(
     """
     # ---- open
     snapshot, caught = snapshot or Snapshot(), [] if caught is None else caught
+    replicas.on_chief(lambda: trackers.names_of(config.track))
     source = open_data(config, replicas)
     config.check_replicas(replicas.num_replicas)
     with RunDirectory(config, replicas) as directory:
