@@ -262,6 +262,28 @@ def test_a_finished_run_that_is_started_again_is_left_as_it_is(tracked: Tracked)
     assert len(wandb_files(tracked.run_dir)) == 2
 
 
+@needs_both
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "layout",
+    [
+        layouts.Layout("multiworker", 2),
+        pytest.param(
+            layouts.Layout("horovod", 2), marks=pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
+        ),
+    ],
+    ids=str,
+)
+def test_of_several_processes_only_the_chief_sends(
+    services: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: layouts.Layout
+) -> None:
+    monkeypatch.delenv("WANDB_SERVICE")
+    flags = small_runs.flags(tmp_path / "run", track=BOTH, steps=3)
+    status, said = layouts.run(layout, "-m", "distgan.train", *flags)
+    assert status == 0, said
+    assert list(wandb_losses(*wandb_files(tmp_path / "run"))) == [1, 2, 3] == list(mlflow_losses(tmp_path / "run"))
+
+
 # The end of a run, and failures
 
 
