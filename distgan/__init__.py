@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from distgan.run import Run
 
 __all__ = ["DCGAN", "Config", "Run", "UserError", "load", "train"]
+__version__ = "0.1.0"
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # TensorFlow leaves it off on processors without AVX-512
 

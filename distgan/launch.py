@@ -1,6 +1,6 @@
 """Start the processes of a job, here or on several hosts, and start it again if one of them fails.
 
-python -m distgan.launch -n 4 -- distgan.train --preset=mlp
+python -m distgan.launch -n 4 -- distgan train --preset=mlp
 python -m distgan.launch -H node1:4,node2:4 --restarts=3 -- distgan.train --run_dir=/shared/runs/mnist
 
 After -- comes a Python module with its flags, or any command. It needs Python, and ssh for other hosts; torchrun needs
@@ -69,8 +69,9 @@ def _command(words: list[str]) -> list[str]:
     if not words:
         raise UserError("The command is missing: give it after --, e.g. -- distgan.train --preset=mlp.")
     name = words[0]
-    if shutil.which(name):
+    if name != "distgan" and shutil.which(name):  # that one need not be on the PATH of other hosts
         return words
+    sys.path.insert(0, "")  # as for python -m
     with contextlib.suppress(ImportError, ValueError):  # not the name of a module
         if not name.endswith(".py") and importlib.util.find_spec(name):  # it imports what is before the last dot
             return [sys.executable, "-m", *words]

@@ -34,7 +34,7 @@ STOREYS = (
     ("serving", "formats", "latent_page", "model_card"),
     ("dcgan", "train", "sample", "project", "evaluate", "export", "compare", "doctor"),
     ("launch", "launch_agent", "sweep"),
-    ("cli",),
+    ("cli", "__main__"),
 )
 PACKAGE = Path(distgan.__file__).parent
 MODULES = {
@@ -91,7 +91,7 @@ WIDENS = (  # more data, networks and features of a kind that is there already: 
 )  # fmt: skip
 LAUNCHES = (  # starts processes that meet, runs one after the other, or programs by name
     "launch", "launch_agent", "replicas.launcher", "replicas.rendezvous", "replicas.cluster", "sweep", "trials",
-    "cli",
+    "cli", "__main__",
 )  # fmt: skip
 
 
