@@ -11,14 +11,16 @@
 #   CXX=g++-13         the compiler, of C++ and behind nvcc, which refuses newer ones than it knows
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-cache=${DISTGAN_CACHE:-${XDG_CACHE_HOME:-${HOME:-$PWD/.venv}/.cache}/distgan}
-log=.venv/setup.log
+# shellcheck source=distgan/horovod_build/install.sh
+. distgan/horovod_build/install.sh
+environment_python=.venv/bin/python log=$PWD/.venv/setup.log
+go_without="or DISTGAN_HOROVOD=0 to go without it"
 
 main() {
   one_at_a_time
   python=$(find_python)
   device=$(find_device)
-  horovod=$(find_horovod_options)
+  horovod=$([[ ${DISTGAN_HOROVOD:-1} == 0 ]] || find_horovod_options)
   if [[ $horovod == *nccl* && ! $(find_nvcc) ]]; then
     echo "distgan: there is no nvcc of CUDA 12, so Horovod is left out; install the CUDA toolkit (12.5 to 12.9) and run this again to have it"
     horovod=
@@ -44,33 +46,12 @@ main() {
   echo "distgan: .venv is ready after $SECONDS s"
 }
 
-refuse() {
-  echo "distgan: $*" >&2
-  exit 2
-}
-
 # The lock is on the clone's own directory, so that it leaves no file behind.
 one_at_a_time() {
   exec 9<.
   flock --nonblock 9 || { echo "distgan: another set-up is at work here; waiting for it"; flock 9; }
 }
 
-# step WHAT COMMAND...: runs it with its output in the log, and says how long it took.
-step() {
-  local what=$1 began=$SECONDS
-  shift
-  printf '  %s ... ' "$what"
-  if "$@" >>"$log" 2>&1 9<&-; then
-    echo "$((SECONDS - began)) s"
-  else
-    echo failed
-    tail -n 20 "$log" | cut -c -200 >&2
-    echo "distgan: $what failed; all of its output is in $PWD/$log" >&2
-    exit 1
-  fi
-}
-
-pip() { .venv/bin/python -m pip --disable-pip-version-check --no-input "$@"; }
 version_of() { "$1" -c 'import platform; print(platform.python_version())'; }
 minor_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }
 
@@ -111,84 +92,11 @@ venv_works() {
     grep -qF "$PWD/.venv" .venv/bin/activate # a clone that was moved has scripts that point elsewhere
 }
 
-find_device() {
-  case ${DISTGAN_GPU:-} in
-    0) echo cpu ;;
-    1) echo gpu ;;
-    *) if nvidia-smi -L 2>/dev/null | grep -q '^GPU '; then echo gpu; else echo cpu; fi ;;
-  esac
-}
-
-# TensorFlow's wheel is made for CUDA 12, and Horovod's kernels must be too.
-find_nvcc() {
-  local nvcc
-  for nvcc in "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" "$(command -v nvcc)" /usr/local/cuda-12*/bin/nvcc; do
-    if "$nvcc" --version 2>/dev/null | grep -q 'release 12\.'; then
-      realpath "$nvcc"
-      return
-    fi
-  done
-}
-
-find_horovod_options() {
-  if [[ ${DISTGAN_HOROVOD:-1} == 0 ]]; then return; fi
-  local options=gloo
-  if [[ ${HOROVOD_WITHOUT_MPI:-0} != 1 ]] && has mpicxx && has mpirun; then options+=+mpi; fi
-  if [[ $device == gpu ]]; then options+=+nccl; fi
-  echo "$options"
-}
-
-has() { command -v "$1" >/dev/null; }
-
-find_compiler() {
-  local compiler
-  for compiler in ${CXX:-c++ g++ clang++}; do
-    if "$compiler" --version >/dev/null 2>&1; then
-      command -v "$compiler"
-      return
-    fi
-  done
-}
-
-require_build_tools() {
-  local missing=()
-  [[ $(find_compiler) ]] || missing+=(g++)
-  has cmake || missing+=(cmake)
-  has make || missing+=(make)
-  has patch || has git || missing+=(patch) # either applies our patches
-  if [[ ${missing[*]} ]]; then
-    refuse "building Horovod needs ${missing[*]}: apt-get install ${missing[*]} (or DISTGAN_HOROVOD=0 to go without it)"
-  fi
-}
-
 fingerprint() {
   {
     echo "$PWD" "$python" "$(version_of "$python")" "$device" "$horovod"
-    cat pyproject.toml launch/constraints.txt launch/setup.sh launch/horovod/*
+    cat pyproject.toml launch/constraints.txt launch/setup.sh distgan/horovod_build/*
   } | sha256sum
-}
-
-install_horovod() {
-  local wheels began=$SECONDS
-  wheels=$cache/wheels/$(wheel_key)
-  if [[ ! -d $wheels ]]; then
-    step "Horovod from source, 2 to 5 minutes" env CXX="$(find_compiler)" NVCC="$(find_nvcc)" \
-      launch/horovod/build.sh .venv/bin/python "$horovod" "$cache" "$wheels"
-  fi
-  step "Horovod from $wheels" pip install --no-deps --force-reinstall "$wheels"/*.whl
-}
-
-# All that the binary depends on; readable at its front.
-wheel_key() {
-  local tensorflow tag
-  tensorflow=$(.venv/bin/python -c 'import importlib.metadata as m; print(m.version("tensorflow"))')
-  tag=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_config_var("SOABI"))')
-  {
-    cat launch/horovod/*
-    "$(find_compiler)" --version
-    if [[ $horovod == *mpi* ]]; then mpirun --version; fi
-    if [[ $horovod == *nccl* ]]; then "$(find_nvcc)" --version && grep nccl launch/constraints.txt; fi
-  } | sha256sum | { read -r hash _; echo "tensorflow-$tensorflow-$tag-$horovod-${hash:0:12}"; }
 }
 
 main

@@ -17,12 +17,13 @@ SCRIPTS = sorted(
     path.relative_to(ROOT).as_posix()
     for path in [
         *ROOT.glob("launch/**/*.sh"),
+        *ROOT.glob("distgan/**/*.sh"),
         *ROOT.glob("benchmarks/*.sh"),
         ROOT / "launch/slurm.sbatch",
         ROOT / ".ci/run",
     ]
 )
-PATCHES = sorted(ROOT.glob("launch/horovod/*.patch"))
+PATCHES = sorted(ROOT.glob("distgan/horovod_build/*.patch"))
 CACHE = Path(
     os.environ.get("DISTGAN_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "distgan"
 )
@@ -138,7 +139,8 @@ def test_a_wheel_holds_the_data_and_its_licence(tmp_path: Path) -> None:
 def clone(tmp_path: Path) -> Path:
     """As much of a fresh clone as set-up reads before it makes anything."""
     clone = tmp_path / "clone"
-    shutil.copytree(ROOT / "launch", clone / "launch")
+    for name in ("launch", "distgan/horovod_build"):
+        shutil.copytree(ROOT / name, clone / name)
     shutil.copy(ROOT / "pyproject.toml", clone)
     return clone
 

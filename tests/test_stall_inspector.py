@@ -1,6 +1,6 @@
 """A rank that comes late is named, with what the others wait for, and the job ends.
 
-Horovod 0.28.1 as released waits for ever under Gloo; launch/horovod/2-gloo-stall-inspector.patch
+Horovod 0.28.1 as released waits for ever under Gloo; distgan/horovod_build/2-gloo-stall-inspector.patch
 cures it.
 """
 

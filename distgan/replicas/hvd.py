@@ -31,7 +31,7 @@ class HorovodReplicas(Replicas):
         os.environ.setdefault("HOROVOD_DISABLE_GROUP_FUSION", "1")
         if timeline:  # start_timeline needs it; but its thread then uses a whole core during the whole run
             os.environ.setdefault("HOROVOD_TIMELINE", "DYNAMIC")
-        os.environ.setdefault("HOROVOD_IDLE_TIME", str(IDLE_MILLISECONDS))  # read by the Horovod of launch/horovod/
+        os.environ.setdefault("HOROVOD_IDLE_TIME", str(IDLE_MILLISECONDS))  # read by the Horovod of distgan/horovod_build/
         for limit, part in (("CHECK_TIME", 1 / 4), ("SHUTDOWN_TIME", 3 / 4)):
             os.environ.setdefault(f"HOROVOD_STALL_{limit}_SECONDS", str(max(1, int(part * stall_timeout_seconds))))
         if tf.config.list_physical_devices("GPU"):
