@@ -34,6 +34,7 @@ _JSON = flags.DEFINE_boolean("json", False, "Print the findings as JSON: what, f
 MEETING_SECONDS = 120
 SUMMED_BYTES = (4, 10 * 2**20)  # the latency of a message, and the size of the mnist preset's gradients
 REPETITIONS = 11
+BUILD_IT = "run `make setup` or `distgan build-horovod`"
 
 
 def main() -> int:
@@ -119,7 +120,7 @@ def _horovod_s_parts() -> Finding:
     operations = [*(["NCCL"] if hvd.nccl_built() else []), *controllers]
     found = f"controllers {', '.join(controllers)}; operations {', '.join(operations)}"
     if not _has_our_patches():
-        advice = "run `make setup`: without the patches Horovod waits for a missing rank without a message."
+        advice = f"{BUILD_IT}: without the patches Horovod waits for a missing rank without a message."
         return Finding("Horovod", f"{found}, without our patches", advice)
     return Finding("Horovod", f"{found}; with distgan's patches")
 
@@ -139,7 +140,7 @@ def _mpi() -> Finding:
     found = hardware.output_of(mpirun, "--version").partition("\n")[0]
     hvd = _horovod()
     if hvd and not hvd.mpi_built():
-        advice = "run `make setup` again, so that mpirun and srun can start processes."
+        advice = f"{BUILD_IT} again, so that mpirun and srun can start processes."
         return Finding("MPI", f"{found}; Horovod was built without it", advice)
     return Finding("MPI", found)
 

@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
+
 SHARED_MEMORY_BYTES = 2**30  # below it NCCL between GPUs of one machine fails; containers have 64 MiB by default
 FEATURES = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "bfloat16", "amx_bf16": "AMX"}
 LEAST_CAPABILITY, COMPILED_UP_TO = 6.0, 9.0  # of the GPUs that TensorFlow's wheel has kernels for
@@ -81,10 +83,9 @@ def processor() -> Finding:
 
 def memory() -> Finding:
     """Return the memory, and how much of it this process is allowed."""
-    pages, page = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     limit = Path("/sys/fs/cgroup/memory.max")
     allowed = limit.read_text().strip() if limit.exists() else "max"
-    found = f"{pages * page / 2**30:.0f} GiB"
+    found = f"{psutil.virtual_memory().total / 2**30:.0f} GiB"
     return Finding("Memory", found + (f", {int(allowed) / 2**30:.1f} GiB of it allowed" if allowed.isdecimal() else ""))
 
 
@@ -105,8 +106,6 @@ def shared_memory() -> Finding:
 
 def network() -> Finding:
     """Return the interfaces that are up, with their addresses."""
-    import psutil
-
     states = psutil.net_if_stats()
     found = []
     for name, addresses in psutil.net_if_addrs().items():

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -121,6 +122,12 @@ def _assert_that_only_tensorflow_can_listen(port: int) -> None:
         other.bind(("", port))
 
 
+def _assert_that_all_can_listen(port: int) -> None:
+    with socket.socket() as other:  # without SO_REUSEADDR
+        other.bind(("", port))
+        other.listen()
+
+
 @pytest.fixture
 def port() -> int:
     """A number that no other test has as its port or job."""
@@ -157,6 +164,13 @@ def test_ranks_of_every_launcher_get_the_addresses_of_all(
         assert process.environment["no_grpc_proxy"] == "127.0.0.1"
         assert process.place == (rank, size)
         assert launcher.own_rank(process.environment) == rank
+
+
+def test_on_macos_no_socket_is_in_tensorflow_s_way(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Darwin", "mac", "24", "", "arm64")))
+    monkeypatch.setitem(globals(), "_assert_that_only_tensorflow_can_listen", _assert_that_all_can_listen)
+    ranks = [Process(_ours(rank, 2, port)) for rank in range(2)]
+    assert ranks[0].workers() == ranks[1].workers()
 
 
 def test_a_tf_config_is_left_as_it_is() -> None:

@@ -23,7 +23,7 @@ from distgan.paths import expanded
 MOST_SAMPLED = 1000  # the most files that are decoded to check a data set when it is opened
 MOST_PASSED = 1000  # the most examples that are tried to find a valid one
 MOST_KEPT_BYTES, MOST_KEPT_PART = 2**28, 16  # of pixels that are decoded once: 256 MiB, and 1/16 of the free memory
-NUM_THREADS = min(8, len(os.sched_getaffinity(0)))
+NUM_THREADS = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 Streams = dict[str, tuple[list[str], ...]]
 

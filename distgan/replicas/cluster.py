@@ -45,8 +45,8 @@ _OF_JOB = {
 def formed(timeout_seconds: float, environment: MutableMapping[str, str] = os.environ) -> Iterator[tuple[int, int]]:
     """Set TF_CONFIG, unless it is set, and yield this worker's index among those of its host, and their number.
 
-    While the context lasts, this process's port of TF_CONFIG is given to no other. Raises `UserError` if there is no
-    launcher or its variables contradict each other, `AloneError` if the processes do not meet.
+    While the context lasts, on Linux, this process's port of TF_CONFIG is given to no other. Raises `UserError` if
+    there is no launcher or its variables contradict each other, `AloneError` if the processes do not meet.
     """
     if place := launcher.worker_of_host(environment):
         yield place
@@ -61,6 +61,8 @@ def formed(timeout_seconds: float, environment: MutableMapping[str, str] = os.en
         environment["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers}, "task": task})
         # Without it, gRPC connects through the proxy that the environment names.
         environment.setdefault("no_grpc_proxy", ",".join({worker.rpartition(":")[0] for worker in workers}))
+        if os.uname().sysname != "Linux":  # on macOS nobody can listen at a port that another socket has
+            holder.close()
         watchdog.starts()  # TensorFlow connects from now on, and has as much time again
         yield launcher.worker_of_host(environment) or (0, 1)
 

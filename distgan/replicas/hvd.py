@@ -31,7 +31,7 @@ class HorovodReplicas(Replicas):
         os.environ.setdefault("HOROVOD_DISABLE_GROUP_FUSION", "1")
         if timeline:  # start_timeline needs it; but its thread then uses a whole core during the whole run
             os.environ.setdefault("HOROVOD_TIMELINE", "DYNAMIC")
-        os.environ.setdefault("HOROVOD_IDLE_TIME", str(IDLE_MILLISECONDS))  # read by the Horovod of distgan/horovod_build/
+        os.environ.setdefault("HOROVOD_IDLE_TIME", str(IDLE_MILLISECONDS))  # read by the Horovod of horovod_build/
         for limit, part in (("CHECK_TIME", 1 / 4), ("SHUTDOWN_TIME", 3 / 4)):
             os.environ.setdefault(f"HOROVOD_STALL_{limit}_SECONDS", str(max(1, int(part * stall_timeout_seconds))))
         if tf.config.list_physical_devices("GPU"):
@@ -39,7 +39,8 @@ class HorovodReplicas(Replicas):
         try:
             import horovod.tensorflow as hvd
         except ImportError as error:
-            raise UserError(f"--backend=horovod needs Horovod, which is missing ({error}): run `make setup`.") from None
+            why = f"--backend=horovod needs Horovod, which is missing ({error})"
+            raise UserError(f"{why}: run `make setup` or `distgan build-horovod`.") from None
         self._hvd = hvd
         self.is_elastic = bool(launcher.elastic_job())
         server = launcher.rendezvous_server()
