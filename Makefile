@@ -1,4 +1,4 @@
-.PHONY: setup train test test-all fuzz bench gpu-check docs clean
+.PHONY: setup train test test-all fuzz bench gpu-check docs dist clean
 
 setup:     ; @launch/setup.sh
 train:     ; @launch/train.sh
@@ -8,4 +8,5 @@ fuzz:      ; @benchmarks/fuzz.sh
 bench:     ; @benchmarks/bench.sh
 gpu-check: ; @benchmarks/bench.sh gpu_check
 docs:      ; @docs/build.sh
+dist:      ; @launch/dist.sh
 clean:     ; @launch/clean.sh

@@ -8,13 +8,11 @@ import importlib
 import os
 import runpy
 import sys
-from pathlib import Path
 from typing import Never
 
 from absl import flags
 
-import distgan
-from distgan import program
+from distgan import __version__, program
 from distgan.errors import UserError
 
 PROGRAMS = {  # modules of this package
@@ -59,14 +57,14 @@ def _run(words: list[str]) -> int:
             print("Usage: distgan COMMAND ...\n", *(f"  {name:15}{line}" for name, line in (PROGRAMS | OTHERS).items()),
                   "\ndistgan COMMAND --help lists the flags of a command.", sep="\n")  # fmt: skip
         case ["--version"]:
-            print(f"distgan {distgan.__version__}")
+            print(f"distgan {__version__}")
         case ["completion", "bash" | "zsh" as shell]:
             cases = "\n".join(f'        *:{name}) offered="{_flags(name)}" ;;' for name in PROGRAMS)
             print(BEFORE[shell] + COMPLETION.format(commands=" ".join(PROGRAMS | OTHERS), cases=cases), end="")
         case ["completion", *_]:
             raise UserError("The name of a shell is missing: give bash or zsh.")
         case ["build-horovod"] if sys.platform == "linux":
-            os.execvp("bash", ["bash", str(Path(__file__).parent / "horovod_build" / "install.sh"), sys.executable])
+            os.execvp("bash", ["bash", f"{os.path.dirname(__file__)}/horovod_build/install.sh", sys.executable])
         case ["build-horovod", *_]:
             raise UserError("build-horovod takes no flags and needs Linux; distgan launch needs no Horovod.")
         case [name, *_]:
