@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -117,22 +116,6 @@ def test_horovod_was_built_for_this_tensorflow_with_gloo() -> None:
 
     assert hvd.gloo_built()
     assert (util.gloo_built(), util.mpi_built()) == (hvd.gloo_built(), hvd.mpi_built())
-
-
-@pytest.mark.slow
-def test_a_wheel_holds_the_data_and_its_licence(tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    shutil.copytree(ROOT / "distgan", source / "distgan")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    pip = (sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path)
-    run(*pip, source, check=True)
-    with zipfile.ZipFile(next(tmp_path.glob("distgan-*.whl"))) as wheel:
-        names = set(wheel.namelist())
-    for path in (ROOT / "distgan").rglob("*"):
-        if path.is_file() and "__pycache__" not in path.parts:
-            assert path.relative_to(ROOT).as_posix() in names
-    assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
 @pytest.fixture
