@@ -7,6 +7,7 @@ import difflib
 import importlib
 import os
 import runpy
+import subprocess
 import sys
 from typing import Never
 
@@ -64,7 +65,8 @@ def _run(words: list[str]) -> int:
         case ["completion", *_]:
             raise UserError("The name of a shell is missing: give bash or zsh.")
         case ["build-horovod"] if sys.platform == "linux":
-            os.execvp("bash", ["bash", f"{os.path.dirname(__file__)}/horovod_build/install.sh", sys.executable])
+            script = f"{os.path.dirname(__file__)}/horovod_build/install.sh"
+            return subprocess.call(["/usr/bin/env", "bash", script, sys.executable])
         case ["build-horovod", *_]:
             raise UserError("build-horovod takes no flags and needs Linux; distgan launch needs no Horovod.")
         case [name, *_]:
