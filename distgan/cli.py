@@ -22,6 +22,7 @@ PROGRAMS = {  # modules of this package
     "evaluate": "Measure the samples of a run, or any images, against real ones.",
     "project": "Find the latents of a picture.",
     "export": "Write a generator for other programs, or as a web page.",
+    "sweep": "Train with each of several settings, and compare the runs.",
     "compare": "Draw several runs on one page.",
     "doctor": "Tell what this machine has to train with, and what it lacks.",
     "launch": "Start the processes of a job, here or on several hosts.",
