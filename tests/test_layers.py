@@ -83,7 +83,7 @@ LOOKS = (  # what looks at runs and measures them; all else trains
     "dry_run", "latents",
 )  # fmt: skip
 HANDS_OVER = (  # writes a run in the formats of other programs
-    "export", "serving", "latent_page", "formats", "model_card", "report.trackers",
+    "export", "serving", "latent_page", "formats", "model_card", "report.trackers", "report.hparams",
 )  # fmt: skip
 WIDENS = (  # more data, networks and features of a kind that is there already: nothing else needs these to be read
     "data.archives", "data.emoji", "data.npz", "data.parquet", "nets.residual", "gans.residual", "gans.augmentation",
@@ -102,7 +102,7 @@ def test_the_package_is_no_larger_than_a_person_can_read() -> None:
     looks = sum(n for module, n in lines.items() if module.startswith(LOOKS) and module not in (*WIDENS, *HANDS_OVER))
     launches = sum(number for module, number in lines.items() if module in LAUNCHES)
     assert widens < 1_300
-    assert looks < 3_650
+    assert looks < 3_700
     assert hands_over < 800
     assert launches < 1_060
     assert sum(lines.values()) - looks - hands_over - widens - launches < 7_400
