@@ -1,8 +1,7 @@
-"""Exports of a GAN for programs without this package: a SavedModel of TensorFlow, or files of Keras."""
+"""Exports of a GAN for programs without this package: a SavedModel of TensorFlow, and the marks of all exports."""
 
 import json
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,13 @@ from distgan.store import atomic
 MARK_FILE = Path("assets.extra") / "distgan.json"  # a SavedModel's place for files that are not TensorFlow's
 
 
-def write_saved_model(gan: GAN, image_shape: Shape, facts: dict[str, Any], path: Path) -> None:
+def write_saved_model(
+    gan: GAN, image_shape: Shape, facts: dict[str, Any], path: Path, further: Mapping[str, bytes] | None = None
+) -> None:
     """Write a SavedModel that generates or translates as the GAN does, with the signatures of `functions`, and facts.
 
-    The first is served by default. Raises `UserError` if `path` exists and is no export, `OSError` if writing fails.
+    The first is served by default. `further` files, by name, are put into the directory. Raises `UserError` if `path`
+    exists and is no export, `OSError` if writing fails.
     """
     refuse_others([path])
     of_gan = functions(gan, image_shape)
@@ -35,6 +37,8 @@ def write_saved_model(gan: GAN, image_shape: Shape, facts: dict[str, Any], path:
         tf.saved_model.save(module, str(unfinished), signatures, options)
         (unfinished / MARK_FILE).parent.mkdir()
         (unfinished / MARK_FILE).write_text(json.dumps(facts, indent=2) + "\n")
+        for name, content in (further or {}).items():
+            (unfinished / name).write_bytes(content)
 
 
 def functions(gan: GAN, image_shape: Shape) -> dict[str, Callable[..., dict[str, tf.Tensor]]]:
@@ -81,25 +85,6 @@ def _translation(gan: GAN, direction: str, image_shape: Shape) -> Any:
     return translate
 
 
-def write_keras(gan: GAN, facts: dict[str, Any], path: Path) -> list[Path]:
-    """Write each generator, from Keras's own layers, and facts to a `.keras` file; return the paths.
-
-    It is `path` for a single generator; two add their directions to its name: `generator_AtoB.keras`. Raises
-    `UserError` if a path exists and is no export, or Keras has no counterpart for a layer; `OSError` if writing fails.
-    """
-    names = gan.players["generator"]
-    endings = [name.removeprefix("generator") if len(names) > 1 else "" for name in names]
-    paths = [path.with_stem(path.stem + ending) for ending in endings]
-    refuse_others(paths)
-    networks = [gan.rebuilt(name) for name in names]
-    for network, place in zip(networks, paths, strict=True):
-        with atomic.replaced(place) as unfinished:
-            network.save(unfinished)
-            with zipfile.ZipFile(unfinished, "a") as archive:
-                archive.comment = json.dumps(facts).encode()
-    return paths
-
-
 def refuse_others(paths: list[Path]) -> None:
     """Raise `UserError` if a path exists and is not an export."""
     for path in paths:
@@ -112,7 +97,10 @@ def _is_export(path: Path) -> bool:
         return (path / MARK_FILE).exists() or not any(path.iterdir())
     if path.suffix == ".html":
         return b'<meta name="distgan" content="latents"/>' in path.read_bytes()[:2000]
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return b"distgan" in archive.comment
+    return holds(path, '"made_by": "distgan"')
+
+
+def holds(path: Path, text: str) -> bool:
+    """Return whether a file has a part of the facts in it: as JSON, or as JSON in a text of JSON."""
+    content = path.read_bytes()
+    return text.encode() in content or json.dumps(text)[1:-1].encode() in content

@@ -13,6 +13,7 @@ import small_runs
 import tensorflow as tf
 
 import distgan
+from distgan import formats
 from distgan.config import Config
 from distgan.data.arrays import open_mnist
 from distgan.data.base import Wanted
@@ -24,7 +25,7 @@ from distgan.gans.noise_to_image import NoiseToImage
 from distgan.metrics.features import FeatureNetwork
 from distgan.pictures import grid
 from distgan.run import load
-from distgan.serving import write_keras, write_saved_model
+from distgan.serving import write_saved_model
 from distgan.training.evaluation import Evaluator
 
 NUM_CLASSES = 10
@@ -169,7 +170,7 @@ def test_an_export_makes_the_classes_asked_for(run_dir: Path, tmp_path: Path) ->
 
 def test_a_keras_file_takes_noise_and_classes(run_dir: Path, tmp_path: Path) -> None:
     gan = load(run_dir, number_format="float32", way="direct").gan
-    write_keras(gan, {}, tmp_path / "generator.keras")
+    formats.write("keras", gan, {}, tmp_path / "generator.keras")
     noise, classes = np.random.default_rng(0).normal(size=(3, 10)).astype(np.float32), np.array([7, 7, 2])
     made = keras.saving.load_model(tmp_path / "generator.keras")({"noise": noise, "classes": classes})
     latents = np.concatenate([noise, np.eye(10, dtype=np.float32)[classes]], 1)

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -19,6 +20,7 @@ import pytest
 import tensorflow as tf
 
 import distgan
+from distgan import formats
 from distgan.data.order import Draws
 from distgan.errors import UserError
 from distgan.gans.base import GAN, make_gan
@@ -27,7 +29,7 @@ from distgan.gans.pix2pix import Pix2Pix
 from distgan.nets.stock import stock
 from distgan.replicas.base import Replicas
 from distgan.run import Run, load
-from distgan.serving import write_keras, write_saved_model
+from distgan.serving import write_saved_model
 from distgan.training import loop, precision
 
 LOADER = Path(__file__).parent / "load_exports.py"
@@ -151,7 +153,7 @@ def load_elsewhere(tmp_path: Path) -> Callable[..., list[np.ndarray]]:
 def _export(trained: Run, directory: Path) -> tuple[Path, list[Path]]:
     saved_model = directory / "saved_model" / "1"
     write_saved_model(trained.gan, trained.image_shape, {"made_by": "distgan"}, saved_model)
-    return saved_model, write_keras(trained.gan, {"made_by": "distgan"}, directory / "generator.keras")
+    return saved_model, formats.write("keras", trained.gan, {"made_by": "distgan"}, directory / "generator.keras")
 
 
 def _are_alike(ours: np.ndarray, theirs: np.ndarray) -> bool:
@@ -246,12 +248,31 @@ def test_the_program_writes_into_the_run_s_directory(run_dir: Callable[[str], Pa
     answer = _program(f"--run_dir={directory}", "--format=page")
     assert (answer.returncode, answer.stdout) == (0, f"{directory}/export/latents.html\n"), answer.stderr
     names = {path.name for path in (directory / "export").iterdir()}
-    assert names == {"saved_model", "generator.keras", "latents.html"}
+    assert names == {"saved_model", "generator.keras", "README.md", "latents.html"}
+    for place, loads in (("README.md", "load_model"), ("saved_model/1/README.md", "tf.saved_model.load")):
+        assert loads in (directory / "export" / place).read_text()
     assert {path.name for path in (directory / "export" / "saved_model").iterdir()} == {"1"}
     told = json.loads((directory / "export" / "saved_model" / "1" / "assets.extra" / "distgan.json").read_text())
     assert told == {
-        "made_by": "distgan", "architecture": "mnist", "step": 2, "noise": "normal", "class_names": []
+        "made_by": "distgan", "run": "mnist", "architecture": "mnist", "step": 2, "noise": "normal", "class_names": []
     }  # fmt: skip
+
+
+def test_a_readme_of_another_hand_stays_and_a_card_names_all_files_of_the_same_weights(
+    run_dir: Callable[[str], Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("safetensors", reason="pip install 'distgan[safetensors]'")
+    directory, card = run_dir("mnist"), tmp_path / "README.md"
+    card.write_text("# Mine\n")
+    answer = _program(f"--run_dir={directory}", "--format=keras", f"--output={tmp_path}/a.keras")
+    assert (answer.returncode, answer.stdout) == (0, f"{tmp_path}/a.keras\n"), answer.stderr
+    assert answer.stderr == f"{card} is not by distgan.export: it was kept, and no model card was written.\n"
+    assert card.read_text() == "# Mine\n"
+    card.unlink()
+    (tmp_path / "a.onnx").write_text("of another program")
+    answer = _program(f"--run_dir={directory}", "--format=safetensors", f"--output={tmp_path}/a.safetensors")
+    assert (answer.returncode, answer.stdout) == (0, f"{tmp_path}/a.safetensors\n"), answer.stderr
+    assert re.findall(r'"(a\..*)"', card.read_text()) == ["a.keras", "a.safetensors"]
 
 
 def test_what_is_no_export_is_left_alone(trained: Callable[[str], Run], tmp_path: Path) -> None:
@@ -264,7 +285,7 @@ def test_what_is_no_export_is_left_alone(trained: Callable[[str], Run], tmp_path
     with pytest.raises(UserError, match="1 exists and is not an export: choose another path, or remove it"):
         write_saved_model(gan, image_shape, {}, directory)
     with pytest.raises(UserError, match="keras exists and is not an export"):
-        write_keras(gan, {}, file)
+        formats.write("keras", gan, {}, file)
     assert [path.name for path in directory.iterdir()] == ["letter.txt"]
     assert file.read_bytes() == before
 
@@ -275,7 +296,7 @@ def test_an_export_replaces_the_one_before_or_if_it_fails_leaves_it(
     gan, image_shape = trained("mnist").gan, trained("mnist").image_shape
     for step in (1, 2):
         write_saved_model(gan, image_shape, {"made_by": "distgan", "step": step}, tmp_path / "1")
-        write_keras(gan, {"made_by": "distgan", "step": step}, tmp_path / "generator.keras")
+        formats.write("keras", gan, {"made_by": "distgan", "step": step}, tmp_path / "generator.keras")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert {path.relative_to(tmp_path).parts[0] for path in before} == {"1", "generator.keras"}
     assert json.loads((tmp_path / "1" / "assets.extra" / "distgan.json").read_text())["step"] == 2
@@ -284,7 +305,7 @@ def test_an_export_replaces_the_one_before_or_if_it_fails_leaves_it(
     with pytest.raises(TypeError):
         write_saved_model(gan, image_shape, {"made_by": object()}, tmp_path / "1")
     with pytest.raises(TypeError):
-        write_keras(gan, {"made_by": object()}, tmp_path / "generator.keras")
+        formats.write("keras", gan, {"made_by": object()}, tmp_path / "generator.keras")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
@@ -300,7 +321,10 @@ def test_an_export_replaces_the_one_before_or_if_it_fails_leaves_it(
         (["--run_dir=.", "--output=x.html"], "distgan: --output=x.html must be a directory"),
         (["--run_dir=.", "--output=x", "--format=page"], "distgan: --output=x must end in .html"),
         (["--run_dir=.", "--output=x.keras", "--format=page"], "distgan: --output=x.keras must end in .html"),
-        (["--run_dir=.", "--format=onnx"], "distgan: "),
+        (["--run_dir=.", "--output=x.onnx"], "distgan: --output=x.onnx must be a directory"),
+        (["--run_dir=.", "--output=x.onnx", "--format=litert"], "distgan: --output=x.onnx must end in .tflite"),
+        (["--run_dir=.", "--output=x", "--format=safetensors"], "distgan: --output=x must end in .safetensors"),
+        (["--run_dir=.", "--format=torch"], "distgan: "),
     ],
 )
 def test_a_wrong_command_line_gets_one_sentence_and_status_2(flags: list[str], sentence: str) -> None:

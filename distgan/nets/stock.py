@@ -84,9 +84,14 @@ def _residual(layer: Residual, inputs: Any) -> Any:
 
 
 def _scaled(layer: keras.layers.EinsumDense, inputs: Any) -> Any:
-    shape, axes = layer.partial_output_shape, layer.bias_axes
-    new = keras.layers.EinsumDense(layer.equation, shape, bias_axes=axes, name=layer.name)
-    return _weighed(new, inputs, layer.get_weights())
+    shape, axes, (kernel, *biases) = layer.partial_output_shape, layer.bias_axes, layer.get_weights()
+    if layer.equation != "bc,hwc->bhwc":
+        new = keras.layers.EinsumDense(layer.equation, shape, bias_axes=axes, name=layer.name)
+        return _weighed(new, inputs, [kernel, *biases])
+    # The converter to LiteRT fails if two axes are only in the weights.
+    flat = kernel.reshape(-1, kernel.shape[2])
+    new = keras.layers.EinsumDense("bc,pc->bpc", flat.shape, name=layer.name)
+    return keras.layers.Reshape(shape, name=f"{layer.name}_shape")(_weighed(new, inputs, [flat]))
 
 
 _SPECIAL: dict[type[keras.Layer], Callable[[Any, Any], Any]] = {

@@ -3,17 +3,15 @@
 import math
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from distgan.report import document, panels
 from distgan.report.charts import style_of
 from distgan.report.numbers import duration, setting, short, whole
-from distgan.report.recorded import Recorded
+from distgan.report.recorded import MEASURED_BY, Recorded
 
 ORDERS = tuple(name for name, measure in panels.MEASURES.items() if measure.best)  # scores of which one end is best
-MEASURED_BY = ("data", "features", "evaluate_num_images")  # settings that change the scores
 
 
 def make(runs: list[Recorded]) -> bytes:
@@ -51,17 +49,10 @@ def _newest(run: Recorded) -> tuple[str, str]:
 
 def _caution(runs: list[Recorded]) -> str:
     """Return a warning that scores cannot be compared if the settings of the measures differ; else an empty text."""
-    measured = [_measured_by(run) for run in runs if any(name.startswith("quality/") for name in run.names)]
+    measured = [run.measured_by for run in runs if any(name.startswith("quality/") for name in run.names)]
     differ = [f"--{name}" for name in MEASURED_BY if len({setting(by[name]) for by in measured if by[name]}) > 1]
     said = f"Samples were measured by different {' and '.join(differ)}: distances of such runs can't be compared."
     return said if differ else ""
-
-
-def _measured_by(run: Recorded) -> dict[str, Any]:
-    """Return the settings that change the scores; the default of the features depends on the machine of the start."""
-    by = {name: run.config.get(name) for name in MEASURED_BY}
-    recorded = [start["features"] for start in run.starts if start.get("features")]  # not by older versions
-    return by | {"features": by["features"] or (recorded[-1] if recorded else None)}
 
 
 def summary(runs: list[Recorded]) -> Iterator[str]:

@@ -19,6 +19,7 @@ CLOCKS = ("step", "images_shown", "epoch", "seconds")
 MOST_PICTURE_BYTES = 400_000
 MOST_CHECKPOINT_BYTES = 2**30  # of one that is a result to hand on
 LARGEST = 1e100
+MEASURED_BY = ("data", "features", "evaluate_num_images")  # settings that change the scores
 SHARE_OF = "quality/share_of_"  # prefix of the names of the shares of classes
 RANK = re.compile(r"speed/rank_(\d+)_(input|processor)_seconds")
 
@@ -80,6 +81,13 @@ class Recorded(NamedTuple):
     def num_classes(self) -> int:
         """The number of classes of the classifier of samples; 0 if it is not known."""
         return len({name for record in self.records for name in record if name.startswith(SHARE_OF)})
+
+    @property
+    def measured_by(self) -> dict[str, Any]:
+        """The settings that change the scores; the default of the features depends on the machine of the start."""
+        by = {name: self.config.get(name) for name in MEASURED_BY}
+        recorded = [start["features"] for start in self.starts if start.get("features")]  # not by older versions
+        return by | {"features": by["features"] or (recorded[-1] if recorded else None)}
 
     @property
     def names(self) -> list[str]:

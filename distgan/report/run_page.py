@@ -51,7 +51,7 @@ def make(run: Recorded, state: str) -> bytes:
         warnings=[(whole(one["step"]), date(one["seconds"]), one["warning"]) for one in run.warnings],
         quality=panels.of_run(panels.QUALITY, run, fewest=2),
         shares={name.removeprefix(SHARE_OF): run.newest(name) for name in run.names if name.startswith(SHARE_OF)},
-        **_measures(run),
+        **measures(run),
         took=duration(took) if math.isfinite(took) else "",
         training=panels.of_run((*panels.TRAINING, *panels.others(run.names)), run),
         speed=panels.of_run(panels.SPEED, run),
@@ -84,7 +84,7 @@ def _film(run: Recorded) -> list[tuple[str, str]]:
     return [(address, moment) for address, moment in shown if address]
 
 
-def _measures(run: Recorded) -> dict[str, Any]:
+def measures(run: Recorded) -> dict[str, Any]:
     """Return the table of the last evaluation, without the column of raw weights if they were not measured."""
     rows, num_classes = [], run.num_classes
     for name, (_, _, of_real) in panels.MEASURES.items():
