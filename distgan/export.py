@@ -91,7 +91,7 @@ def _write(run_dir: str, output: Path) -> list[Path]:
     facts |= {"noise": noise, "class_names": list(run.gan.class_names)}
     is_directory = _FORMAT.value == "saved_model"
     card = (output if is_directory else output.parent) / model_card.NAME
-    is_kept = model_card.is_another_s(card)
+    is_kept = model_card.is_foreign(card)
     if is_directory:
         text = card.read_bytes() if is_kept else model_card.text(run, record, {"saved_model": "."})
         write_saved_model(run.gan, run.image_shape, facts, output, {card.name: text})

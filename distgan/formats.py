@@ -111,10 +111,10 @@ def _convolution(layer: keras.layers.Conv2D, inputs: tf.Tensor, kernel: tf.Tenso
 
 
 def _write_safetensors(gan: GAN, name: str, facts: str, path: Path) -> None:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     weights = {variable.path: variable.numpy() for variable in gan.shown(name).variables}
-    save_file(weights, path, {"distgan": facts})
+    path.write_bytes(save(weights, {"distgan": facts}))
 
 
 # The function that writes a file of a format, and the packages that it takes beside TensorFlow.

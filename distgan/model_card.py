@@ -25,25 +25,16 @@ EMBEDDED = {  # what the parts of the package are that runs learn from, and thei
     "Google, Inc., Apache-2.0) and Twemoji (Copyright (c) Twitter and other contributors, CC BY 4.0)",
 }
 OF_NO_RECIPE = {*options_of(Output), *options_of(System), "preset", "run_dir", "init_from"}
-VERSIONS = (
-    "distgan",
-    "TensorFlow",
-    "Keras",
-    "Horovod",
-    "Python",
-    "precision",
-    "backend",
-    "processes",
-    "replicas",
-    "GPUs",
-)
+OF_START = (  # what the card tells of the last start of the run
+    "distgan", "TensorFlow", "Keras", "Horovod", "Python", "precision", "backend", "processes", "replicas", "GPUs",
+)  # fmt: skip
 _ENVIRONMENT = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    keep_trailing_newline=True,
+    loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=jinja2.select_autoescape(), keep_trailing_newline=True,
+    undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
 )  # fmt: skip
 
 
-def is_another_s(path: Path) -> bool:
+def is_foreign(path: Path) -> bool:
     """Return whether something exists at a path that is no model card, or is one that its reader keeps."""
     return path.exists() and not (path.is_file() and MARK.encode() in path.read_bytes())
 
@@ -60,8 +51,8 @@ def text(run: Run, record: Recorded, files: dict[str, str]) -> bytes:
     scores = {name: scored.newest(f"quality/{name}") for name in panels.MEASURES if f"quality/{name}" in scored.names}
     by, newest = record.measured_by, (record.starts or [{}])[-1]
     return _ENVIRONMENT.get_template("model_card.md.j2").render(
-        mark=MARK, files=files, name=_plain(record.name), preset=config.preset, architecture=config.architecture,
-        recipe=_recipe(run), data=_without_directory(str(config.data)),
+        mark=MARK, files=files, name=_plain(record.name), architecture=config.architecture,
+        recipe=_recipe(run), data=without_directory(str(config.data)),
         embedded=EMBEDDED.get(re.split("[-:]", str(config.data))[0]),
         directions=gan.directions, num_classes=gan.num_classes, classes=_plain(in_short(gan.class_names)),
         noise=getattr(config.gan, "noise", ""),
@@ -70,8 +61,8 @@ def text(run: Run, record: Recorded, files: dict[str, str]) -> bytes:
         has_ema=bool(gan.averages), seed=config.seed, step=whole(run.step),
         images_shown=whole(run.step * config.batch_size * sum(gan.image_phases)),
         scores=scores, measured_step=whole(scored.last["step"]), num_measured=whole(by["evaluate_num_images"] or 0),
-        features=_without_directory(str(by["features"])), **run_page.measures(scored),
-        started={name: newest[name] for name in VERSIONS if name in newest},
+        features=without_directory(str(by["features"] or "the default network")), **run_page.measures(scored),
+        started={name: newest[name] for name in OF_START if name in newest},
     ).encode(errors="replace")  # fmt: skip
 
 
@@ -83,16 +74,16 @@ def _recipe(run: Run) -> str:
         name: value for name, value in config.values().items()
         if name in known and name not in OF_NO_RECIPE and value is not None and value != defaults.get(name)
     }  # fmt: skip
-    values |= {name: _without_directory(values[name]) for name in ("data", "features") if name in values}
+    values |= {name: without_directory(values[name]) for name in ("data", "features") if name in values}
     given = [shlex.quote(f"--{name}={setting(value)}") for name, value in values.items()]
     return " ".join(["python -m distgan.train", f"--preset={config.preset}", *given])
 
 
-def _without_directory(name: str) -> str:
+def without_directory(name: str) -> str:
     """Return the name of data or of features without the directories of a path in it."""
-    kind, colon, place = name.rpartition(":")
-    is_path = kind not in ("hf", "tfds") or place.startswith(("/", ".", "~"))
-    return _plain(f"{kind}{colon}{Path(place).name if is_path else place}")
+    kind, place = re.fullmatch("([a-z]+:)?(.*)", name, re.DOTALL).groups("")  # type: ignore[union-attr]  # it fits any
+    is_path = kind not in ("hf:", "tfds:") or place.startswith(("/", ".", "~"))
+    return _plain(kind + (Path(place).name if is_path else place))
 
 
 def _plain(name: str) -> str:

@@ -97,7 +97,7 @@ def _is_export(path: Path) -> bool:
         return (path / MARK_FILE).exists() or not any(path.iterdir())
     if path.suffix == ".html":
         return b'<meta name="distgan" content="latents"/>' in path.read_bytes()[:2000]
-    return holds(path, '"made_by": "distgan"')
+    return path.is_file() and holds(path, '"made_by": "distgan"')
 
 
 def holds(path: Path, text: str) -> bool:

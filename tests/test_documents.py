@@ -45,6 +45,7 @@ RUN = [
 MADE_BY = {f"runs/{name}": USE_IT for name in ("mnist", "small", "conditional", "pix2pix", "cyclegan")}
 MADE_BY["runs/wgan"], MADE_BY["runs/first"] = TRAIN_IT, _with("--epochs=2 --run_dir=runs/first")
 MAKE_TRAIN = ["python", "-m", "distgan.train", "--config=launch/mnist-quick.json", "--evaluate_every=never"]
+EXTRAS = {"onnxruntime": "onnx", "ai_edge_litert": "litert", "safetensors": "safetensors"}  # by a package
 PAINTINGS = "numpy.zeros((1, 256, 256, 3), 'uint8')"
 BEFORE = {  # what the text above a block says of what is there already, by a phrase of the block
     "number_format=": "import wgan",
@@ -98,8 +99,8 @@ class Reader:
             elif MADE_BY.get(name, block) != block:
                 shutil.copytree(self.follow(MADE_BY[name]) / name, directory / name)
         (directory / "wgan.py").write_text(YOUR_GAN.text)
-        for run_dir, kind in re.findall(r'load(?:_model)?\("(runs/[\w-]+)/export/(saved_model|generator)', block.text):
-            name = {"saved_model": "saved_model", "generator": "keras"}[kind]
+        for run_dir, kind in re.findall(r'\("(runs/[\w-]+)/export/(saved_model|generator\.\w+)', block.text):
+            name = {"saved_model": "saved_model", "generator.tflite": "litert"}.get(kind, kind.partition(".")[2])
             self._call(["python", "-m", "distgan.export", f"--run_dir={run_dir}", f"--format={name}"], directory)
 
     def _after_make_train(self) -> Path:
@@ -186,6 +187,9 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
 
 @pytest.mark.parametrize("block", RUN, ids=str)
 def test_a_block_does_what_it_says(block: Block, reader: Reader) -> None:
+    for package, extra in EXTRAS.items():
+        if f"import {package}" in block.text or f"from {package}" in block.text:
+            pytest.importorskip(package, reason=f"pip install 'distgan[{extra}]'")
     reader.follow(block)
 
 

@@ -240,7 +240,7 @@ def test_a_card_tells_the_run_and_its_code_loads_each_format(
 
 
 def test_a_card_tells_no_directories_and_no_scores_that_were_not_measured(conditional: Run, tmp_path: Path) -> None:
-    pictures, features = Path("/home/me/faces of us"), "/home/me/net.keras"
+    pictures, features = Path("/home/me:too/faces of us"), "/home/me:too/net.keras"
     config = preset_program.config("dcgan", pictures, tmp_path, features=features)
     run = Run(config, conditional.gan, 400, conditional.image_shape)
     text = model_card.text(run, recorded.read(tmp_path), {"onnx": "generator.onnx"}).decode()
@@ -249,13 +249,22 @@ def test_a_card_tells_no_directories_and_no_scores_that_were_not_measured(condit
     assert "Its samples were not measured" in text and "metrics:" not in text
 
 
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [("mnist-edges", "mnist-edges"), ("hf:me/faces", "hf:me/faces"), ("hf:/home/me/faces", "hf:faces"),
+     ("tfds:mnist:3.0.1", "tfds:mnist:3.0.1"), ("tar:/home/me/part-*.tar", "tar:part-*.tar"), ("idx:a\nb", "idx:a b")],
+)  # fmt: skip
+def test_of_data_a_card_tells_the_name(data: str, told: str) -> None:
+    assert model_card.without_directory(data) == told
+
+
 def test_a_card_of_another_hand_is_recognised(tmp_path: Path) -> None:
     card = tmp_path / "README.md"
-    assert not model_card.is_another_s(card)
+    assert not model_card.is_foreign(card)
     card.write_text(f"---\n---\n{model_card.MARK}\n")
-    assert not model_card.is_another_s(card)
+    assert not model_card.is_foreign(card)
     card.write_text("# Mine\n")
-    assert model_card.is_another_s(card)
+    assert model_card.is_foreign(card)
     card.unlink()
     card.mkdir()
-    assert model_card.is_another_s(card)
+    assert model_card.is_foreign(card)
