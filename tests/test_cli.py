@@ -85,7 +85,8 @@ def test_bash_completes_commands_and_flags() -> None:
     for name, flag in FLAGS.items():
         assert _completed(script, "distgan", name, flag[:-1]) == [flag]
     assert "--preset" not in _completed(script, "distgan", "sample", "--")
-    assert _completed(script, "distgan", "doctor", "''") == []
+    assert _completed(script, "distgan", "doctor", "''") == ["--json"]
+    assert _completed(script, "distgan", "build-horovod", "''") == []
     assert script in _run("completion", "zsh").stdout
 
 
