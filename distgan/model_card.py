@@ -26,7 +26,8 @@ EMBEDDED = {  # what the parts of the package are that runs learn from, and thei
 }
 OF_NO_RECIPE = {*options_of(Output), *options_of(System), "preset", "run_dir", "init_from"}
 OF_START = (  # what the card tells of the last start of the run
-    "distgan", "TensorFlow", "Keras", "Horovod", "Python", "precision", "backend", "processes", "replicas", "GPUs",
+    "distgan", "commit", "TensorFlow", "Keras", "Horovod", "Python", "precision", "backend", "processes", "replicas",
+    "GPUs",
 )  # fmt: skip
 _ENVIRONMENT = jinja2.Environment(
     loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=jinja2.select_autoescape(), keep_trailing_newline=True,

@@ -1,9 +1,12 @@
 """The hardware and software of a run, written into its directory at each start."""
 
+import contextlib
 import json
 import os
 import platform
+import shutil
 import socket
+import subprocess
 import time
 from importlib import metadata
 from pathlib import Path
@@ -38,6 +41,7 @@ def describe(replicas: Replicas, precision: str, first_step: int) -> dict[str, A
         "precision": precision,
         "Python": platform.python_version(),
         **{name: _version(package) for package, name in PACKAGES.items()},
+        "commit": _commit(Path(__file__).parents[2]),
         "system": platform.platform(),
         "ranks": ranks,
     }
@@ -47,6 +51,17 @@ def add(run_dir: Path, start: dict[str, Any]) -> None:
     """Add a start to environment.json. Raises `OSError` if it can't be written."""
     stored = {"starts": [*starts_of(run_dir), start]}
     atomic.write(run_dir / ENVIRONMENT, json.dumps(stored, indent=2).encode() + b"\n")
+
+
+def _commit(clone: Path) -> str:
+    """Return the git commit of a clone, marked where files differ from it; "none" if it is not known."""
+    git = shutil.which("git")
+    if not git or not (clone / ".git").exists():
+        return "none"
+    command = [git, "-C", str(clone), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout.strip() or "none"
+    return "none"
 
 
 def _version(package: str) -> str:
