@@ -40,7 +40,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "image_size": "32x32", "depth": 3, "filters": 32, "generator_filters": 32, "kernel_size": 4,
         "real_label": 0.9, "generator_updates": 2,
     },
-    # For colour pictures: mnist_best without classes, with a larger latent dimension. First trials, no full comparison.
+    # For colour pictures: mnist_best without classes, with a larger latent dimension (benchmarks/colour.py).
     "rgb_best": {
         "data": None, "image_size": "32x32", "latent_dim": 64, "filters": 32, "kernel_size": 4, "dropout": 0.0,
         "batch_size": 64, "r1_weight": 1.0, "ema_half_life_images": 20_000,
