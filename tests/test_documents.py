@@ -225,7 +225,7 @@ def test_horovodrun_itself_looks_at_its_options(reader: Reader) -> None:
 def test_each_block_names_its_language_and_says_why_it_is_not_run(page: Path) -> None:
     text, found = page.read_text(), documents.blocks(page)
     assert len(re.findall(r"^\s*(?:```|~~~)", text, re.MULTILINE)) == 2 * len(found)
-    assert {block.language for block in found} <= {"bash", "python", "text"}
+    assert {block.language for block in found} <= {"bash", "json", "python", "text"}
     marks = [block.not_run for block in found if block.not_run is not None]
     assert text.count(NOT_RUN) == len(marks)
     assert all(re.fullmatch(r": \w.* ", mark) for mark in marks), marks
