@@ -156,32 +156,33 @@ class Replicas:
         # Summed as integers: as floats, 0.0 + -0.0 would lose the sign.
         words = [_as_words(value) * (self.rank == source) for value in values]
         for variable, value, summed in zip(variables, values, self.sum(words), strict=True):
-            sources = np.frombuffer(summed.tobytes()[: value.nbytes], value.dtype).reshape(value.shape)
-            variable.assign(sources)
+            variable.assign(np.frombuffer(summed.tobytes()[: value.nbytes], value.dtype).reshape(value.shape))
 
     def gather(self, value: Any) -> list[Any]:
         """Return the values of all processes, by rank, on all processes; JSON must be able to encode them."""
-        if self.size == 1:
-            return [value]
-        text = json.dumps(value).encode()
-        lengths = np.zeros(self.size, np.int32)
-        lengths[self.rank] = len(text)
-        lengths = self.sum([lengths])[0]
-        texts = np.zeros((self.size, lengths.max()), np.int32)
-        texts[self.rank, : len(text)] = np.frombuffer(text, np.uint8)
-        texts = self.sum([texts])[0].astype(np.uint8)
-        return [json.loads(row[:length].tobytes()) for row, length in zip(texts, lengths, strict=True)]
+        return self._of_first(self.size, value)
 
     def agree(self, value: Any) -> Any:
         """Return the chief's value on all processes; JSON must be able to encode it."""
-        return self.gather(value if self.is_chief else None)[0]
+        return self._of_first(1, value)[0]
+
+    def _of_first(self, count: int, value: Any) -> list[Any]:
+        """Return the values of the first `count` processes on all; a row is summed for each of these only."""
+        if self.size == 1:
+            return [value]
+        text, own = json.dumps(value).encode() if self.rank < count else b"", slice(self.rank, self.rank + 1)
+        lengths = np.zeros(count, np.int32)
+        lengths[own] = len(text)
+        lengths, words = self.sum([lengths])[0], _as_words(np.frombuffer(text, np.uint8))
+        rows = np.zeros((count, -(-lengths.max() // 4)), np.int32)
+        rows[own, : len(words)] = words
+        return [json.loads(row.tobytes()[:n]) for row, n in zip(self.sum([rows])[0], lengths, strict=True)]
 
     def together(self, function: Callable[[], Any]) -> Any:
         """Return the result of `function` on this process. Raises `UserError` on all processes if it fails on any."""
         result, failure = _attempt(function)
-        failures = [failure for failure in self.gather(failure) if failure is not None]
-        if failures:
-            raise UserError(failures[0])
+        if self.sum([np.array([failure is not None], np.int32)])[0].any():
+            raise UserError(next(text for text in self.gather(failure) if text is not None))
         return result
 
     def on_chief(self, function: Callable[[], Any]) -> Any:

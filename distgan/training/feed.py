@@ -37,7 +37,8 @@ def open_data(config: Config, replicas: Replicas) -> Source:
             f"{_words(streams)}: choose other data, or another preset."
         )
     source = replicas.together(lambda: open_source(str(config.data), "train", images_wanted(config)))
-    if len(set(replicas.gather(source.fingerprint))) > 1:
+    differs = source.fingerprint != replicas.agree(source.fingerprint)
+    if replicas.sum([np.array([differs], np.int32)])[0].any():
         raise UserError(f"--data={config.data} is not the same data for all processes: copy it to all machines.")
     if config.gan.uses_classes and not source.class_names:
         raise UserError(f"--conditional needs classes, and --data={config.data} has none: give --conditional=false.")
