@@ -1,5 +1,6 @@
 """Warnings from a run's logged values: networks that no longer train, and samples of too little variety."""
 
+import bisect
 import statistics
 from collections.abc import Mapping
 
@@ -35,10 +36,10 @@ class Health:
             norm = values.get(f"gradient_norm/{player}", 1.0)
             found[f"The gradients of the {player} have vanished: it no longer learns."] = norm < NO_GRADIENT
         spent = _spent_by_rank(values)
+        ordered = sorted(spent)
         for rank, seconds in enumerate(spent):
-            others = spent[:rank] + spent[rank + 1 :]
             text = f"Rank {rank} is slower than the others, who wait for it: see speed/rank_{rank}_*_seconds."
-            found[text] = bool(others) and seconds > SLOW * statistics.median(others)
+            found[text] = len(spent) > 1 and seconds > SLOW * _median_of_others(ordered, seconds)
         return self._new(found, FEW_LOGS)
 
     def of_samples(self, scores: Mapping[str, float]) -> list[str]:
@@ -74,6 +75,12 @@ def _spent_by_rank(values: Mapping[str, float]) -> list[float]:
     while (name := f"speed/rank_{len(spent)}_input_seconds") in values:
         spent.append(values[name] + values[name.replace("input", "processor")])
     return spent
+
+
+def _median_of_others(ordered: list[float], value: float) -> float:
+    """Return the median of sorted values without one of them."""
+    at, last = bisect.bisect_left(ordered, value), len(ordered) - 1
+    return statistics.fmean(ordered[i + (i >= at)] for i in ((last - 1) // 2, last // 2))
 
 
 def not_finite(values: Mapping[str, np.ndarray], last_step: int, precision: str) -> str:
