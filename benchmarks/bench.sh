@@ -25,6 +25,7 @@ else
   bench peers --rounds=1 --steps=3 --batch_size=64
   bench onednn --rounds=1 --steps=8 --cases=mnist
   bench fixed_cost --rounds=1 --steps=200
+  bench simulate --ranks=1,8,64 --rounds=1 --changes=3
   bench project
   bench faults --rounds=1
   bench soak --steps=40 --processes=2

@@ -47,6 +47,7 @@ def main() -> None:
         random = np.random.default_rng(ranks)
         checked = {"epochs, fixed": simulated_training.train(ranks, 64)}
         figures = _agreements(ranks) | _meeting(ranks) | _evaluation(ranks) | _seconds(ranks, given.rounds)
+        record.add("simulate", {"ranks": ranks}, checked=checked, figures=figures)
         checked |= simulated_training.train_elastically(ranks, given.changes, random)
         path = record.add("simulate", {"ranks": ranks}, checked=checked, figures=figures)
     rows = sorted(record.every("simulate"), key=lambda row: row["case"]["ranks"])
@@ -56,8 +57,9 @@ def main() -> None:
         ([name, *(_short(row["figures"][name]) for row in rows),
           _growth(counts, [row["figures"][name] for row in rows])] for name in rows[0]["figures"]),
     )  # fmt: skip
-    launching.print_table(["ranks", *rows[0]["checked"]], ([count, *row["checked"].values()] for count, row in
-                                                          zip(counts, rows, strict=True)))  # fmt: skip
+    checks = rows[0]["checked"]
+    launching.print_table(["ranks", *checks], ([row["case"]["ranks"], *(row["checked"].get(name, "-") for name in checks)]
+                                               for row in rows))  # fmt: skip
     print(path)
 
 

@@ -71,9 +71,9 @@ def check_shown(examples: np.ndarray) -> int:
     return whole // EXAMPLES
 
 
-def check_rank(rank: int, ranks: int, batch: int, examples: np.ndarray, step: int = 0) -> None:
-    """Raise `RuntimeError` if a rank by itself makes another share of a step than together with all ranks."""
-    share = next(shares(Shard(rank, 1, ranks), batch, step))
+def check_rank(rank: int, ranks: int, batch: int, examples: np.ndarray) -> None:
+    """Raise `RuntimeError` if a rank by itself makes another share of the first step than that of the examples."""
+    share = next(shares(Shard(rank, 1, ranks), batch))
     if not np.array_equal(share["examples"]["images"], examples.reshape(PHASES, batch).T[share["rows"]]):
         raise RuntimeError(f"rank {rank} of {ranks} makes another share by itself")
 
@@ -175,10 +175,7 @@ def _make_steps(
     exchanges = [Exchange(SimulatedReplicas(rank, ranks)) for rank in range(ranks)]
     until, voter = first + int(random.integers(1, MOST_STEPS)), int(random.integers(ranks))
     while True:
-        examples = shown(of_ranks, ranks, batch)
-        if len(history) == first:
-            check_rank(voter, ranks, batch, examples, first)
-        history.append(examples)
+        history.append(shown(of_ranks, ranks, batch))
         wanted = [Votes(regroup=float(votes and rank == voter and len(history) == until)) for rank in range(ranks)]
         sent = [exchange.send(vote, 0.0) for exchange, vote in zip(exchanges, wanted, strict=True)]
         sums = tf.constant(np.sum([flags.numpy() for flags in sent], axis=0))

