@@ -31,7 +31,7 @@ def write(directory: Path, settings: Mapping[str, Any]) -> None:
         elif isinstance(value, int | float):
             start.hparams[name].number_value = value
         elif value is not None:
-            start.hparams[name].string_value = value
+            start.hparams[name].string_value = value.encode(errors="replace").decode()  # a path may not be UTF-8
     values = [
         Summary.Value(tag=tag, metadata=metadata.create_summary_metadata(data), tensor=metadata.NULL_TENSOR)
         for tag, data in (
