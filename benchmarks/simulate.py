@@ -57,9 +57,9 @@ def main() -> None:
         ([name, *(_short(row["figures"][name]) for row in rows),
           _growth(counts, [row["figures"][name] for row in rows])] for name in rows[0]["figures"]),
     )  # fmt: skip
-    checks = rows[0]["checked"]
-    launching.print_table(["ranks", *checks], ([row["case"]["ranks"], *(row["checked"].get(name, "-") for name in checks)]
-                                               for row in rows))  # fmt: skip
+    checks = list(rows[0]["checked"])
+    launching.print_table(["ranks", *checks], ([count, *(row["checked"].get(check, "-") for check in checks)]
+                                               for count, row in zip(counts, rows, strict=True)))  # fmt: skip
     print(path)
 
 

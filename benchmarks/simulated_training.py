@@ -193,7 +193,9 @@ def _changed(
 ) -> list[_Worker]:
     """Return the workers after a change, by their new rank; those that stay go through `elastic.train`."""
     size = round(math.exp(random.uniform(0, math.log(ranks))))
-    stay = [workers[rank] for rank in random.permutation(len(workers))[: random.integers(1, size + 1)]]
+    newest = max(workers, key=lambda worker: worker.snapshot.step)  # it stays: else a run resumes from its checkpoint
+    others = [workers[rank] for rank in random.permutation(len(workers)) if workers[rank] is not newest]
+    stay = [newest, *others[: random.integers(size)]]
     error = tf.errors.UnknownError(None, None, "lost") if is_loss else loop.Regrouping()
     own = list(stay)
 
