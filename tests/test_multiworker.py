@@ -5,11 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import layouts
 import limits
+import psutil
 import pytest
 import small_runs
 
@@ -113,3 +115,29 @@ def test_a_rank_whose_rank_0_does_not_come_ends_with_one_sentence(tmp_path: Path
         f"distgan: rank 1 could not connect to the others within 1 seconds (missing: rank 0 at localhost, ports "
         f"{port + 1} to {port + 8}): check that all run, or raise --start_timeout_seconds.\n"
     )
+
+
+@pytest.mark.slow
+def test_a_rank_whose_rank_0_is_lost_while_they_connect_ends_with_one_sentence(tmp_path: Path) -> None:
+    ports = layouts.free_ports(3)
+    workers = [f"localhost:{port}" for port in ports]
+    command = [sys.executable, *_train(tmp_path, "--backend=multiworker")]
+    first, second = (
+        subprocess.Popen(command, stderr=subprocess.PIPE, text=True,
+                         env=os.environ | {"TF_CONFIG": layouts.tf_config(workers, index)})
+        for index in range(2)
+    )  # fmt: skip
+    limits.wait_until(lambda: _is_connected(second.pid, ports[0]), "connection", goes_on=lambda: second.poll() is None)
+    time.sleep(limits.LOAD_SECONDS)  # until both wait for the third, which is not there
+    first.kill()
+    first.communicate()
+    said = second.communicate(timeout=limits.LIMIT_SECONDS)[1]
+    assert second.returncode == 4
+    assert "distgan: rank 1 could not connect to the others (" in said
+    assert "Traceback" not in said
+
+
+def _is_connected(pid: int, port: int) -> bool:
+    """Whether the child that a parent process watches has a connection to a port."""
+    connections = [one for child in psutil.Process(pid).children() for one in child.net_connections()]
+    return any(one.raddr and one.raddr.port == port and one.status == psutil.CONN_ESTABLISHED for one in connections)

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from distgan.errors import UserError, reason
-from distgan.replicas import watchdog
+from distgan.errors import STALLED, AloneError, UserError, reason
+from distgan.replicas import launcher, watchdog
 from distgan.replicas.base import Replicas, Shard, stacked
 from distgan.tracing import traced
 
@@ -128,6 +128,8 @@ def multiworker() -> StrategyReplicas:
     try:
         return StrategyReplicas("multiworker", tf.distribute.MultiWorkerMirroredStrategy())
     except tf.errors.UnknownError as error:
-        raise UserError(
-            f"TF_CONFIG: this worker can't listen at its address ({reason(error)}): is the port in use?"
-        ) from None
+        why = f"this worker can't listen at its address ({reason(error)}): is the port in use?"
+        raise UserError(f"TF_CONFIG: {why}") from None
+    except tf.errors.OpError as error:
+        why = f"could not connect to the others ({reason(error)}); rerun the command to resume"
+        raise AloneError(f"rank {launcher.own_rank()} {why}.", STALLED) from None
