@@ -40,7 +40,7 @@ def help_text(arguments: Sequence[str]) -> str:
     defaults, declared = defaults_of(preset), options()
     shown = [option for name, option in declared.items() if name in used_by(defaults["architecture"])]
     if "--helpfull" in arguments:
-        rest = "--config=FILE repeats a config.json. --dry_run tells what the run would be, --validate_data of its images."
+        rest = "--config=FILE repeats a config.json. --dry_run tells what the run would be, --validate_data its images."
     else:
         shown = [option for option in shown if option.main]
         rest = "--helpfull shows all flags, --help --preset=NAME those of another preset."
