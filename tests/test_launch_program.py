@@ -75,11 +75,13 @@ def ssh(tmp_path: Path) -> dict[str, str]:
 class _Started:
     """A launcher with two processes that wait, and the processes' and their children's numbers."""
 
-    def __init__(self, words: list[str], on_signal: str = SAVES, rank_1: str = "pass", **options: Any) -> None:
+    def __init__(self, words: list[str], on_signal: str = SAVES, rank_1: str = "pass", on_hangup: Any = signal.SIG_DFL,
+                 **options: Any) -> None:  # fmt: skip
         code = WAITS.format(on_signal=on_signal, rank_1=rank_1)
         self.process = subprocess.Popen(
-            [*LAUNCH, *words, "--", *PYTHON, code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
-        )
+            [*LAUNCH, *words, "--", *PYTHON, code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            preexec_fn=functools.partial(signal.signal, signal.SIGHUP, on_hangup), **options,
+        )  # fmt: skip
         assert self.process.stdout
         ready = [self.process.stdout.readline().split() for _ in range(2)]
         assert sorted(words[:2] for words in ready) == [["[0]", "ready"], ["[1]", "ready"]]
@@ -244,7 +246,7 @@ def test_a_second_ctrl_c_kills_at_once() -> None:
 
 
 def test_nohup_is_heeded() -> None:
-    started = _Started(["-n", "2"], preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    started = _Started(["-n", "2"], on_hangup=signal.SIG_IGN)
     started.process.send_signal(signal.SIGHUP)
     started.process.send_signal(signal.SIGTERM)
     assert sorted(started.end()[1].splitlines()) == [f"[{rank}] saved at {int(signal.SIGTERM)}" for rank in range(2)]
