@@ -78,10 +78,11 @@ class _Started:
     def __init__(self, words: list[str], on_signal: str = SAVES, rank_1: str = "pass", on_hangup: Any = signal.SIG_DFL,
                  **options: Any) -> None:  # fmt: skip
         code = WAITS.format(on_signal=on_signal, rank_1=rank_1)
+        before = signal.signal(signal.SIGHUP, on_hangup)  # which the launcher inherits
         self.process = subprocess.Popen(
-            [*LAUNCH, *words, "--", *PYTHON, code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            preexec_fn=functools.partial(signal.signal, signal.SIGHUP, on_hangup), **options,
-        )  # fmt: skip
+            [*LAUNCH, *words, "--", *PYTHON, code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+        )
+        signal.signal(signal.SIGHUP, before)
         assert self.process.stdout
         ready = [self.process.stdout.readline().split() for _ in range(2)]
         assert sorted(words[:2] for words in ready) == [["[0]", "ready"], ["[1]", "ready"]]
