@@ -58,7 +58,8 @@ def test_the_version_is_the_same_everywhere() -> None:
 def test_the_citation_has_what_its_format_asks_for() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation.keys() == {"cff-version", "message", "title", "type", "authors", "license", "version"}
-    assert (citation["cff-version"], citation["type"], citation["license"]) == ("1.2.0", "software", PROJECT["license"])
+    assert (citation["cff-version"], citation["type"]) == ("1.2.0", "software")
+    assert citation["license"] == PROJECT["license"].partition(" ")[0]  # distgan's own, without those of the data in it
     assert citation["authors"] == PROJECT["authors"]
 
 
