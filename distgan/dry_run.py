@@ -37,6 +37,14 @@ class _Noting(Replicas):
         return tensors
 
 
+def tell(config: Config, *, of_data: bool, of_run: bool) -> None:
+    """Print what is asked for, and leave GPUs alone, which may be in use."""
+    tf.config.set_visible_devices([], "GPU")
+    for is_asked, lines in ((of_data, check_data), (of_run, describe)):
+        for line in lines(config) if is_asked else ():
+            print(line, flush=True)
+
+
 def describe(config: Config) -> Iterator[str]:
     """Yield lines about a run with this config on one replica. Raises `UserError` if it could not start."""
     replicas = _Noting()
@@ -77,8 +85,8 @@ def _in_mib(size: int) -> str:
 
 def check_data(config: Config) -> Iterator[str]:
     """Read all images once, and yield lines about them. Raises `UserError` if more than 1% of the files are damaged."""
-    for split in ("train", "test"):
-        source = open_data(config, Replicas()) if split == "train" else _held_out(config)
+    held_out = open_source(str(config.data), "test", images_wanted(config))
+    for split, source in (("train", open_data(config, Replicas())), ("test", held_out)):
         for stream, number in source.streams.items():
             _read_all(source, stream)
             yield f"{split}: {number:,} {stream} read, {'x'.join(map(str, source.example_shape))}"
@@ -97,7 +105,3 @@ def _read_all(source: Source, stream: str) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for _ in pool.map(lambda part: len(source.read(stream, part)), parts):
             pass
-
-
-def _held_out(config: Config) -> Source:
-    return open_source(str(config.data), "test", images_wanted(config))

@@ -31,7 +31,7 @@ from absl import flags
 
 from distgan import launch_agent, program
 from distgan.errors import UserError
-from distgan.launch_agent import FORWARDED, STOPPING
+from distgan.launch_agent import FORWARDED, STOPPING, tell
 
 _PROCESSES = flags.DEFINE_integer("num_processes", None, "Default: all of --hosts.", lower_bound=1, short_name="n")
 _HOSTS = flags.DEFINE_list("hosts", None, "Hosts and their numbers of processes: node1:4,node2:4.", short_name="H")
@@ -130,7 +130,7 @@ def _start(command: list[str], hosts: list[str], name: str, events: _Events) -> 
             signal.signal(number, lambda number, _: events.put(signal.Signals(number)))
     for rank, agent in enumerate(agents):
         own = _place(hosts, rank, ports[0]) | {"DISTGAN_JOB": name, "PATH": os.environ.get("PATH", os.defpath)}
-        _send(agent, json.dumps([command, dict(os.environ), own, _GRACE_SECONDS.value]))
+        tell(agent, json.dumps([command, dict(os.environ), own, _GRACE_SECONDS.value]))
         threading.Thread(target=_follow, args=(rank, agent, events), daemon=True).start()
     return dict(enumerate(agents))
 
@@ -182,14 +182,7 @@ def _wait(running: dict[int, _Agent], hosts: list[str], events: _Events, restart
 
 def _tell(running: dict[int, _Agent], number: signal.Signals) -> None:
     for agent in running.values():
-        _send(agent, str(int(number)))
-
-
-def _send(agent: _Agent, line: str) -> None:
-    assert agent.stdin
-    with contextlib.suppress(BrokenPipeError):  # it has ended
-        agent.stdin.write(f"{line}\n".encode())
-        agent.stdin.flush()
+        tell(agent, str(int(number)))
 
 
 def _copy(source: Any, target: TextIO, rank: int) -> None:

@@ -23,6 +23,14 @@ FORWARDED = (*STOPPING, signal.SIGUSR1)
 _PR_SET_PDEATHSIG = 1
 
 
+def tell(agent: subprocess.Popen[bytes], line: str) -> None:
+    """Write a line to an agent, unless it has ended."""
+    assert agent.stdin
+    with contextlib.suppress(BrokenPipeError):
+        agent.stdin.write(f"{line}\n".encode())
+        agent.stdin.flush()
+
+
 def main() -> int:
     """Run the command, and return its exit status, or 128 and the number of the signal that ended it."""
     for number in FORWARDED:  # some schedulers send them to all processes: this one stays until the command ends

@@ -86,11 +86,13 @@ def main() -> int:
 def _seeds() -> list[int]:
     """Return the seeds of --seeds. Raises `UserError`."""
     texts = _SEEDS.value or []
-    if (_SEEDS.value is not None and len(texts) < 2) or not all(map(str.isdecimal, texts)):
-        raise UserError(f"--seeds={','.join(texts)} is refused: give two or more whole numbers, e.g. 1,2,3.")
+    if (_SEEDS.value is not None and len(texts) < 2) or not all(one.isdecimal() and int(one) < 2**63 for one in texts):
+        raise UserError(
+            f"--seeds={','.join(texts)} is refused: give two or more whole numbers below 2**63, e.g. 1,2,3."
+        )
     if _TRUNCATION.value and (texts or str(_OUTPUT.value).endswith(".gif")):
         raise UserError("--truncation is not used with --seeds or for a .gif: remove one of them.")
-    return [min(int(text), 2**63 - 1) for text in texts]
+    return [int(text) for text in texts]
 
 
 def _table() -> tuple[int, int | None]:

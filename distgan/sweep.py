@@ -6,7 +6,6 @@
 docs/sweep.md says what is in the file. Rerun the same command to go on after a stop; finished runs are kept.
 """
 
-import contextlib
 import json
 import os
 import queue
@@ -92,7 +91,7 @@ class _Sweep:
         with self._lock:
             self._stopped_by = number
             for agent in self._agents:
-                _tell(agent, str(number))
+                launch_agent.tell(agent, str(number))
 
     def _train(self, trial: Trial, begin: str) -> int:
         """Train a run, with its output in a file, and return its exit status; `begin` names it in what is printed."""
@@ -101,15 +100,18 @@ class _Sweep:
         if trial.is_finished():
             print(f"{begin} is finished", flush=True)
             return 0
-        directory, gpus, started = trial.config.directory, self._slots.get(), time.monotonic()
+        directory = trial.config.directory
         directory.parent.mkdir(parents=True, exist_ok=True)
         config, log = directory.with_name(f"{directory.name}.json"), directory.with_name(f"{directory.name}.log")
         atomic.write(config, trial.config.to_json().encode())
+        gpus, started = self._slots.get(), time.monotonic()
         own = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
         command = [sys.executable, "-m", "distgan.train", f"--config={config}"]
         print(f"{begin} started, with its output in {log}", flush=True)
-        status = self._follow(json.dumps([command, {}, own, _GRACE_SECONDS.value]), log)
-        self._slots.put(gpus)
+        try:
+            status = self._follow(json.dumps([command, {}, own, _GRACE_SECONDS.value]), log)
+        finally:
+            self._slots.put(gpus)
         how = f"failed with status {status}" if status else "stopped" if self._stopped_by else "finished"
         print(f"{begin} {how} after {duration(time.monotonic() - started)}", flush=True)
         return status
@@ -128,19 +130,12 @@ class _Sweep:
         agent.stdout.readline()  # a port, for processes that meet
         with self._lock:
             self._agents.append(agent)
-            _tell(agent, task)
+            launch_agent.tell(agent, task)
             if self._stopped_by:
-                _tell(agent, str(self._stopped_by))
+                launch_agent.tell(agent, str(self._stopped_by))
         with log.open("ab") as file:
             shutil.copyfileobj(agent.stdout, file)
         return agent.wait()
-
-
-def _tell(agent: subprocess.Popen[bytes], line: str) -> None:
-    assert agent.stdin
-    with contextlib.suppress(BrokenPipeError):  # it has ended
-        agent.stdin.write(f"{line}\n".encode())
-        agent.stdin.flush()
 
 
 if __name__ == "__main__":

@@ -40,10 +40,7 @@ def _look(config: Config) -> int:
     program.import_tensorflow()
     from distgan import dry_run
 
-    for asked, lines in ((_VALIDATE_DATA, dry_run.check_data), (_DRY_RUN, dry_run.describe)):
-        if asked.value:
-            for line in lines(config):
-                print(line, flush=True)
+    dry_run.tell(config, of_data=_VALIDATE_DATA.value, of_run=_DRY_RUN.value)
     return 0
 
 

@@ -50,7 +50,9 @@ def read(path: Path) -> tuple[Path, list[Trial]]:
         name = _label(",".join(f"{name}={setting(value)}" for name, value in values.items()))
         try:
             typed = {name: _typed(name, value) for name, value in (settings | values).items()}
-            trials.setdefault(name, Trial(name, Config(**typed, run_dir=str(directory / name))))
+            trial = Trial(name, Config(**typed, run_dir=str(directory / name)))
+            if trials.setdefault(name, trial) != trial:
+                raise UserError("another run has this name: write one of the values in another way, or shorter.")
         except UserError as error:
             raise UserError(f"{path}, {name}: {error}") from None
     return directory, list(trials.values())

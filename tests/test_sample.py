@@ -115,6 +115,7 @@ def test_samples_are_written_as_their_name_says(output: str, run_dir: Path, tmp_
         (["--run_dir=.", "--output=x.jpg"], "distgan: --output=x.jpg"),
         (["--run_dir=.", "--seeds=1"], "distgan: --seeds=1 is refused"),
         (["--run_dir=.", "--seeds=1,a"], "distgan: --seeds=1,a is refused"),
+        (["--run_dir=.", f"--seeds=1,{2**63}"], f"distgan: --seeds=1,{2**63} is refused"),
         (["--run_dir=.", "--grid=3"], "distgan: --grid=3 is refused"),
         (["--run_dir=.", "--grid=3x0"], "distgan: --grid=3x0 is refused"),
         (["--run_dir=.", "--grid=1x2", "--classes=1"], "distgan: --classes makes a row of each class"),

@@ -141,6 +141,7 @@ def test_yaml_is_read_as_json_is(tmp_path: Path) -> None:
         ({"vary": {"seed": {"from": 9, "to": 0}}, "number": 2}, "seed has the range 9 to 0"),
         ({"vary": {"r1_weight": {"from": 0, "to": 1, "log": True}}, "number": 2}, "r1_weight has the range 0.0 to 1.0"),
         ({"vary": {"seed": [0]}, "number": 1.5}, "whole numbers"),
+        ({"vary": {"data": ["folder:a b", "folder:a/b"]}}, "data=folder-a-b: another run has this name"),
         ({"vary": {"batch_size": [0]}}, "batch_size=0: --batch_size=0 is refused"),
         ({"vary": {"batch_size": ["many"]}}, "batch_size=many: --batch_size=many is refused"),
     ],

@@ -41,7 +41,7 @@ def describe(replicas: Replicas, precision: str, first_step: int) -> dict[str, A
         "precision": precision,
         "Python": platform.python_version(),
         **{name: _version(package) for package, name in PACKAGES.items()},
-        "commit": _commit(Path(__file__).parents[2]),
+        "commit": _commit(Path(__file__).parents[2]) if replicas.is_chief else "",
         "system": platform.platform(),
         "ranks": ranks,
     }
