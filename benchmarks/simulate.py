@@ -32,21 +32,22 @@ import launching
 import numpy as np
 import record
 
-START = ("data", "run directory", "networks", "bad files", "environment")
-
 
 def main() -> None:
     given = _arguments()
     from distgan.program import import_tensorflow
 
     import_tensorflow()
+    import simulated_agreements
     import simulated_training
 
     for ranks in map(int, given.ranks.split(",")):
         print(f"{ranks} ranks", flush=True)
         random = np.random.default_rng(ranks)
         checked = {"epochs, fixed": simulated_training.train(ranks, 64)}
-        figures = _agreements(ranks) | _meeting(ranks) | _evaluation(ranks) | _seconds(ranks, given.rounds)
+        with tempfile.TemporaryDirectory() as run_dir:
+            figures = simulated_agreements.count(ranks, run_dir)
+        figures |= _meeting(ranks) | _evaluation(ranks) | _seconds(ranks, given.rounds)
         record.add("simulate", {"ranks": ranks}, checked=checked, figures=figures)
         checked |= simulated_training.train_elastically(ranks, given.changes, random)
         path = record.add("simulate", {"ranks": ranks}, checked=checked, figures=figures)
@@ -86,83 +87,6 @@ def _growth(counts: list[int], values: list[float]) -> str:
     power = math.log(last / last_but_one, most / before)
     beyond = next((count for count, value in several if value > 2 * first), most)
     return f"ranks^{power:.1f}; doubled at {beyond:,}"
-
-
-# ---- what all ranks agree on
-
-
-def _agreements(ranks: int) -> dict[str, int]:
-    """The sums of a start and of a checkpoint, by real programs of all ranks."""
-    from simulated_ranks import alike, run
-    from simulated_training import batch_size, source
-
-    from distgan.config import Config
-    from distgan.errors import TrainingError, UserError
-    from distgan.replicas.base import Replicas
-    from distgan.store.run_directory import RunDirectory, Snapshot
-    from distgan.training import environment, feed
-    from distgan.training.trainer import Trainer
-
-    data = source()
-    opened = mock.patch.object(feed, "open_source", lambda *given: data)
-    with tempfile.TemporaryDirectory() as run_dir, opened:
-        config = Config(batch_size=batch_size(ranks), run_dir=run_dir, filters=1, generator_filters=1)
-        trainer = Trainer(config, Replicas(), data)
-        facts, rank_with_another = trainer.facts(), ranks // 2
-        (config.directory / "config.json").write_text(config.to_json())  # as it is there when a rank starts again
-
-        def enter(replicas: Replicas) -> list[str]:
-            with RunDirectory(config, replicas) as entered:
-                return entered.restore(trainer.state, data.fingerprint, Snapshot())
-
-        def save(replicas: Replicas) -> str:
-            directory = RunDirectory(config, replicas)
-            if replicas.is_chief:
-                directory._take()
-            try:
-                directory.save(trainer.state, facts)
-                directory.settle(is_last=True)
-            finally:
-                directory.__exit__()
-            return directory.newest_checkpoint()
-
-        def differ(replicas: Replicas) -> None:
-            digests = {"kernel": "0" * 64, "bias": str(replicas.rank == rank_with_another)}
-            RunDirectory(config, replicas)._compare(trainer.state, digests | dict.fromkeys(trainer.state.variables, ""))
-
-        def fail(replicas: Replicas) -> None:
-            def own() -> None:
-                if replicas.rank == rank_with_another:
-                    raise UserError("this rank has failed")
-
-            replicas.together(own)
-
-        programs: dict[str, Callable[[Replicas], Any]] = {
-            "data": lambda replicas: feed.open_data(config, replicas).fingerprint,
-            "run directory": enter,
-            "networks": lambda replicas: [replicas.agree(value) for value in (facts["precision"], "parts", 1, 1)],
-            "bad files": lambda replicas: _feed(config, replicas, data).report_bad_files(print),
-            "environment": lambda replicas: environment.describe(replicas, "float32", 0)["ranks"],
-            "a checkpoint": save,
-        }
-        found = {name: run(ranks, program) for name, program in programs.items()}
-        for outcome in found.values():
-            alike(outcome.results)
-        for program, error in ((differ, TrainingError), (fail, UserError)):
-            if ranks > 1 and not isinstance(alike(run(ranks, program).results), error):
-                raise RuntimeError(f"not all ranks know that rank {rank_with_another} is not as the others")
-    return {
-        "start, sums": sum(found[name].arrays for name in START),
-        **{f"start, {name}, bytes": found[name].num_bytes for name in START},
-        "a checkpoint, sums": found["a checkpoint"].arrays,
-        "a checkpoint, bytes": found["a checkpoint"].num_bytes,
-    }
-
-
-def _feed(config: Any, replicas: Any, data: Any) -> Any:
-    from distgan.training.feed import Feed
-
-    return Feed(config, replicas, data, position=0, image_phases=2, most=1)
 
 
 # ---- how ranks meet
