@@ -46,7 +46,7 @@ def main() -> None:
         random = np.random.default_rng(ranks)
         checked = {"epochs, fixed": simulated_training.train(ranks, 64)}
         with tempfile.TemporaryDirectory() as run_dir:
-            figures = simulated_agreements.count(ranks, run_dir)
+            figures: dict[str, float] = {**simulated_agreements.count(ranks, run_dir)}
         figures |= _meeting(ranks) | _evaluation(ranks) | _seconds(ranks, given.rounds)
         record.add("simulate", {"ranks": ranks}, checked=checked, figures=figures)
         checked |= simulated_training.train_elastically(ranks, given.changes, random)

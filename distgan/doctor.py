@@ -1,10 +1,10 @@
-"""What has this machine to train with, and what is to be mended?
+"""What has this machine to train with, and what is to be fixed?
 
     python -m distgan.doctor
     horovodrun -np 4 -H host1:2,host2:2 python -m distgan.doctor        # those machines, and the network between them
 
 By itself it looks at this machine, and lets two processes meet on it. Started by a launcher, or with
-TF_CONFIG, all processes meet as they would to train. The exit status is 1 if anything is to be mended.
+TF_CONFIG, all processes meet as they would to train. The exit status is 1 if anything is to be fixed.
 """
 
 import json
@@ -30,7 +30,7 @@ from distgan.errors import UserError, first_line
 from distgan.hardware import Finding
 from distgan.replicas import launcher
 
-_JSON = flags.DEFINE_boolean("json", False, "Print the findings as JSON: what, found, and how to mend a problem.")
+_JSON = flags.DEFINE_boolean("json", False, "Print the findings as JSON: what, found, and how to fix a problem.")
 MEETING_SECONDS = 120
 SUMMED_BYTES = (4, 10 * 2**20)  # the latency of a message, and the size of the mnist preset's gradients
 REPETITIONS = 11
@@ -58,11 +58,11 @@ def main() -> int:
 def _tell(findings: list[Finding]) -> int:
     if _JSON.value:
         print(json.dumps([finding._asdict() for finding in findings], indent=2), flush=True)
-        return int(any(finding.mend for finding in findings))
+        return int(any(finding.fix for finding in findings))
     width = max(len(finding.what) for finding in findings)
     for finding in findings:
         print(f"{finding.what:{width}}  {finding.found}")
-    advice = [f"- {finding.what}: {finding.mend}" for finding in findings if finding.mend]
+    advice = [f"- {finding.what}: {finding.fix}" for finding in findings if finding.fix]
     print("\n" + "\n".join(["Problems:", *advice] if advice else ["No problems found."]), flush=True)
     return 1 if advice else 0
 
@@ -159,7 +159,7 @@ def _two_processes() -> Finding:
         )
         said = job.stdout
     except subprocess.TimeoutExpired:
-        said = f"no answer in {MEETING_SECONDS} s"
+        said = f"no answer in {MEETING_SECONDS} s, or the machine is busy"
     sums = re.search(r"Sums\s+(.*)", said)
     if sums:
         return Finding("Two processes", sums[1])
@@ -171,20 +171,21 @@ def _meet() -> int:
     """Connect to the other processes and, on the chief, print their places and the time of a sum."""
     from distgan.replicas.connect import connect
 
-    findings = [finding for finding in examine() if finding.mend]
+    findings = [finding for finding in examine() if finding.fix]
     replicas = connect(Config())
-    places = replicas.gather({"host": socket.gethostname(), "pid": os.getpid(), "gpu": _own_gpu(), "mend": findings})
+    places = replicas.gather({"host": socket.gethostname(), "pid": os.getpid(), "gpu": _own_gpu(), "fix": findings})
     took = {size: _seconds_to_sum(replicas, size) for size in SUMMED_BYTES}
     if not replicas.is_chief:
         return 0
     found = [_backend()] + [
         Finding(f"Rank {rank}", f"{one['host']}, process {one['pid']}, {one['gpu']}") for rank, one in enumerate(places)
     ]
-    hosts = len({one["host"] for one in places})
+    hosts = {one["host"] for one in places}
+    where = f"{len(hosts)} host{'s' * (len(hosts) > 1)}"
     sums = ", ".join(f"{size:,} bytes in {1e3 * seconds:.1f} ms" for size, seconds in took.items())
-    found.append(Finding("Sums", f"by {replicas.backend}, {replicas.size} processes on {hosts} hosts: {sums}"))
-    advice = {(one["host"], *finding) for one in places for finding in one["mend"]}
-    return _tell(found + [Finding(f"{what} of {host}", was, mend) for host, what, was, mend in sorted(advice)])
+    found.append(Finding("Sums", f"by {replicas.backend}, {replicas.size} processes on {where}: {sums}"))
+    advice = {(one["host"], *finding) for one in places for finding in one["fix"]}
+    return _tell(found + [Finding(f"{what} of {host}", was, fix) for host, what, was, fix in sorted(advice)])
 
 
 def _own_gpu() -> str:

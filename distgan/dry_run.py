@@ -12,7 +12,9 @@ from distgan.config import Config
 from distgan.data.base import Source, refuse_faults
 from distgan.data.sources import open_source
 from distgan.errors import in_short
+from distgan.replicas import launcher
 from distgan.replicas.base import Replicas
+from distgan.replicas.connect import choose_backend
 from distgan.report import messages
 from distgan.training.clock import Clock
 from distgan.training.feed import images_wanted, open_data
@@ -46,14 +48,16 @@ def tell(config: Config, *, of_data: bool, of_run: bool) -> None:
 
 
 def describe(config: Config) -> Iterator[str]:
-    """Yield lines about a run with this config on one replica. Raises `UserError` if it could not start."""
+    """Yield lines about a run with this config. Raises `UserError` if it could not start."""
     replicas = _Noting()
     source = open_data(config, replicas)
-    config.check_replicas(replicas.num_replicas)
+    backend, processes, planned = _layout(config)
+    config.check_replicas(planned)
     trainer = Trainer(Config(**config.values() | {"jit_compile": False, "steps_per_call": 1}), replicas, source)
     trainer.check_length()
     clock, gan = Clock(trainer, steps=config.steps, epochs=config.epochs), trainer.gan
-    yield messages.opening(config, source, clock, trainer.facts(), replicas.size)
+    facts = trainer.facts() | {"backend": backend, "num_replicas": planned}
+    yield messages.opening(config, source, clock, facts, processes)
     for name, network in gan.networks.items():
         trained = sum(math.prod(variable.shape) for variable in network.trainable_variables)
         shape = "x".join(str(size) for size in network.output_shape[1:])
@@ -70,6 +74,14 @@ def describe(config: Config) -> Iterator[str]:
     yield f"an epoch: {trainer.num_examples / trainer.images_per_step:,.1f} steps"
     for player, optimizer in trainer.state.optimizers.items():
         yield f"learning rate of the {player}: {float(optimizer.learning_rate.numpy()):g}{_schedule(config)}"
+
+
+def _layout(config: Config) -> tuple[str, int, int]:
+    """Return the backend that this command would have, its processes, and their replicas; nothing joins them."""
+    backend = choose_backend(config.backend)
+    processes = launcher.own_size() if backend in ("horovod", "multiworker") else 1
+    devices = config.virtual_devices or len(tf.config.list_physical_devices("GPU")) or 1
+    return backend, processes, devices if backend == "mirrored" else processes
 
 
 def _schedule(config: Config) -> str:

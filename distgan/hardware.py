@@ -20,7 +20,7 @@ class Finding(NamedTuple):
 
     what: str
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 def gpus(nccl_built: bool) -> Finding:

@@ -67,7 +67,7 @@ def main(words: list[str]) -> int:
 def _command(words: list[str]) -> list[str]:
     """Return the command of each process. Raises `UserError`."""
     if not words:
-        raise UserError("The command is missing: give it after --, e.g. -- distgan.train --preset=mlp.")
+        raise UserError("The command is missing: give it after --, e.g. -- distgan train --preset=mlp.")
     name = words[0]
     if name != "distgan" and shutil.which(name):  # that one need not be on the PATH of other hosts
         return words
@@ -75,7 +75,7 @@ def _command(words: list[str]) -> list[str]:
     with contextlib.suppress(ImportError, ValueError):  # not the name of a module
         if not name.endswith(".py") and importlib.util.find_spec(name):  # it imports what is before the last dot
             return [sys.executable, "-m", *words]
-    raise UserError(f"{name} is neither a command nor a module: give one after --, e.g. distgan.train or python FILE.")
+    raise UserError(f"{name} is neither a command nor a module: give one after --, e.g. distgan train or python FILE.")
 
 
 def _hosts(number: int | None, texts: list[str]) -> list[str]:

@@ -51,6 +51,7 @@ def text(run: Run, record: Recorded, files: dict[str, str]) -> bytes:
     scored = record._replace(records=measured[-1:])
     scores = {name: scored.newest(f"quality/{name}") for name in panels.MEASURES if f"quality/{name}" in scored.names}
     by, newest = record.measured_by, (record.starts or [{}])[-1]
+    told = [name for name in OF_START if name in newest and (name != "Horovod" or newest.get("backend") == "horovod")]
     return _ENVIRONMENT.get_template("model_card.md.j2").render(
         mark=MARK, files=files, name=_plain(record.name), architecture=config.architecture,
         recipe=_recipe(run), data=without_directory(str(config.data)),
@@ -63,7 +64,7 @@ def text(run: Run, record: Recorded, files: dict[str, str]) -> bytes:
         images_shown=whole(run.step * config.batch_size * sum(gan.image_phases)),
         scores=scores, measured_step=whole(scored.last["step"]), num_measured=whole(by["evaluate_num_images"] or 0),
         features=without_directory(str(by["features"] or "the default network")), **run_page.measures(scored),
-        started={name: newest[name] for name in OF_START if name in newest},
+        started={name: newest[name] for name in told},
     ).encode(errors="replace")  # fmt: skip
 
 

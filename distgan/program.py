@@ -113,6 +113,7 @@ def _shortened(flag: str) -> str:
 def _sentence(error: str) -> str:
     """Return absl's error as a sentence: `flag --x=1: it must be 2` becomes `--x=1 is refused: it must be 2.`"""
     error = re.sub(r": \('Non-boolean.*", ": it must be true or false", error)
+    error = re.sub(r": (invalid literal for int|could not convert string to float).*", ": it must be a number", error)
     words = error.removeprefix("flag ").rstrip(" .?")
     return (words.replace(": it must be", " is refused: it must be", 1) if error.startswith("flag ") else words) + "."
 

@@ -1,5 +1,6 @@
 """The file of a sweep: the settings of all runs, and those that each run tries."""
 
+import difflib
 import itertools
 import json
 import re
@@ -17,6 +18,7 @@ from distgan.report import recorded
 from distgan.report.numbers import setting
 
 KEYS = ("run_dir", "settings", "vary", "number", "seed")
+RANGE = '{"from": 1e-4, "to": 1e-2, "log": true}'
 MOST_CHARACTERS = 150  # in the name of a directory
 
 
@@ -38,12 +40,15 @@ def read(path: Path) -> tuple[Path, list[Trial]]:
     content = _content(path)
     vary, settings = content.get("vary"), content.get("settings", {})
     if set(content) - set(KEYS) or not isinstance(vary, dict) or not vary or not isinstance(settings, dict):
-        raise UserError(f'{path} must have "vary", the values to try of each setting, and may have "settings" of all '
-                        'runs, "run_dir", "number" and "seed"; nothing else.')  # fmt: skip
-    wrong = [str(name) for name in (*settings, *vary) if name not in options() or name == "run_dir"]
-    if wrong or set(vary) & set(settings):
-        raise UserError(f'{path} has {in_short(wrong or sorted(set(vary) & set(settings)))}: "settings" and "vary" '
-                        "take flags of distgan.train, each once, but for run_dir.")  # fmt: skip
+        raise UserError(f'{path} must have "vary", and may have {in_short(sorted({*KEYS} - {"vary"}))}; nothing else.')
+    known = [name for name in options() if name != "run_dir"]
+    for name in map(str, (*settings, *vary)):
+        if name not in known:
+            meant = difflib.get_close_matches(name, known, 1)
+            hint = f": did you mean {meant[0]}?" if meant else "."
+            raise UserError(f"{path} has {name}, which a sweep can't set{hint}")
+    if twice := set(vary) & set(settings):
+        raise UserError(f'{path} has {in_short(sorted(twice))} in "settings" and in "vary": leave it in one of them.')
     directory = paths.local("run_dir", str(content.get("run_dir", f"runs/{path.stem}")))
     trials: dict[str, Trial] = {}
     for values in _choices(path, vary, content):
@@ -86,8 +91,7 @@ def _choices(path: Path, vary: dict[str, Any], content: dict[str, Any]) -> Itera
     for name, values in vary.items():
         is_range = isinstance(values, dict) and {"from", "to"} <= set(values) <= {"from", "to", "log"}
         if not (isinstance(values, list) and values) and not (is_range and number):
-            raise UserError(f'{path}: {name} must have a list of values or, with "number", the number of random runs, '
-                            'a range: {"from": 1e-4, "to": 1e-2, "log": true}.')  # fmt: skip
+            raise UserError(f'{path}: {name} must have a list of values or, with "number", a range: {RANGE}.')
     if not number:
         yield from (dict(zip(vary, values, strict=True)) for values in itertools.product(*vary.values()))
     for trial in range(number or 0):  # the draws of a run do not depend on the number of runs

@@ -30,7 +30,7 @@ def test_it_tells_what_this_machine_has() -> None:
     assert said["Python"] == f"{sys.version.split()[0]}, {sys.executable}"
     assert re.search(r"\blo 127\.0\.0\.1", said["Network"])
     if layouts.HOROVODRUN:
-        assert re.search(r"2 processes on 1 hosts: 4 bytes in [\d.]+ ms, 10,485,760 bytes in", said["Two processes"])
+        assert re.search(r"2 processes on 1 host: 4 bytes in [\d.]+ ms, 10,485,760 bytes in", said["Two processes"])
     assert answer.returncode == ("Problems:" in answer.stdout)
     assert answer.stderr == ""
 
@@ -43,10 +43,10 @@ def test_without_horovod_processes_meet_by_multiworker(tmp_path: Path) -> None:
     answer = _ask("-m", "distgan.doctor", "--json", PYTHONPATH=path)
     found = {finding["what"]: finding for finding in json.loads(answer.stdout)}
     assert found["Horovod"] == {
-        "what": "Horovod", "found": "none: --backend=multiworker takes its place, except in elastic jobs", "mend": "",
+        "what": "Horovod", "found": "none: --backend=multiworker takes its place, except in elastic jobs", "fix": "",
     }  # fmt: skip
-    assert found["Two processes"]["found"].startswith("by multiworker, 2 processes on 1 hosts: 4 bytes in ")
-    assert answer.returncode == any(finding["mend"] for finding in found.values())
+    assert found["Two processes"]["found"].startswith("by multiworker, 2 processes on 1 host: 4 bytes in ")
+    assert answer.returncode == any(finding["fix"] for finding in found.values())
 
 
 @pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
@@ -57,7 +57,7 @@ def test_processes_that_do_not_meet_are_reported(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(shutil, "which", lambda *_, **__: str(broken))
     finding = doctor._two_processes()
     assert finding.found == "could not connect: no route to host"
-    assert finding.mend.startswith(f"see what `{broken} --gloo -np 2 ")
+    assert finding.fix.startswith(f"see what `{broken} --gloo -np 2 ")
 
 
 class OneWrongSum:
@@ -117,5 +117,5 @@ def test_what_the_driver_says_of_gpus_is_told(
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: [])
     finding = hardware.gpus(nccl_built=True)
     assert says in finding.found
-    assert advises in finding.mend
-    assert bool(advises) == bool(finding.mend)
+    assert advises in finding.fix
+    assert bool(advises) == bool(finding.fix)

@@ -47,6 +47,19 @@ def test_the_sums_of_a_step_are_counted(settings: dict[str, Any], number: int) -
     assert float(size) > 0
 
 
+def test_the_launcher_s_processes_are_planned_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for backend, planned in (
+        ("auto", "multiworker: 2 replicas in 2 processes"),
+        ("single", "single: 1 replica in 1 p"),
+    ):
+        assert f"backend {planned}" in "\n".join(dry_run.describe(Config(**SMALL, backend=backend)))
+    with pytest.raises(UserError, match="--batch_size=16 is too small for 32 replicas"):
+        monkeypatch.setenv("WORLD_SIZE", "32")
+        list(dry_run.describe(Config(**SMALL)))
+
+
 def test_data_is_read_as_a_whole(tmp_path: Path) -> None:
     picture_files.write_folder(tmp_path / "good" / "cats", 150)
     picture_files.write_folder(tmp_path / "good" / "dogs", 150, broken=(7,))

@@ -2,14 +2,13 @@
 
 import io
 import json
-import statistics
 from pathlib import Path
 
 import numpy as np
 import small_runs
 
 from distgan.report.reporter import Reporter
-from distgan.training.health import FEW_LOGS, Health, _median_of_others, not_finite
+from distgan.training.health import FEW_LOGS, Health, not_finite
 
 FINE = {"accuracy/real": 0.8, "accuracy/fake": 0.7, "gradient_norm/generator": 0.5, "gradient_norm/discriminator": 1.0}
 GOOD = {
@@ -88,12 +87,3 @@ def test_a_run_whose_samples_are_all_alike_is_warned_of(tmp_path: Path) -> None:
     said = small_runs.train(tmp_path, steps=1, evaluate_every="1epochs", evaluate_num_images=200)
     assert "warning: The samples have few modes" in said
     assert np.isfinite(json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])["loss/generator"])
-
-
-def test_the_median_of_the_other_ranks_is_that_without_sorting_them_for_each_rank() -> None:
-    random = np.random.default_rng(0)
-    for count in (2, 3, 4, 7, 8):
-        spent = random.integers(0, 4, count).astype(float).tolist()  # some are equal
-        for rank, seconds in enumerate(spent):
-            expected = statistics.median(spent[:rank] + spent[rank + 1 :])
-            assert _median_of_others(sorted(spent), seconds) == expected

@@ -56,6 +56,15 @@ def test_auto_is_what_the_process_was_started_by(environment: dict[str, str], ba
     assert choose_backend("mirrored", environment) == "mirrored"
 
 
+@pytest.mark.parametrize("environment", [{"RANK": "1"}, {"WORLD_SIZE": "2"}])
+def test_half_of_a_launcher_s_variables_is_refused(environment: dict[str, str]) -> None:
+    ((name, value),) = environment.items()
+    with pytest.raises(UserError, match=f"^{name}={value} is set, but .* is not: set both, or unset it.$"):
+        choose_backend("auto", environment)
+    assert choose_backend("single", environment) == "single"
+    assert choose_backend("auto", environment | {"TF_CONFIG": TWO_WORKERS}) == "multiworker"
+
+
 @pytest.mark.parametrize(
     ("size", "rank"),
     [("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"), ("PMI_SIZE", "PMI_RANK"),

@@ -1,6 +1,7 @@
 """What each rank spends on a step, as the chief's log tells it."""
 
 import json
+import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ import tensorflow as tf
 from distgan.data import order
 from distgan.errors import UserError
 from distgan.replicas.base import Replicas
-from distgan.replicas.votes import STARTING_CALLS, Exchange, Votes
+from distgan.replicas.votes import MOST_LOGGED, STARTING_CALLS, Exchange, Votes
 
 LATE_SECONDS = 0.2
 LATE = f"""
@@ -85,6 +86,21 @@ def test_means_do_not_depend_on_how_many_replicas_tell_the_same(size: int, num_r
     # Three steps were received: the two, and a zero before them.
     assert {name: 1.5 * value for name, value in exchange.seconds_since_log().items()} == expected
     assert exchange.seconds_since_log() == {}
+
+
+def test_of_many_ranks_the_fastest_the_slowest_and_some_between_are_logged() -> None:
+    size, slowest = 1000, 700
+    exchange = _after_start(0, size, size)
+    seconds = [2.0 if rank == slowest else 0.001 * (rank % 500) for rank in range(size)]
+    for _ in range(2):  # what is received is of the step before
+        exchange.receive(_times(np.repeat(seconds, 2).tolist()))
+    told = exchange.seconds_since_log()
+    input_seconds = {int(name.split("_")[1]): 2 * value for name, value in told.items() if "input" in name}
+    assert len(told) == 2 * len(input_seconds) == 2 * MOST_LOGGED
+    assert list(input_seconds) == sorted(input_seconds)
+    assert (min(input_seconds.values()), max(input_seconds.values())) == (0, 2)
+    assert input_seconds[slowest] == 2
+    assert abs(statistics.median(input_seconds.values()) - statistics.median(seconds)) < 0.01
 
 
 def test_nothing_is_told_of_the_step_that_compiles() -> None:

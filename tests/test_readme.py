@@ -12,6 +12,7 @@ Flags of `python -m distgan.train`; `--helpfull --preset=NAME` prints those of a
 and `--steps`. A cadence is a number and its unit, such as `15epochs`, `5000steps` or `10min`. A switch is turned off by
 `--mirror=false`. The config of a run is stored in its `config.json`; `--config=FILE` repeats it, and flags override it.
 A run may be resumed with other values of the flags that are marked *. The defaults are those of `--preset=mnist`.
+`--dry_run` and `--validate_data` train nothing and are not part of a config: see the [quick start](quickstart.md).
 """
 
 

@@ -402,6 +402,22 @@ def hparams_page(logdir: Path) -> tuple[Any, list[Any]]:
     return columns, list(list_session_groups.Handler(RequestContext(), context, "", asked).run().session_groups)
 
 
+def test_mlflow_needs_an_address_where_what_its_default_takes_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"mlflow": True}
+    monkeypatch.setattr(importlib.util, "find_spec", found.get)
+    monkeypatch.delitem(sys.modules, "mlflow", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(
+        UserError, match="^--track=mlflow needs MLFLOW_TRACKING_URI: set it to your server's address, or"
+    ):
+        trackers.names_of("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:runs")
+    assert trackers.names_of("mlflow") == ["mlflow"]
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    found["sqlalchemy"] = True
+    assert trackers.names_of("mlflow") == ["mlflow"]
+
+
 def test_tensorboard_shows_the_settings_the_losses_and_the_scores_of_runs(tmp_path: Path) -> None:
     starts = (("a", "mnist", 0, 10), ("b", "mlp", 0, 20), ("resumed", "mnist", 0, 5), ("resumed", "mnist", 5, 30))
     for name, preset, first_step, steps in starts:

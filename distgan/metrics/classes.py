@@ -44,7 +44,7 @@ def classifier_score(found: ClassStatistics) -> float:
 def class_scores(found: ClassStatistics) -> dict[str, float]:
     """Return scores of the distribution of the images over the predicted classes; entropies are in nats."""
     shares, num_classes = found.likeliest / found.number, len(found.likeliest)
-    entropy = float(-_negative_entropies(shares))
+    entropy = 0.0 - float(_negative_entropies(shares))  # never -0.0
     scores = {
         "modes": float((shares >= MISSING / num_classes).sum()),
         "entropy": entropy,

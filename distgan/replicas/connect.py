@@ -41,6 +41,7 @@ def choose_backend(backend: str, environment: Mapping[str, str] = os.environ) ->
     """Return `backend`, or for `auto` the backend that a process's environment selects."""
     if backend != "auto":
         return backend
+    launcher.refuse_half(environment)
     started_by, size = launcher.launched_by(environment), launcher.launched_size(environment)
     by_mpi = size > 1 and started_by.startswith(("OMPI", "PMI", "SLURM"))
     if started_by == "HOROVOD_SIZE" or (by_mpi and importlib.util.find_spec("horovod")):

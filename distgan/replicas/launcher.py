@@ -42,6 +42,14 @@ def is_on_one_host(environment: Mapping[str, str] = os.environ) -> bool:
     return on_host in environment and number(environment, on_host) == number(environment, size)
 
 
+def refuse_half(environment: Mapping[str, str] = os.environ) -> None:
+    """Raise `UserError` if one of RANK and WORLD_SIZE is missing: a process of a job would train alone."""
+    is_complete = _started_by(environment) or environment.get("TF_CONFIG")
+    for given, missing, alone in (("RANK", "WORLD_SIZE", "0"), ("WORLD_SIZE", "RANK", "1")):
+        if environment.get(given, alone) != alone and missing not in environment and not is_complete:
+            raise UserError(f"{given}={environment[given]} is set, but {missing} is not: set both, or unset it.")
+
+
 def place_on_host(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
     """Return this process's index among those launched on this host, and their number, as far as they are known."""
     for _, _, size, rank in _LAUNCHERS:
@@ -89,10 +97,14 @@ def worker_of_host(environment: Mapping[str, str] = os.environ) -> tuple[int, in
     return hosts[:position].count(hosts[position]), hosts.count(hosts[position])
 
 
+def own_size(environment: Mapping[str, str] = os.environ) -> int:
+    """Return the number of processes of this process's run, for any launcher."""
+    return launched_size(environment) or len((_worker(environment) or (0, [""]))[1])
+
+
 def own_rank(environment: Mapping[str, str] = os.environ) -> int:
     """Return the rank of this process in its run, for any launcher."""
-    found = None if launched_size(environment) else _worker(environment)
-    return found[0] if found else launched_rank(environment)
+    return launched_rank(environment) if launched_size(environment) else (_worker(environment) or (0, []))[0]
 
 
 def _worker(environment: Mapping[str, str]) -> tuple[int, list[str]] | None:

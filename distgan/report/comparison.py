@@ -123,7 +123,7 @@ def _values(name: str, runs: list[Recorded], has_best: bool) -> list[tuple[str, 
 
 
 def _settings(runs: list[Recorded]) -> list[tuple[str, list[str]]]:
-    """Return the settings that differ between runs."""
-    fields = dict.fromkeys(name for run in runs for name in run.config)
+    """Return the settings that differ between runs, but for their directories."""
+    fields = dict.fromkeys(name for run in runs for name in run.config if name != "run_dir")
     rows = [(name, [setting(run.config.get(name)) for run in runs]) for name in fields]
     return [(name, values) for name, values in rows if len(set(values)) > 1]

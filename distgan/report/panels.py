@@ -41,7 +41,7 @@ def _of_quality(*names: str) -> tuple[str, ...]:
 MEASURES = {
     "frechet_distance": Measure("The FID if the features are Inception's. Lower is better; the floor is the "
                                 "distance between real images.", min, "frechet_floor"),
-    "kernel_distance": Measure("KID. Lower is better, about 0 for real images.", min, 0.0),
+    "kernel_distance": Measure("KID of unscaled features. Lower is better, about 0 for real images.", min, 0.0),
     "precision": Measure("Share of samples that look like real images: higher is better.", max),
     "recall": Measure("Share of real images that look like samples: higher is better.", max),
     "density": Measure("Like precision, but robust to outliers: about 1 for real images.", None, 1.0),

@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -143,6 +144,10 @@ def names_of(track: str | None) -> list[str]:
     for name in names:
         if not importlib.util.find_spec(name):
             raise UserError(f'--track={track} needs {name}: run `pip install "distgan[{name}]"`, or remove it.')
+        set_elsewhere = "MLFLOW_TRACKING_URI" in os.environ or name in sys.modules
+        if name == "mlflow" and not set_elsewhere and not importlib.util.find_spec("sqlalchemy"):
+            raise UserError(f"--track={track} needs MLFLOW_TRACKING_URI: set it to your server's address, or, with "
+                            "MLFLOW_ALLOW_FILE_STORE=true, to file:DIRECTORY.")  # fmt: skip
     return names
 
 

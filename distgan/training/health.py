@@ -1,10 +1,11 @@
 """Warnings from a run's logged values: networks that no longer train, and samples of too little variety."""
 
-import bisect
 import statistics
 from collections.abc import Mapping
 
 import numpy as np
+
+from distgan.report.recorded import RANK
 
 FEW_LOGS = 10  # in a row before a warning, as one log may show a problem by chance
 ALL = 0.995  # a discriminator accuracy above which the generator has nothing to learn from
@@ -36,10 +37,10 @@ class Health:
             norm = values.get(f"gradient_norm/{player}", 1.0)
             found[f"The gradients of the {player} have vanished: it no longer learns."] = norm < NO_GRADIENT
         spent = _spent_by_rank(values)
-        ordered = sorted(spent)
-        for rank, seconds in enumerate(spent):
+        for rank, seconds in spent.items():
+            others = [value for other, value in spent.items() if other != rank]
             text = f"Rank {rank} is slower than the others, who wait for it: see speed/rank_{rank}_*_seconds."
-            found[text] = len(spent) > 1 and seconds > SLOW * _median_of_others(ordered, seconds)
+            found[text] = bool(others) and seconds > SLOW * statistics.median(others)
         return self._new(found, FEW_LOGS)
 
     def of_samples(self, scores: Mapping[str, float]) -> list[str]:
@@ -69,18 +70,13 @@ class Health:
         return new
 
 
-def _spent_by_rank(values: Mapping[str, float]) -> list[float]:
-    """Return the seconds of data waiting plus CPU time that each rank spends on a step; [] if none are logged."""
-    spent: list[float] = []
-    while (name := f"speed/rank_{len(spent)}_input_seconds") in values:
-        spent.append(values[name] + values[name.replace("input", "processor")])
+def _spent_by_rank(values: Mapping[str, float]) -> dict[int, float]:
+    """Return the seconds of data waiting plus CPU time that each logged rank spends on a step."""
+    spent: dict[int, float] = {}
+    for name, seconds in values.items():
+        if found := RANK.fullmatch(name):
+            spent[int(found[1])] = spent.get(int(found[1]), 0.0) + seconds
     return spent
-
-
-def _median_of_others(ordered: list[float], value: float) -> float:
-    """Return the median of sorted values without one of them."""
-    at, last = bisect.bisect_left(ordered, value), len(ordered) - 1
-    return statistics.fmean(ordered[i + (i >= at)] for i in ((last - 1) // 2, last // 2))
 
 
 def not_finite(values: Mapping[str, np.ndarray], last_step: int, precision: str) -> str:

@@ -62,8 +62,7 @@ def train(
             # ---- end
             stopped_by = None if clock.is_over else signals.stopped_by(caught)
             log.ending(stopped_by, directory.newest_checkpoint())
-            if config.track:  # rank 0 still sends; tf.distribute takes ranks that leave before it for lost ones
-                replicas.agree(None)
+            replicas.agree(None)  # rank 0 may still write; tf.distribute takes ranks that leave before it for lost ones
             return trainer, stopped_by
 
 
