@@ -408,7 +408,7 @@ def test_mlflow_needs_an_address_where_what_its_default_takes_is_not_installed(m
     monkeypatch.delitem(sys.modules, "mlflow", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(
-        UserError, match="^--track=mlflow needs MLFLOW_TRACKING_URI: set it to your server's address, or"
+        UserError, match=r"^--track=mlflow needs MLFLOW_TRACKING_URI: set it to your server's address, or"
     ):
         trackers.names_of("mlflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:runs")
