@@ -1,7 +1,7 @@
 """What of a run grows with its ranks? The control code of up to 4,096 ranks, in one process.
 
-    python benchmarks/simulate.py
-    python benchmarks/simulate.py --ranks=8 --rounds=1 --changes=3
+    python benchmarks/simulate.py                                   # half an hour of a core
+    python benchmarks/simulate.py --ranks=8 --rounds=1 --changes=3  # a minute
 
 Real, distgan's own code on each rank: the shares of the batches and their examples; the votes; opening the data, taking
 and restoring the run directory, the environment, bad files; what a checkpoint compares and writes; the restarts of an

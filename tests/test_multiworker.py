@@ -103,7 +103,7 @@ def test_the_doctor_tells_what_auto_chooses_and_why() -> None:
     environments = [job | {"RANK": str(rank)} for rank in range(2)]
     _, said = _run_both(environments, "-m", "distgan.doctor")
     assert "--backend=auto is multiworker here (WORLD_SIZE=2)" in said
-    assert "by multiworker, 2 processes on 1 hosts" in said
+    assert "by multiworker, 2 processes on 1 host:" in said
 
 
 def test_a_rank_whose_rank_0_does_not_come_ends_with_one_sentence(tmp_path: Path) -> None:
