@@ -22,9 +22,8 @@ def count(ranks: int, run_dir: str) -> dict[str, int]:
 
     Raises `RuntimeError` if the ranks do not find the same, or do not all know that one has failed or differs.
     """
-    data = source()
-    with mock.patch.object(feed, "open_source", lambda *given: data):
-        programs = _Programs(ranks, run_dir)
+    programs = _Programs(ranks, run_dir)
+    with mock.patch.object(feed, "open_source", lambda *given: programs.data):
         found = {name: run(ranks, program) for name, program in programs.measured().items()}
         for outcome in found.values():
             alike(outcome.results)
@@ -44,8 +43,8 @@ class _Programs:
 
     def __init__(self, ranks: int, run_dir: str) -> None:
         self._config = Config(batch_size=batch_size(ranks), run_dir=run_dir, filters=1, generator_filters=1)
-        self._data = source()
-        self._trainer = Trainer(self._config, Replicas(), self._data)
+        self.data = source()
+        self._trainer = Trainer(self._config, Replicas(), self.data)
         self._facts, self.another = self._trainer.facts(), ranks // 2
         (self._config.directory / "config.json").write_text(self._config.to_json())  # as when a rank starts again
 
@@ -77,10 +76,10 @@ class _Programs:
 
     def _enter(self, replicas: Replicas) -> list[str]:
         with RunDirectory(self._config, replicas) as entered:
-            return entered.restore(self._trainer.state, self._data.fingerprint, Snapshot())
+            return entered.restore(self._trainer.state, self.data.fingerprint, Snapshot())
 
     def _report_bad_files(self, replicas: Replicas) -> None:
-        feed.Feed(self._config, replicas, self._data, position=0, image_phases=2, most=1).report_bad_files(print)
+        feed.Feed(self._config, replicas, self.data, position=0, image_phases=2, most=1).report_bad_files(print)
 
     def _save(self, replicas: Replicas) -> str:
         directory = RunDirectory(self._config, replicas)
