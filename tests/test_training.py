@@ -20,6 +20,7 @@ from distgan.config import Config
 from distgan.config.sections import Optimizer
 from distgan.errors import UserError
 from distgan.gans import losses
+from distgan.gans.noise_to_image import DCGAN
 from distgan.replicas.base import Replicas
 from distgan.replicas.hvd import BUCKET_BYTES, _buckets
 from distgan.store import checkpoint
@@ -70,6 +71,19 @@ def test_a_clock_that_goes_on_ends_where_it_would_have() -> None:
     assert _clock(step=4, epochs=2)[0].total_steps == 7
     assert _clock(step=4, steps=9)[0].total_steps == 9
     assert _clock(step=9, epochs=2)[0].is_over
+
+
+@pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")  # tf.data is compiled all the same
+def test_losses_can_be_stepped_through_in_a_debugger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    losses_of = DCGAN.losses
+    monkeypatch.setattr(DCGAN, "losses", lambda gan, *given: calls.append(1) or losses_of(gan, *given))
+    tf.config.run_functions_eagerly(True)
+    try:
+        small_runs.train(tmp_path, steps=3, sample_every="1000steps", max_images_per_class=20)
+    finally:
+        tf.config.run_functions_eagerly(False)
+    assert len(calls) == 3
 
 
 def test_steps_are_due_at_their_multiples() -> None:
