@@ -134,11 +134,6 @@ def test_a_gan_has_its_own_settings_and_not_those_of_others() -> None:
     assert (config.values()["cycle_weight"], config.values()["image_buffer_size"]) == (10.0, 50)
 
 
-@pytest.mark.parametrize("name", ["mnist-edges", "mnist-domains", "emoji"])
-def test_the_small_configs_of_other_tasks_are_ones(name: str) -> None:
-    assert load_config(Path(__file__).parents[1] / "launch" / f"{name}.json").data == name
-
-
 def test_the_quick_config_of_make_train_is_one_and_flags_override_it() -> None:
     path = Path(__file__).parents[1] / "launch" / "mnist-quick.json"
     assert load_config(path).values()["filters"] == 32

@@ -10,9 +10,10 @@ import picture_files
 import pytest
 
 from distgan import dry_run
-from distgan.config import Config
+from distgan.config import Config, load_config
 from distgan.errors import UserError
 
+LAUNCH = Path(__file__).parents[1] / "launch"
 SMALL = {"filters": 4, "latent_dim": 10, "batch_size": 16, "precision": "float32"}
 
 
@@ -58,6 +59,13 @@ def test_the_launcher_s_processes_are_planned_for(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(UserError, match="--batch_size=16 is too small for 32 replicas"):
         monkeypatch.setenv("WORLD_SIZE", "32")
         list(dry_run.describe(Config(**SMALL)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted(LAUNCH.glob("*.json")), ids=lambda path: path.stem)
+def test_a_config_of_launch_can_be_run_as_it_stands(path: Path) -> None:
+    config = load_config(path)
+    assert config.preset in next(dry_run.describe(config))
 
 
 def test_data_is_read_as_a_whole(tmp_path: Path) -> None:
