@@ -73,6 +73,7 @@ def test_the_example_trains_resumes_to_the_same_bits_clips_and_is_exported(
     assert np.abs(pixels - distgan.load(tmp_path / "whole").generate(4, 7).astype(int)).max() <= 1
 
 
+@pytest.mark.slow
 def test_a_program_runs_with_a_gan_of_one_s_own_and_refuses_what_it_does_not_have(tmp_path: Path) -> None:
     (tmp_path / "wgan.py").write_text(_example())
     (tmp_path / "with_wgan.py").write_text(_examples()[2])

@@ -35,6 +35,7 @@ def test_it_tells_what_this_machine_has() -> None:
     assert answer.stderr == ""
 
 
+@pytest.mark.slow
 def test_without_horovod_processes_meet_by_multiworker(tmp_path: Path) -> None:
     hidden = tmp_path / "horovod"
     hidden.mkdir()

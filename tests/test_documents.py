@@ -35,8 +35,9 @@ def _with(phrase: str) -> Block:
 
 USE_IT, PICTURES = _with("source .venv"), _with("COMMON=")
 YOUR_GAN, TRAIN_IT = _with("class WassersteinGAN"), _with("import wgan\n")
+QUICK = ("README.md", "quickstart.md")  # the pages that are tried without the slow tests
 RUN = [
-    pytest.param(block, marks=pytest.mark.slow) if block == PICTURES else block
+    block if Path(block.page).name in QUICK and block != PICTURES else pytest.param(block, marks=pytest.mark.slow)
     for block in BLOCKS
     if block.language in ("bash", "python") and block.not_run is None and block != YOUR_GAN  # test_add_a_gan.py runs it
 ]

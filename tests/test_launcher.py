@@ -146,6 +146,7 @@ def test_a_launch_that_horovod_does_not_see_is_refused(prefix: str) -> None:
     assert "The launcher started 3 processes but Horovod sees 1: use --backend=multiworker, or" in answer.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
 def test_a_wrong_flag_is_refused_once_and_not_once_a_rank(tmp_path: Path) -> None:
     for flag in ("--dropout=2", "--batch_size=2"):

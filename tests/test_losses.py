@@ -175,7 +175,10 @@ def test_the_gradient_of_the_penalties_is_how_they_change_with_the_weights() -> 
     assert (payments[1] - payments[0]) / 2e-8 == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize(("number_format", "tolerance"), [("mixed_float16", 0.01), ("mixed_bfloat16", 0.05)])
+@pytest.mark.parametrize(
+    ("number_format", "tolerance"),
+    [("mixed_float16", 0.01), pytest.param("mixed_bfloat16", 0.05, marks=pytest.mark.slow)],
+)
 def test_penalties_in_few_bits_are_near_those_in_many(number_format: str, tolerance: float) -> None:
     (exact, exact_gradients), (found, gradients) = _paid(), _paid(number_format=number_format)
     for name in ("loss/gradient_penalty", "loss/r1"):

@@ -106,6 +106,7 @@ def test_the_doctor_tells_what_auto_chooses_and_why() -> None:
     assert "by multiworker, 2 processes on 1 host:" in said
 
 
+@pytest.mark.slow
 def test_a_rank_whose_rank_0_does_not_come_ends_with_one_sentence(tmp_path: Path) -> None:
     (port,) = layouts.free_ports(1)
     job = {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}

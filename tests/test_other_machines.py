@@ -213,6 +213,7 @@ def _write_split(directory: Path, labels: np.ndarray, split: str = "train") -> N
     idx_files.write_idx(directory / f"{split}-labels-idx1-ubyte", labels)
 
 
+@pytest.mark.slow
 def test_classes_are_the_labels_that_occur(tmp_path: Path) -> None:
     data, out = tmp_path / "data", tmp_path / "run"
     data.mkdir()

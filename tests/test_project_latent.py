@@ -88,6 +88,7 @@ def _project(*flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
 
 
+@pytest.mark.slow
 def test_the_program_writes_the_pair_and_the_latents(run_dir: Path, run: Run, tmp_path: Path) -> None:
     Image.fromarray(_picture(run)[..., 0]).resize((56, 56)).save(tmp_path / "seven.png")
     output = tmp_path / "new" / "pair.png"

@@ -56,6 +56,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
     assert small_runs.checkpoints(tmp_path) == [2]
 
 
+@pytest.mark.slow
 def test_a_signal_asks_for_a_checkpoint_and_the_run_goes_on(tmp_path: Path) -> None:
     (process,) = layouts.start(layouts.SINGLE, "-m", "distgan.train", *small_runs.flags(tmp_path, steps=1_000_000))
     small_runs.wait_for_step(tmp_path, 6, [process])

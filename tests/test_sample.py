@@ -49,6 +49,7 @@ def test_a_walk_is_closed_and_goes_in_small_steps(num_frames: int, num_stops: in
     assert 0 < max(steps) < apart
 
 
+@pytest.mark.slow
 def test_train_gives_what_load_gives(tmp_path: Path) -> None:
     code = (
         "import distgan, numpy\n"
@@ -92,7 +93,13 @@ def _sample(*flags: str, **environment: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
 
 
-@pytest.mark.parametrize("output", ["grid.png", "new/walk.gif", "pixels.npz", "new/images"])
+@pytest.mark.parametrize(
+    "output",
+    [
+        "grid.png",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("new/walk.gif", "pixels.npz", "new/images")),
+    ],
+)
 def test_samples_are_written_as_their_name_says(output: str, run_dir: Path, tmp_path: Path) -> None:
     answer = _sample(f"--run_dir={run_dir}", "--num_images=9", f"--output={tmp_path / output}")
     assert answer.returncode == 0, answer.stderr
@@ -130,6 +137,7 @@ def test_a_wrong_command_line_gets_one_sentence_and_status_2(flags: list[str], s
     assert answer.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_an_output_that_can_t_be_written_gets_one_sentence(run_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     for output in ("taken", "taken/walk.gif"):
@@ -202,6 +210,7 @@ def test_a_process_whose_files_are_all_bad_leaves_the_others_to_their_work(trans
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["00000.png"]
 
 
+@pytest.mark.slow
 def test_of_several_processes_one_writes_what_is_generated(run_dir: Path, tmp_path: Path) -> None:
     for rank in (1, 0):
         assert not (tmp_path / "a.png").exists()
@@ -237,6 +246,7 @@ def test_what_can_t_be_translated_gets_one_sentence(
         assert "Traceback" not in answer.stderr
 
 
+@pytest.mark.slow
 def test_the_dcgan_class_learns_from_a_folder(tmp_path: Path) -> None:
     picture_files.write_folder(tmp_path / "pictures", 10, side_pixels=20)
     code = (

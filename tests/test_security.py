@@ -72,6 +72,7 @@ def test_pruning_checkpoints_leaves_what_a_link_leads_to(tmp_path: Path) -> None
     assert list(away.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not layouts.HOROVODRUN, reason=layouts.NO_HOROVOD)
 def test_horovod_on_one_machine_listens_on_its_loopback_only(tmp_path: Path) -> None:
     """TensorFlow's own servers, of multiworker, listen everywhere: docs/resume-and-faults.md says so."""

@@ -64,6 +64,7 @@ def test_a_folder_that_goes_away_ends_the_run_with_one_sentence(tmp_path: Path) 
     assert errors.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_kept_pixels_train_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = tuple(NOT_LOOKED_AT[:2])
     pictures = picture_files.write_folder(tmp_path / "pictures", NUM_PICTURES, broken=broken)
