@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import forks
 import limits
 
 HOROVODRUN = shutil.which("horovodrun", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
@@ -65,6 +66,9 @@ def start(layout: Layout, *arguments: str, **popen: Any) -> list[subprocess.Pope
 
 def run(layout: Layout, *arguments: str) -> tuple[int, str]:
     """Run `python <arguments>` in a layout to its end; returns the worst exit status and all output."""
+    if layout == SINGLE and arguments[0] == "-m":
+        done = forks.run([sys.executable, *arguments, "--backend=single"], as_one=True)
+        return abs(done.returncode), done.stdout
     processes = start(layout, *arguments)
     outputs = [limits.output_of(process) for process in processes]
     return max(abs(process.returncode) for process in processes), "\n".join(outputs)

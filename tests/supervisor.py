@@ -20,6 +20,7 @@ from collections.abc import Collection
 import psutil
 
 COMMAND, SUPERVISOR = "DISTGAN_TEST_COMMAND", "DISTGAN_TEST_SUPERVISOR"
+SPARED = set[int]()  # of a test's descendants, those that later tests use too, by number
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _SENT_BY_TERMINAL = 0x80  # SI_KERNEL: to all processes of the group, so to pytest too
 _WATCHED = (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -56,8 +57,8 @@ def descendants() -> set[psutil.Process]:
 
 
 def end_all_but(spared: Collection[psutil.Process] = ()) -> None:
-    """Kill all descendants of this process, but for some; returns when they have ended."""
-    while left := descendants() - set(spared):
+    """Kill all descendants of this process, but for some and `SPARED`; returns when they have ended."""
+    while left := {process for process in descendants() - set(spared) if process.pid not in SPARED}:
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()

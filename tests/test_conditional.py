@@ -1,10 +1,10 @@
 """GANs that are told classes: whose, and what they make of them."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
+import forks
 import keras
 import numpy as np
 import picture_files
@@ -144,13 +144,12 @@ def test_a_run_generates_the_classes_asked_for(run_dir: Path) -> None:
 
 def test_sample_makes_a_row_a_class(run_dir: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "distgan.sample", f"--run_dir={run_dir}", "--num_images=4"]
-    done = subprocess.run([*command, "--classes=0,5", f"--output={tmp_path / 'a.npz'}"],
-                          capture_output=True, text=True, check=False)  # fmt: skip
+    done = forks.run([*command, "--classes=0,5", f"--output={tmp_path / 'a.npz'}"])
     assert done.returncode == 0, done.stderr
     with np.load(tmp_path / "a.npz") as stored:
         expected = distgan.load(str(run_dir)).generate(8, 0, [0] * 4 + [5] * 4)
         assert np.array_equal(stored["pixels"], expected)
-    wrong = subprocess.run([*command, "--classes=0,x"], capture_output=True, text=True, check=False)
+    wrong = forks.run([*command, "--classes=0,x"])
     assert wrong.returncode == 2
     assert "The run has no class x: its classes are 0, 1, 2" in wrong.stderr
 

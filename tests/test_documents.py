@@ -1,11 +1,8 @@
 """The commands and the code in the documents do what is said there."""
 
-import json
 import os
 import re
-import select
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,11 +16,11 @@ import numpy as np
 import picture_files
 import pytest
 from documents import NOT_RUN, PAGES, ROOT, Block
+from forks import Forks
 from PIL import Image
 
 from distgan.data.order import Draws
 
-PROGRAM = Path(__file__).parent / "document_program.py"
 BIN = Path(sys.executable).parent
 BLOCKS = [block for page in PAGES for block in documents.blocks(page)]
 
@@ -64,14 +61,11 @@ class Reader:
         self._directory, self._has = directory, directory / "has"
         self._done: dict[Block, Path] = {}
         _lay_out(self._has)
-        self._process = subprocess.Popen(
-            [sys.executable, PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "XDG_CACHE_HOME": str(directory / "cache")},
-        )  # fmt: skip
+        self._forks = Forks(XDG_CACHE_HOME=str(directory / "cache"))
 
     def close(self) -> None:
         """End the process that runs what blocks say."""
-        self._process.communicate(timeout=limits.LIMIT_SECONDS)
+        self._forks.close()
 
     def follow(self, block: Block) -> Path:
         """Do what a block says, where all is that it takes for granted; returns that directory."""
@@ -151,13 +145,9 @@ class Reader:
 
     def _fork(self, directory: Path, **asked: Any) -> None:
         """Have a command or code run by the process that has loaded TensorFlow."""
-        assert self._process.stdin and self._process.stdout
         said = directory / "said.txt"
-        line = json.dumps({"directory": str(directory), "said": str(said), "makes_few_steps": True} | asked)
-        print(line, file=self._process.stdin, flush=True)
-        assert select.select([self._process.stdout], [], [], limits.LIMIT_SECONDS)[0], f"no end of {asked}"
-        status = self._process.stdout.readline().strip()
-        assert status == "0", f"status {status} of {asked.get('words')}: {said.read_text()[-5000:]}"
+        status = self._forks.ask(**{"directory": str(directory), "said": str(said), "makes_few_steps": True} | asked)
+        assert status == 0, f"status {status} of {asked.get('words')}: {said.read_text()[-5000:]}"
 
 
 def _lay_out(directory: Path) -> None:

@@ -1,11 +1,11 @@
 """What --dry_run and --validate_data tell of a run, which they do not begin."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import forks
 import picture_files
 import pytest
 
@@ -81,7 +81,7 @@ def test_too_many_damaged_files_are_refused_and_nothing_is_trained(tmp_path: Pat
     picture_files.write_folder(tmp_path / "bad", 50, broken=(1, 2))
     command = [sys.executable, "-m", "distgan.train", "--validate_data", "--dry_run", f"--data=folder:{tmp_path}/bad",
                "--image_size=16x16", f"--run_dir={tmp_path}/run"]  # fmt: skip
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    answer = forks.run(command)
     assert answer.returncode == 2
     assert answer.stderr.startswith(f"distgan: --data=folder:{tmp_path}/bad: 2 of 50 files are not images")
     assert answer.stderr.count("\n") == 1

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forks
 import keras
 import numpy as np
 import preset_program
@@ -234,8 +235,7 @@ def test_a_cyclegan_translates_both_ways_without_distgan(
 
 
 def _program(*flags: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "distgan.export", *flags]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return forks.run([sys.executable, "-m", "distgan.export", *flags])
 
 
 def test_the_program_writes_into_the_run_s_directory(run_dir: Callable[[str], Path]) -> None:

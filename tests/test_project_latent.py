@@ -1,11 +1,11 @@
 """Latents are found for pictures: from Python and by distgan.project."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import forks
 import numpy as np
 import preset_program
 import pytest
@@ -84,8 +84,7 @@ def test_what_does_not_suit_the_run_is_refused(run: Run) -> None:
 
 
 def _project(*flags: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "distgan.project", *flags]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+    return forks.run([sys.executable, "-m", "distgan.project", *flags])
 
 
 @pytest.mark.slow

@@ -1,11 +1,11 @@
 """Scores of samples: against values that are known, and the same by any number of processes."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import forks
 import keras
 import layouts
 import numpy as np
@@ -216,8 +216,7 @@ def test_too_few_images_are_refused(tmp_path: Path) -> None:
     network = features.network_for(None, "mnist", (28, 28, 1))
     with pytest.raises(UserError, match="has 5 images: evaluation needs at least 200"):
         reference.reference_for(f"folder:{tmp_path}/photos", Wanted(), network, 200, ALONE)
-    command = [sys.executable, "-m", "distgan.evaluate", f"--images={tmp_path}/photos", "--data=mnist"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = forks.run([sys.executable, "-m", "distgan.evaluate", f"--images={tmp_path}/photos", "--data=mnist"])
     assert done.returncode == 2
     assert "has 5 images: give 100 or more" in done.stderr
 
@@ -298,7 +297,7 @@ def test_images_of_any_source_are_measured_as_the_samples_that_they_are(run_dir:
         output = tmp_path / "scores.json"
         command = [sys.executable, "-m", "distgan.evaluate", f"--images={tmp_path / name}", "--data=mnist",
                    "--num_images=600", f"--output={output}"]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = forks.run(command)
         assert done.returncode == 0, done.stderr
         found = json.loads(output.read_text())
         assert found["frechet_distance"] < 10
@@ -324,7 +323,7 @@ def test_images_of_any_source_are_measured_as_the_samples_that_they_are(run_dir:
 )
 def test_a_wrong_command_is_answered_in_a_sentence(arguments: list[str], sentence: str, run_dir: Path) -> None:
     command = [sys.executable, "-m", "distgan.evaluate", *(one.format(run_dir=run_dir) for one in arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = forks.run(command)
     assert done.returncode == 2
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,11 +1,11 @@
 """What comes out of a trained run: from Python and from the command line."""
 
 import io
-import os
 import subprocess
 import sys
 from pathlib import Path
 
+import forks
 import numpy as np
 import picture_files
 import pytest
@@ -90,7 +90,7 @@ def test_a_grid_of_truncated_images_and_a_row_between_seeds_are_written(run_dir:
 
 def _sample(*flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "distgan.sample", *flags]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+    return forks.run(command, **environment)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,11 @@
 """Runs commands and code, as they come by standard input, each in a fork of this process, which has loaded TensorFlow.
 
-Each line asks for one, in JSON, and is answered by a line with the exit status.
+Each line asks for one, in JSON, and is answered by a line with the exit status:
+
+directory: to be in; said, complained: files for the two outputs, the same if there is one
+words: a command of `python -m`; up_to_tensorflow: whether it is to end, well, where it would load TensorFlow
+code, page, defaults: or code, the name of its file, and settings to put into presets
+environment: the variables, if not those of this process; makes_few_steps: whether to train without tracing
 """
 
 import contextlib
@@ -37,19 +42,28 @@ def main() -> None:
 
 
 def _become(asked: dict[str, Any]) -> NoReturn:
-    """Do what was asked for, in its directory, with all that is said going to a file, and exit."""
-    with open(asked["said"], "wb") as said:
+    """Do what was asked for, in its directory, with all that is said going to files, and exit."""
+    with open(os.devnull, "rb") as nothing, open(asked["said"], "wb") as said:
+        os.dup2(nothing.fileno(), 0)
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)
+    if "complained" in asked:
+        with open(asked["complained"], "wb") as complained:
+            os.dup2(complained.fileno(), 2)
+        program.import_tensorflow()  # it hides what the first look for GPUs says
+    if "environment" in asked:
+        os.environ.clear()
+        os.environ.update(asked["environment"])
     os.chdir(asked["directory"])
     sys.path[0] = asked["directory"]
     status: Any = 0
-    tf.config.run_functions_eagerly(asked["makes_few_steps"])  # to trace one takes longer than to make it
+    if asked.get("makes_few_steps"):
+        tf.config.run_functions_eagerly(True)  # to trace one takes longer than to make it
     try:
         if "code" in asked:
             _execute(asked["code"], asked["page"], asked["defaults"])
         else:
-            _call(asked["words"], asked["up_to_tensorflow"])
+            _call(asked["words"], asked.get("up_to_tensorflow", False))
     except SystemExit as error:
         status = error.code or 0
     except BaseException:
