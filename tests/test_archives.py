@@ -122,6 +122,7 @@ class TestAnArchiveOfAFolder:
             assert source.class_names == ("..", "etc") and len(everything(source)) == 2
             assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / kind])
 
+    @pytest.mark.slow
     def test_trains_to_the_same_weights(self, tmp_path: Path) -> None:
         pictures = picture_files.write_folder(tmp_path / "pictures", 40, side_pixels=28)
         data = {"folder": f"folder:{pictures}", "zip": write_zip(tmp_path / "x.zip", contents_of(pictures))}

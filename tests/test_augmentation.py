@@ -193,6 +193,7 @@ def test_a_probability_without_an_effect_is_refused(settings: dict[str, Any], se
     assert sentence in str(refusal.value)
 
 
+@pytest.mark.slow
 def test_an_adaptive_run_is_logged_and_resumes_in_the_same_bits(tmp_path: Path) -> None:
     settings: dict[str, Any] = ADAPTIVE | {"architecture": "mlp", "alternating": True, "max_images_per_class": 20}
     settings |= {"filters": None, "steps": 6, "checkpoint_every": "3steps", "sample_every": "6steps"}

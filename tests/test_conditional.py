@@ -142,6 +142,7 @@ def test_a_run_generates_the_classes_asked_for(run_dir: Path) -> None:
             run.generate(3, classes=wrong)
 
 
+@pytest.mark.slow
 def test_sample_makes_a_row_a_class(run_dir: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "distgan.sample", f"--run_dir={run_dir}", "--num_images=4"]
     done = forks.run([*command, "--classes=0,5", f"--output={tmp_path / 'a.npz'}"])

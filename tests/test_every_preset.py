@@ -33,7 +33,7 @@ EVERY = {
     "multiworker-2": ["dcgan", "r3gan"],
 }
 # What is killed: one preset of each kind, with all that a run may hold, and one without the slow tests.
-KILLED, KILLED_SLOWLY = ["mlp"], ["mnist_best", "dcgan", "r3gan", "pix2pix", "cyclegan"]
+KILLED = ["mlp", "mnist_best", "dcgan", "r3gan", "pix2pix", "cyclegan"]
 WHOLE_STEPS = preset_program.WHOLE["steps"]
 NUM_PICTURES = 1100  # more than are looked at when a run starts
 
@@ -127,21 +127,19 @@ def test_a_file_that_is_no_image_is_named_once_and_replaced_alike(pictures: Path
     assert told == {preset: int(preset == "dcgan") for preset in ran.presets}  # the one that learns from a folder
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(KILLED, id="some"), pytest.param(KILLED_SLOWLY, marks=pytest.mark.slow, id="others")],
-)
-def killed(request: pytest.FixtureRequest, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+@pytest.fixture(scope="module")
+def killed(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """Runs like those of `single`, each killed when its first checkpoint was there."""
     directory = tmp_path_factory.mktemp("killed")
     done = limits.run([
         sys.executable, PROGRAM, "--backend=single", f"--output={directory}", f"--pictures={pictures}",
-        f"--presets={','.join(request.param)}", "--kill",
+        f"--presets={','.join(KILLED)}", "--kill",
     ])  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return Ran(directory, request.param)
+    return Ran(directory, KILLED)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_to_the_same_bits(
     killed: Ran, pictures: Path, single: Callable[[str], Path]
 ) -> None:

@@ -261,8 +261,8 @@ def test_crops_and_mirrors_belong_to_positions() -> None:
 
 @pytest.mark.parametrize(
     ("schedule", "expected"),
-    [("constant", [1, 1, 1, 1, 1, 1]), ("linear", [1, 1, 1, 0.75, 0.5, 0.25]),
-     ("cosine", [1, 1, 1, 0.853553, 0.5, 0.146447])],
+    [pytest.param("constant", [1, 1, 1, 1, 1, 1], marks=pytest.mark.slow), ("linear", [1, 1, 1, 0.75, 0.5, 0.25]),
+     pytest.param("cosine", [1, 1, 1, 0.853553, 0.5, 0.146447], marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_learning_rates_follow_their_schedule_through_a_restart(
     schedule: str, expected: list[float], tmp_path: Path

@@ -162,6 +162,7 @@ def test_penalties_through_the_fast_convolutions_have_the_gradients_of_keras_s(
         assert np.abs(our - their).max() <= 1e-10 * max(np.abs(their).max(), 1)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_the_penalties_is_how_they_change_with_the_weights() -> None:
     gan, compute = _discriminator()
     weights = gan.trainable("discriminator")
@@ -207,6 +208,7 @@ def _metrics(run_dir: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_lazy_penalty_is_logged_where_it_was_computed(tmp_path: Path) -> None:
     settings = {"r1_weight": 2.0, "precision": "float64", "steps": 8}
     small_runs.train(tmp_path / "each", **settings, r1_every_steps=3)

@@ -90,6 +90,7 @@ def test_a_rank_whose_others_do_not_come_ends_with_one_sentence(server: tuple[st
     assert output.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_worker_whose_others_do_not_come_ends_with_one_sentence() -> None:
     addresses = [f"localhost:{port}" for port in layouts.free_ports(2)]
     status, output = _start_alone(TF_CONFIG=layouts.tf_config(addresses, 1))

@@ -219,6 +219,7 @@ def test_of_several_processes_one_writes_what_is_generated(run_dir: Path, tmp_pa
     assert (tmp_path / "a.png").exists()
 
 
+@pytest.mark.slow
 def test_one_image_is_translated(translator: Path, photos: Path, tmp_path: Path) -> None:
     answer = _sample(f"--run_dir={translator}", f"--input={photos / '00003.jpg'}", f"--output={tmp_path / 'out'}")
     assert answer.returncode == 0, answer.stderr

@@ -51,6 +51,7 @@ def test_ten_steps_a_call_leave_what_single_ones_leave(one_by_one: Path, tmp_pat
     assert pictures[0] == pictures[1]
 
 
+@pytest.mark.slow
 def test_a_signal_inside_a_call_saves_at_its_end(
     one_by_one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
