@@ -46,7 +46,7 @@ def _normal(shape: tuple[int, ...], dtype: str = "float64") -> tf.Tensor:
 @pytest.mark.parametrize("worth_it", [0.0, 1e9], ids=["by phases", "by Fourier transforms"])
 @pytest.mark.parametrize("layer_class", LAYERS)
 @pytest.mark.parametrize("kernel_size", [2, 5, (3, 4)])
-@pytest.mark.parametrize("filters", [3, 6])
+@pytest.mark.parametrize("filters", [3, pytest.param(6, marks=pytest.mark.slow)])
 def test_outputs_and_gradients_are_those_of_keras(
     monkeypatch: pytest.MonkeyPatch, worth_it: float, layer_class: type, kernel_size: object, filters: int
 ) -> None:

@@ -131,6 +131,7 @@ def test_without_horovod_its_backend_says_how_to_get_it() -> None:
     assert "Traceback" not in answer.stderr
 
 
+@pytest.mark.slow
 def test_everything_else_works_without_horovod(tmp_path: Path) -> None:
     flags = ["train", "--steps=1", "--filters=2", f"--run_dir={tmp_path}"]
     assert _python(f"import sys; sys.modules['horovod'] = None; sys.argv = {flags}\n{RUN}").returncode == 0

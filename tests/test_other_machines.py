@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import forks
 import idx_files
 import limits
 import numpy as np
@@ -41,7 +42,8 @@ NOT_UTF_8 = os.fsdecode(b"caf\xe9")
 
 
 def _run(*words: str | Path, **settings: Any) -> subprocess.CompletedProcess[str]:
-    return limits.run([sys.executable, "-m", *words], **settings)
+    command = [sys.executable, "-m", *map(str, words)]
+    return limits.run(command, **settings) if settings else forks.run(command)
 
 
 @pytest.fixture(scope="module")
