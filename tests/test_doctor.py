@@ -23,6 +23,7 @@ def _ask(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
     return limits.run([sys.executable, *arguments], env=os.environ | environment)
 
 
+@pytest.mark.slow
 def test_it_tells_what_this_machine_has() -> None:
     answer = _ask("-m", "distgan.doctor")
     said = dict(re.findall(r"^(\w[\w ]*?)  +(.+)$", answer.stdout, re.M))

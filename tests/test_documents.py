@@ -32,9 +32,9 @@ def _with(phrase: str) -> Block:
 
 USE_IT, PICTURES = _with("source .venv"), _with("COMMON=")
 YOUR_GAN, TRAIN_IT = _with("class WassersteinGAN"), _with("import wgan\n")
-QUICK = ("README.md", "quickstart.md")  # the pages that are tried without the slow tests
+QUICK = "README.md"  # the page that is tried without the slow tests
 RUN = [
-    block if Path(block.page).name in QUICK and block != PICTURES else pytest.param(block, marks=pytest.mark.slow)
+    block if block.page == QUICK and block != PICTURES else pytest.param(block, marks=pytest.mark.slow)
     for block in BLOCKS
     if block.language in ("bash", "python") and block.not_run is None and block != YOUR_GAN  # test_add_a_gan.py runs it
 ]

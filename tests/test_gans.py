@@ -167,6 +167,7 @@ def test_replicas_hand_in_their_rows_and_get_their_own() -> None:
         assert np.array_equal(whole.images, half.images)
 
 
+@pytest.mark.slow
 def test_pix2pix_translates_with_dropout_by_each_image_s_own_statistics(tmp_path: Path) -> None:
     loop.train(
         Config(**SMALL_PIX2PIX, batch_size=4, steps=2, jitter_pixels=0, precision="float32", run_dir=str(tmp_path)),

@@ -52,6 +52,7 @@ def test_a_run_s_own_image_is_found_with_its_class(run: Run, found: dict[str, An
     assert np.abs(made - picture).mean() < 0.2 * np.abs(others - picture).mean()
 
 
+@pytest.mark.slow
 def test_the_same_seed_finds_the_same_bits(run: Run) -> None:
     first, second, other = (run.project(_picture(run), 7, steps=3, seed=seed)["latents"] for seed in (0, 0, 1))
     assert first.tobytes() == second.tobytes() != other.tobytes()

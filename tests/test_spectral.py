@@ -30,7 +30,9 @@ def _largest_singular_value(kernel: Any) -> float:
     return float(np.linalg.svd(np.reshape(kernel, [-1, kernel.shape[-1]]), compute_uv=False)[0])
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(
+    "preset", [pytest.param(name, marks=pytest.mark.slow) if name == "cyclegan" else name for name in PRESETS]
+)
 def test_every_weight_of_a_discriminator_comes_to_a_largest_singular_value_of_1(preset: str) -> None:
     gan = _gan(preset)
     for _ in range(200):

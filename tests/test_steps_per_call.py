@@ -89,6 +89,7 @@ def test_compiled_calls_are_the_same_run_too(tmp_path: Path) -> None:
     assert _all_digests(tmp_path / "10") == _all_digests(tmp_path / "1")
 
 
+@pytest.mark.slow
 def test_pixels_of_files_are_those_of_their_step(tmp_path: Path) -> None:
     picture_files.write_folder(tmp_path / "pictures", 40, side_pixels=28)
     data = {"data": f"folder:{tmp_path}/pictures", "channels": 1}

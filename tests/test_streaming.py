@@ -49,6 +49,7 @@ runpy.run_module("distgan.train", run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_a_folder_that_goes_away_ends_the_run_with_one_sentence(tmp_path: Path) -> None:
     pictures = picture_files.write_folder(tmp_path / "pictures", 300)
     flags = [f"--{name}={value}" for name, value in SETTINGS.items()]
