@@ -90,7 +90,7 @@ def test_a_grid_of_truncated_images_and_a_row_between_seeds_are_written(run_dir:
 
 def _sample(*flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "distgan.sample", *flags]
-    return forks.run(command, **environment)
+    return forks.run(command, environment)
 
 
 @pytest.mark.parametrize(

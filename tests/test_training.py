@@ -75,9 +75,13 @@ def test_a_clock_that_goes_on_ends_where_it_would_have() -> None:
 
 @pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")  # tf.data is compiled all the same
 def test_losses_can_be_stepped_through_in_a_debugger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-    losses_of = DCGAN.losses
-    monkeypatch.setattr(DCGAN, "losses", lambda gan, *given: calls.append(1) or losses_of(gan, *given))
+    calls, losses_of = [], DCGAN.losses
+
+    def counted(*given: Any) -> Any:
+        calls.append(given)
+        return losses_of(*given)
+
+    monkeypatch.setattr(DCGAN, "losses", counted)
     tf.config.run_functions_eagerly(True)
     try:
         small_runs.train(tmp_path, steps=3, sample_every="1000steps", max_images_per_class=20)
