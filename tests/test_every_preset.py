@@ -32,7 +32,7 @@ EVERY = {
     "mirrored-2": ["r3gan", "cyclegan"],
     "multiworker-2": ["dcgan", "r3gan"],
 }
-# What is killed: one preset of each kind, with all that a run may hold, and one without the slow tests.
+# What is killed: one preset of each kind, with all that a run may hold.
 KILLED = ["mlp", "mnist_best", "dcgan", "r3gan", "pix2pix", "cyclegan"]
 WHOLE_STEPS = preset_program.WHOLE["steps"]
 NUM_PICTURES = 1100  # more than are looked at when a run starts
